@@ -1,0 +1,1 @@
+"""didact: BERT and its family, end to end."""

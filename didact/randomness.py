@@ -1,0 +1,83 @@
+"""Counter-based randomness: every draw is a pure function of its key, never of what was drawn before.
+
+A generator keyed (seed, epoch, index) gives an example the same corruption whatever worker, rank or restart prepares
+it (Philox: Salmon et al., 2011, "Parallel random numbers: as easy as 1, 2, 3"). A keyed Feistel network over the
+index range gives a shuffled order that needs O(1) memory and is exact at any size (cycle walking: Black & Rogaway,
+2002, "Ciphers with arbitrary finite domains", §3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Integers = NDArray[np.int64]
+_WORD = 2**64
+
+
+def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The finalizer of SplitMix64 (Steele et al., 2014): a bijection of 64-bit words in which every bit counts."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def key(*parts: int) -> int:
+    """One 64-bit key from any number of integers; their order counts."""
+    word = np.zeros(1, np.uint64)
+    for part in parts:
+        word = _mix(word + np.uint64(0x9E3779B97F4A7C15) + np.array([part % _WORD], np.uint64))
+    return int(word[0])
+
+
+def generator(seed: int, *counters: int) -> np.random.Generator:
+    """A numpy Generator that depends on (seed, *counters) alone.
+
+    `generator(seed, epoch, index)` is the one that an example of the training stream is prepared with.
+    """
+    return np.random.Generator(np.random.Philox(key=[seed % _WORD, key(*counters)]))
+
+
+def uniforms(seed: int, *counters: int, count: int) -> NDArray[np.float64]:
+    """`count` numbers in [0, 1) of the key (seed, *counters): for draws that need no generator's state."""
+    words = _mix(
+        np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(key(seed, *counters))
+    )
+    return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+@dataclass(frozen=True)
+class Permutation:
+    """A pseudo-random order of `range(size)`: `Permutation(size, seed, epoch)(i)` is the index shown i-th.
+
+    Every index comes exactly once. Takes an integer or an array of integers in [0, size); O(1) memory.
+    """
+
+    size: int
+    seed: int
+    epoch: int = 0
+    _keys: NDArray[np.uint64] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise ValueError(f"a permutation needs at least one index, got size {self.size}")
+        object.__setattr__(self, "_keys", np.array([key(self.seed, self.epoch, r) for r in range(4)], np.uint64))
+
+    def __call__(self, index: int | Integers) -> Integers:
+        """index (n,) or scalar -> permuted index, int64, same shape."""
+        wanted = np.atleast_1d(np.asarray(index, np.int64))
+        if wanted.size and (wanted.min() < 0 or wanted.max() >= self.size):
+            raise IndexError(f"index outside [0, {self.size})")
+        half = max(1, (int(self.size - 1).bit_length() + 1) // 2)
+        bits, mask = np.uint64(half), np.uint64(2**half - 1)
+        value = wanted.astype(np.uint64)
+        walking = np.ones(value.shape, bool)
+        while walking.any():  # outside the range: walk the cycle until it comes back in (fewer than 4 walks on average)
+            left, right = value[walking] >> bits, value[walking] & mask
+            for round_key in self._keys:
+                left, right = right, left ^ (_mix(right + round_key) & mask)
+            value[walking] = (left << bits) | right
+            walking = value >= np.uint64(self.size)
+        return value.astype(np.int64).reshape(np.shape(index))
