@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Integers = NDArray[np.int64]
+Words = NDArray[np.uint64]
 _WORD = 2**64
+_GOLDEN = 0x9E3779B97F4A7C15
 
 
 def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -26,10 +28,32 @@ def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 def key(*parts: int) -> int:
     """One 64-bit key from any number of integers; their order counts."""
-    word = np.zeros(1, np.uint64)
-    for part in parts:
-        word = _mix(word + np.uint64(0x9E3779B97F4A7C15) + np.array([part % _WORD], np.uint64))
-    return int(word[0])
+    word = 0
+    for part in parts:  # plain integers: `_mix` on arrays of one costs fifty times as much
+        word = (word + _GOLDEN + part) % _WORD
+        word = (word ^ (word >> 30)) * 0xBF58476D1CE4E5B9 % _WORD
+        word = (word ^ (word >> 27)) * 0x94D049BB133111EB % _WORD
+        word ^= word >> 31
+    return word
+
+
+def keys(*parts: int, each: Integers | Words) -> Words:
+    """`key(*parts, i)` for every i of `each` (n,), at once: (n,) uint64."""
+    return _mix(np.asarray(each).astype(np.uint64) + np.uint64((key(*parts) + _GOLDEN) % _WORD))
+
+
+def words(keys: Words, counters: Integers) -> Words:
+    """The word of each counter under its key: keys (n,), counters (n,) >= 0 -> (n,) uint64, bits all equally good.
+
+    `words(k, arange(n))` are the bits that `uniforms` reads for key k: draws for many examples at once, of which each
+    depends on its own key alone.
+    """
+    return _mix(keys + (counters.astype(np.uint64) + np.uint64(1)) * np.uint64(_GOLDEN))
+
+
+def unit(words: Words) -> NDArray[np.float64]:
+    """Words (n,) uint64 -> numbers in [0, 1)."""
+    return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def generator(seed: int, *counters: int) -> np.random.Generator:
@@ -42,10 +66,7 @@ def generator(seed: int, *counters: int) -> np.random.Generator:
 
 def uniforms(seed: int, *counters: int, count: int) -> NDArray[np.float64]:
     """`count` numbers in [0, 1) of the key (seed, *counters): for draws that need no generator's state."""
-    words = _mix(
-        np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(key(seed, *counters))
-    )
-    return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return unit(words(np.full(count, key(seed, *counters), np.uint64), np.arange(count)))
 
 
 @dataclass(frozen=True)
