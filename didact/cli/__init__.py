@@ -1,0 +1,30 @@
+"""The command line: a few related verbs a file; nothing is decided here that `didact.runs` could decide.
+
+Kept light: `didact --help` imports neither torch nor any reader.
+"""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """The `didact` command: run a verb, and turn what went wrong into one line and an exit code.
+
+    0 done · 2 the input is wrong · 3 stopped by NaN · 130 interrupted and saved · 1 a bug, with its traceback.
+    """
+    from didact.cli.app import app
+    from didact.errors import InputError, Interrupted, NotANumber
+
+    codes: list[tuple[type[BaseException], int]] = [(InputError, 2), (NotANumber, 3), (Interrupted, 130)]
+    try:
+        app()
+    except tuple(kind for kind, _ in codes) as problem:
+        print(f"didact: {problem}", file=sys.stderr)
+        sys.exit(next(code for kind, code in codes if isinstance(problem, kind)))
+    except KeyboardInterrupt:
+        print("didact: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output left (`| head`): nobody is there to be told
+        sys.stderr.close()
+        sys.exit(0)

@@ -1,0 +1,5 @@
+"""`python -m didact` is the `didact` command."""
+
+from didact.cli import main
+
+main()

@@ -1,0 +1,68 @@
+"""`didact tokenizer` and `didact prepare`: from raw files to a vocabulary and a token store."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Corpus = Annotated[
+    list[str],
+    typer.Argument(
+        help="Files, folders, globs, hub:NAME[:CONFIG][:SPLIT][#COLUMN], or installed-docs. "
+        "Text, JSON lines, CSV, TSV, Parquet; .gz, .xz and .zst of each.",
+        metavar="CORPUS…",
+    ),
+]
+Layout = Annotated[
+    str,
+    typer.Option(
+        help="Of plain text: paragraphs (blank line between documents), lines (a document each), sentences "
+        "(one a line, blank line between documents), or file (one document)."
+    ),
+]
+Column = Annotated[str, typer.Option(help="The text's column in JSON lines, CSV, TSV and Parquet.")]
+
+
+class Kind(StrEnum):
+    wordpiece = "wordpiece"
+    bpe = "bpe"
+    unigram = "unigram"
+    char = "char"
+    kmer = "kmer"
+
+
+def tokenizer(
+    corpus: Corpus,
+    out: Annotated[Path, typer.Option(help="Folder to write: tokenizer.json and what transformers reads beside it.")],
+    kind: Annotated[Kind, typer.Option(help="The subword model.")] = Kind.wordpiece,
+    vocab: Annotated[int, typer.Option(min=16, help="Pieces, special tokens included.")] = 30_000,
+    cased: Annotated[bool, typer.Option("--cased/--uncased", help="Keep capitals and accents.")] = False,
+    k: Annotated[int, typer.Option(min=1, help="Length of a k-mer (--kind kmer).")] = 6,
+    sample: Annotated[int, typer.Option(min=1, help="Megabytes of the corpus to learn from.")] = 200,
+    layout: Layout = "paragraphs",
+    column: Column = "text",
+) -> None:
+    """Learn a vocabulary from a sample of any corpus and print how well it fits."""
+    from didact.runs.corpus import train_tokenizer
+
+    train_tokenizer(corpus, out, kind.value, vocab, cased=cased, k=k, sample_mb=sample, layout=layout, column=column)
+
+
+def prepare(
+    corpus: Corpus,
+    tokenizer: Annotated[str, typer.Option(help="Folder of a tokenizer, or of any model.")],
+    out: Annotated[Path, typer.Option(help="Store to write.")],
+    validation: Annotated[
+        float, typer.Option(min=0, max=0.5, help="Share of documents held out, by their hash.")
+    ] = 0.01,
+    processes: Annotated[int, typer.Option(min=0, help="0 = one a core. The store's bytes do not depend on it.")] = 0,
+    layout: Layout = "paragraphs",
+    column: Column = "text",
+) -> None:
+    """Turn raw sequences into a memory-mapped token store. Interrupted, it goes on where it was."""
+    from didact.runs.corpus import prepare_store
+
+    prepare_store(corpus, tokenizer, out, validation=validation, processes=processes, layout=layout, column=column)

@@ -1,0 +1,30 @@
+"""`didact convert` and `push`: hand a model over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def convert(
+    source: Annotated[str, typer.Argument(help="A run folder, a checkpoint, a Hugging Face folder or hub name.")],
+    target: Annotated[Path, typer.Argument(help="Folder to write, in Hugging Face's format.")],
+) -> None:
+    """Between Hugging Face's folders and didact's. Names, types and bytes of the tensors survive."""
+    from didact.hub import convert as convert_model
+
+    convert_model(source, target)
+    typer.echo(f"{source} -> {target}")
+
+
+def push(
+    model: Annotated[str, typer.Argument(help="A run folder or checkpoint.")],
+    name: Annotated[str, typer.Argument(help="OWNER/NAME on the hub.")],
+    private: Annotated[bool, typer.Option(help="Create the repository private.")] = False,
+) -> None:
+    """Upload a model and its card to the hub."""
+    from didact.hub import push as push_model
+
+    typer.echo(push_model(model, name, private=private))

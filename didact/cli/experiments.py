@@ -1,0 +1,29 @@
+"""`didact lab` and `bench`: grids of runs with a verdict, and figures beside the peers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def lab(
+    name: Annotated[str, typer.Argument(help='"quickstart", or a grid file (YAML).', metavar="NAME|GRID.yaml")],
+    out: Annotated[Path | None, typer.Option(help="Folder to write; runs/NAME if absent.")] = None,
+    long: Annotated[bool, typer.Option("--long", help="quickstart: hours instead of minutes.")] = False,
+) -> None:
+    """Run a grid of runs and say what came of it. Finished cells are skipped."""
+    from didact import lab as room
+
+    room.run(name, out, long=long)
+
+
+def bench(
+    names: Annotated[list[str] | None, typer.Argument(help="Which benchmarks; all if none.")] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Of each measurement.")] = 5,
+) -> None:
+    """Side by side with the installed peers, in one run, on this machine."""
+    from didact.lab import bench as benchmarks
+
+    benchmarks.run(names or (), repeats)

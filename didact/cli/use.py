@@ -1,0 +1,56 @@
+"""`didact evaluate`, `predict`, `fill` and `embed`: a trained model at work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ModelName = Annotated[
+    str, typer.Argument(help="A run folder, a checkpoint, a Hugging Face folder or hub name.", metavar="MODEL")
+]
+Files = Annotated[list[Path] | None, typer.Argument(help="Input files; standard input if none.", metavar="[FILES…]")]
+Out = Annotated[Path | None, typer.Option(help="Where to write; standard output if absent.")]
+
+
+def evaluate(
+    model: ModelName,
+    data: Annotated[list[Path], typer.Option(help="Labelled files.")],
+    task: Annotated[str | None, typer.Option(help="Task, if the model has none: a name, or name:key=value,…")] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write the scores there, as JSON.")] = None,
+) -> None:
+    """The task's official metric on labelled files, with 95 % intervals."""
+    from didact.runs.use import evaluate_files
+
+    evaluate_files(model, data, task, out)
+
+
+def predict(model: ModelName, files: Files = None, out: Out = None) -> None:
+    """JSON lines in, JSON lines out, in the same order."""
+    from didact.runs.use import predict_files
+
+    predict_files(model, files or (), out)
+
+
+def fill(
+    model: ModelName,
+    text: Annotated[str, typer.Argument(help="A text with the model's mask token, [MASK] for BERT.")],
+    top: Annotated[int, typer.Option(min=1, help="Candidates for each blank.")] = 5,
+) -> None:
+    """The likeliest tokens for each blank."""
+    from didact.runs.use import fill_text
+
+    fill_text(model, text, top)
+
+
+def embed(
+    model: ModelName,
+    out: Annotated[Path, typer.Option(help="Where to write: .npy, rows in the order of the lines.")],
+    files: Files = None,
+    pooling: Annotated[str, typer.Option(help="mean, cls or max; the model's own if it names one.")] = "",
+) -> None:
+    """One vector a line of text."""
+    from didact.runs.use import embed_files
+
+    embed_files(model, files or (), out, pooling)

@@ -1,0 +1,109 @@
+"""Read a run file: YAML, then `section.key=value` changes, then the schema; every mistake is one line with its path."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from didact.errors import InputError
+
+R = TypeVar("R", bound=BaseModel)
+
+
+def read(path: Path, schema: type[R], changes: Sequence[str] = ()) -> R:
+    """The run file at `path` with `changes` ("optimizer.learning_rate=1e-4") applied, checked against `schema`."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InputError("no such run file", file=path, expected="a YAML file") from None
+    except (OSError, UnicodeDecodeError) as problem:
+        raise InputError(f"cannot be read: {problem}", file=path, expected="a YAML file in UTF-8") from None
+    try:
+        values = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as problem:
+        row = None if problem.problem_mark is None else problem.problem_mark.line + 1
+        raise InputError(f"not YAML: {problem.problem}", file=path, row=row) from None
+    if not isinstance(values, dict):
+        raise InputError(f"found {type(values).__name__}", file=path, expected="keys and values")
+    for change in changes:
+        _change(values, change)
+    return checked(schema, values, path)
+
+
+def checked(schema: Any, values: object, file: str | Path | None = None, prefix: str = "") -> Any:
+    """`values` as an instance of `schema` (a pydantic model or a plain dataclass), or an InputError naming the key."""
+    try:
+        if isinstance(schema, type) and issubclass(schema, BaseModel):
+            return schema.model_validate(values)
+        return TypeAdapter(schema).validate_python(values)
+    except ValidationError as problem:
+        raise InputError(_first(problem, schema, prefix), file=file) from None
+
+
+def save(run: BaseModel, path: Path) -> None:
+    """Write the resolved run file: defaults filled in, so that it repeats the run whatever defaults become later."""
+    values = run.model_dump(mode="json", by_alias=True)
+    path.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def load_plugins(modules: Sequence[str]) -> None:
+    """Import the user's own modules, named in their own run file (never from a checkpoint)."""
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError as problem:
+            raise InputError(f"plugins: cannot import {module!r}: {problem}") from None
+
+
+def _change(values: dict[str, Any], change: str) -> None:
+    name, equals, text = change.partition("=")
+    if not equals or not name:
+        raise InputError(f"found {change!r}", expected="section.key=value")
+    *sections, last = name.strip().split(".")
+    place: dict[str, Any] = values
+    for section in sections:
+        inner = place.setdefault(section, {})
+        if inner is None:
+            inner = place[section] = {}
+        if not isinstance(inner, dict):
+            raise InputError(f"{name}: {section} is {inner!r}, it has no keys", expected="section.key=value")
+        place = inner
+    try:
+        place[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError(f"{name}: cannot read {text!r}", expected="a YAML value") from None
+
+
+def _first(problem: ValidationError, schema: Any, prefix: str) -> str:
+    """The first of a schema's complaints in one line: path, what is wrong, what was given; how many more."""
+    complaints = problem.errors(include_url=False)
+    first = complaints[0]
+    steps = [str(s) for s in first["loc"] if not (isinstance(s, str) and s[:1].isupper())]
+    path = ".".join([*([prefix] if prefix else []), *steps])
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        known = _keys(schema, first["loc"][:-1])
+        text = f"{path}: unknown key" + (f"; expected one of {', '.join(known)}" if known else "")
+    elif first["type"] in ("missing", "missing_argument"):
+        text = f"{path}: missing"
+    else:
+        given = first.get("input")
+        shown = repr(given)
+        said = first["msg"].removeprefix("Value error, ")
+        text = f"{path}: found {shown if len(shown) < 80 else shown[:77] + '…'}; expected {said[:1].lower() + said[1:]}"
+    rest = len(complaints) - 1
+    return text + (f" (and {rest} more)" if rest else "")
+
+
+def _keys(schema: Any, location: Sequence[int | str]) -> list[str]:
+    """The keys allowed at `location` of a schema, as far as its fields tell."""
+    for step in location:
+        fields: Mapping[str, Any] = getattr(schema, "model_fields", {})
+        if isinstance(step, str) and step in fields:
+            schema = fields[step].annotation
+    names = getattr(schema, "model_fields", None) or getattr(schema, "__dataclass_fields__", None) or {}
+    return list(names)

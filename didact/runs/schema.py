@@ -1,0 +1,206 @@
+"""The run file: every key that `pretrain` and `finetune` understand, its unit, its default and what it may be.
+
+Unknown keys are errors. Objectives, tasks and heads are checked against the registries' own dataclasses
+(`runs.runfile`), so a new member needs no key here.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+
+class Part(BaseModel):
+    """A section of a run file: frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, protected_namespaces=())
+
+
+def _quantity(value: object) -> object:
+    """ "256 sequences" or "32768 tokens" -> (256, "sequences")."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*([0-9][0-9_,]*)\s*(sequences?|tokens?)\s*", value)
+        if not match:
+            raise ValueError('a number and its unit, "256 sequences" or "32768 tokens"')
+        return int(match[1].replace(",", "").replace("_", "")), match[2].rstrip("s") + "s"
+    if isinstance(value, int | float):
+        raise ValueError('a number and its unit, "256 sequences" or "32768 tokens"')
+    return value
+
+
+Quantity = Annotated[tuple[int, Literal["sequences", "tokens"]], BeforeValidator(_quantity)]
+
+
+class StorePart(Part):
+    """One store of a mixture."""
+
+    store: Path
+    weight: float = Field(default=1.0, gt=0)
+
+
+class PretrainData(Part):
+    """What is read. train: a store made by `didact prepare`, or several with weights (or `temperature`: weights are
+    then sizes ** (1 / temperature), as multilingual BERT's were); format: how documents become sequences;
+    length: of a sequence in tokens, special ones included.
+    """
+
+    train: Path | tuple[StorePart, ...]
+    temperature: float | None = Field(default=None, gt=0)
+    format: str = "full_sentences"
+    length: int = Field(default=128, ge=4)
+    workers: int = Field(default=0, ge=0)
+
+
+class ModelPart(Part):
+    """family: a member's name; start: a checkpoint to continue from (`scratch` otherwise); every other key replaces
+    a field of the family's ModelConfig (layers, width, heads, feedforward, dropout …).
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
+
+    family: str = "bert"
+    start: str | None = None
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class Optimizer(Part):
+    """AdamW. learning_rate: the peak; weight_decay spares biases and norms; clip: of the global gradient norm, 0 = off;
+    layer_decay: each layer's rate is this times the one above (fine-tuning); freeze: "embeddings", or the number of
+    lowest layers whose weights do not move (embeddings included).
+    """
+
+    learning_rate: float = Field(default=5e-4, gt=0)
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = Field(default=1e-6, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    clip: float = Field(default=1.0, ge=0)
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    freeze: int | Literal["embeddings"] | None = None
+
+
+class Schedule(Part):
+    """kind of decay after the warm-up; warmup: its share of the run; decay: the share of the run in which "wsd" falls;
+    floor: the last rate, as a share of the peak.
+    """
+
+    kind: Literal["linear", "cosine", "wsd", "constant"] = "linear"
+    warmup: float = Field(default=0.1, ge=0, lt=1)
+    decay: float = Field(default=0.2, gt=0, le=1)
+    floor: float = Field(default=0.0, ge=0, lt=1)
+
+
+class BatchPart(Part):
+    """size: of one optimizer step over all processes; micro_tokens: the most tokens in one forward pass;
+    warmup: ((until_step, sequences), …) smaller batches at the start.
+    """
+
+    size: Quantity = (256, "sequences")
+    micro_tokens: int = Field(default=8192, ge=16)
+    warmup: tuple[tuple[int, int], ...] = ()
+
+
+class Validation(Part):
+    """Every `every` steps, `sequences` held-out sequences are asked with masks that depend on `seed` alone."""
+
+    every: int = Field(default=500, ge=1)
+    sequences: int = Field(default=512, ge=1)
+    rates: tuple[float, ...] = (0.15, 0.30, 0.40)
+    seed: int = 0
+    patience: int | None = Field(default=None, ge=1)
+
+
+class Checkpoints(Part):
+    """Every `every` steps a checkpoint; the last `keep` stay, and the best."""
+
+    every: int = Field(default=500, ge=1)
+    keep: int = Field(default=2, ge=1)
+
+
+class Hardware(Part):
+    """What the policy table decides unless told: precision, compile, threads of one process, kind of parallelism."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    compile: Literal["auto", "on", "off"] = "auto"
+    kernel: Literal["auto", "dense", "grouped", "varlen", "flex"] = "auto"
+    threads: int | None = Field(default=None, ge=1)
+    parallel: Literal["auto", "ddp", "fsdp"] = "auto"
+    deterministic: bool = False
+
+
+class Budget(Part):
+    """How long the run is: one of steps, epochs, tokens (real ones) or minutes (of this machine's clock)."""
+
+    steps: int | None = Field(default=None, ge=1)
+    epochs: float | None = Field(default=None, gt=0)
+    tokens: int | None = Field(default=None, ge=1)
+    minutes: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _one(self) -> Budget:
+        given = [name for name in ("steps", "epochs", "tokens", "minutes") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"exactly one of steps, epochs, tokens, minutes; given {given or 'none'}")
+        return self
+
+
+class Run(Part):
+    """What every run has. run: its folder; plugins: modules of the user's own that add families, objectives, tasks."""
+
+    run: Path
+    seed: int = Field(default=0, ge=0)
+    plugins: tuple[str, ...] = ()
+    hardware: Hardware = Hardware()
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    checkpoints: Checkpoints = Checkpoints()
+    record: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
+
+
+class PretrainRun(Run):
+    """`didact pretrain RUN.yaml`."""
+
+    tokenizer: str | None = None
+    model: ModelPart = ModelPart()
+    data: PretrainData
+    objective: dict[str, dict[str, Any]] = Field(default_factory=lambda: {"masked": {}})
+    batch: BatchPart = BatchPart()
+    budget: Budget
+    validation: Validation = Validation()
+
+
+class TaskData(Part):
+    """Labelled files. dev is what the best checkpoint and the learning rate are chosen on; test is only reported."""
+
+    train: Path | tuple[Path, ...]
+    dev: Path | None = None
+    test: Path | None = None
+    limit: int | None = Field(default=None, ge=1)
+
+
+class FinetuneRun(Run):
+    """`didact finetune RUN.yaml`.
+
+    start: a checkpoint (run folder, Hugging Face folder or hub name); scratch: the same architecture and tokenizer
+    with fresh weights, the honest baseline; seeds: one run each, in RUN/seed-N; length: longest input in tokens.
+    """
+
+    start: str
+    scratch: bool = False
+    task: dict[str, dict[str, Any]]
+    data: TaskData
+    seeds: tuple[int, ...] = ()
+    model: dict[str, Any] = Field(default_factory=dict)
+    length: int = Field(default=128, ge=4)
+    batch: BatchPart = BatchPart(size=(32, "sequences"))
+    budget: Budget = Budget(epochs=3.0)
+    evaluate_every: int | None = Field(default=None, ge=1)
+    learning_rates: tuple[float, ...] = (0.15, 0.30, 0.40)
+    optimizer: Optimizer = Optimizer(learning_rate=5e-5, betas=(0.9, 0.999), eps=1e-8)
+    patience: int | None = Field(default=None, ge=1)
