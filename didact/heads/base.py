@@ -1,0 +1,66 @@
+"""A head: what is asked of a row, or of a group of rows, and how a right answer is rewarded.
+
+A Head is a specification: frozen, printable, goes to JSON field by field. `build` makes the layers it needs, `loss`
+turns their logits into a sum over answers. It never sees the batch, the other rows, or the ranks.
+
+Shapes: n asked rows, g groups, D width, E embedding width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from didact.batch import Labels, Part
+from didact.config import ModelConfig
+
+
+class HeadLayers(nn.Module, ABC):
+    """The layers of a head. A new base class only to say what `forward` takes."""
+
+    @abstractmethod
+    def forward(self, hidden: Tensor, groups: Tensor | None = None, table: Tensor | None = None) -> Tensor:
+        """hidden (n, D): the asked rows; groups (g + 1,): borders of the rows answered as one, or None;
+        table (V, E): the word embeddings, for a head that is tied to them. Returns logits, (n, …) or (g, …).
+        """
+
+
+@dataclass(frozen=True)
+class Head(ABC):
+    """What every head answers to.
+
+    grouped: "never": one answer a row; "always": one answer a group; "either": a group's rows are averaged first
+    where there are groups.
+    """
+
+    kind: ClassVar[str]
+    grouped: ClassVar[Literal["never", "either", "always"]] = "never"
+
+    @property
+    @abstractmethod
+    def pooled(self) -> bool:
+        """Whether its rows pass through the model's pooler first."""
+
+    @abstractmethod
+    def build(self, config: ModelConfig) -> HeadLayers:
+        """Its layers for a model of this configuration, not yet initialised."""
+
+    @abstractmethod
+    def loss(self, logits: Tensor, labels: Labels) -> Part:
+        """The *sum* of the losses of all answers, each times its weight; count is `labels.count`, `correct` the
+        (weighted) number of right answers where that has a meaning.
+        """
+
+
+def part(losses: Tensor, right: Tensor | None, labels: Labels) -> Part:
+    """losses (m,) and right (m,) bool of m answers -> their weighted sum. Weight 0 removes an answer altogether."""
+    losses = losses.float()
+    if labels.weights is not None:
+        losses = torch.where(labels.weights > 0, losses * labels.weights, 0.0)
+    if right is not None:
+        right = (right.float() if labels.weights is None else right * labels.weights).sum().detach()
+    return Part(losses.sum(), labels.count, correct=right)

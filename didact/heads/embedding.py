@@ -1,0 +1,60 @@
+"""One vector a text: Sentence-BERT's pooling (Reimers & Gurevych, 2019, §3). No parameters of its own.
+
+Shapes: n asked rows, g groups (texts), D width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from didact.batch import Labels, Part
+from didact.config import ModelConfig
+from didact.heads.base import Head, HeadLayers, part
+from didact.heads.groups import first_within, maximum_within, mean_within
+
+Pooling = Literal["mean", "cls", "max"]
+POOLINGS = {"mean": mean_within, "cls": first_within, "max": maximum_within}
+
+
+@dataclass(frozen=True)
+class EmbeddingHead(Head):
+    """A group's rows -> a vector (g, D), by `pooling`: their mean, their first, or their largest, entry by entry.
+
+    values (g, D) float: the vector asked for (a teacher's); the loss is the squared distance averaged over D
+    (Reimers & Gurevych, 2020, eq. 1). normalise: to length 1. maximum: tokens of a text that are read, special ones
+    included; None = as many as the model takes.
+    """
+
+    kind: ClassVar[str] = "embedding"
+    grouped: ClassVar = "always"
+
+    pooling: Pooling = "mean"
+    normalise: bool = False
+    maximum: int | None = None
+
+    @property
+    def pooled(self) -> bool:
+        return False
+
+    def build(self, config: ModelConfig) -> EmbeddingLayers:  # noqa: ARG002
+        return EmbeddingLayers(self.pooling, self.normalise)
+
+    def loss(self, logits: Tensor, labels: Labels) -> Part:
+        return part(F.mse_loss(logits.float(), labels.values.float(), reduction="none").mean(-1), None, labels)
+
+
+class EmbeddingLayers(HeadLayers):
+    """hidden (n, D) -> (g, D)."""
+
+    def __init__(self, pooling: Pooling, normalise: bool) -> None:
+        super().__init__()
+        self.pool, self.normalise = POOLINGS[pooling], normalise
+
+    def forward(self, hidden: Tensor, groups: Tensor | None = None, table: Tensor | None = None) -> Tensor:  # noqa: ARG002
+        assert groups is not None, "an embedding is of a group of rows"
+        pooled = self.pool(hidden, groups)
+        return F.normalize(pooled, dim=-1) if self.normalise else pooled

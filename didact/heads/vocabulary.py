@@ -1,0 +1,67 @@
+"""Which token stood here: BERT's masked-language-model head (Devlin et al., 2019; google-research/bert,
+run_pretraining.py `get_masked_lm_output`): dense, activation, norm, then the word embeddings as the output matrix.
+
+Shapes: n asked rows, D width, E embedding width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from didact.batch import Labels, Part
+from didact.config import ModelConfig
+from didact.heads.base import Head, HeadLayers, part
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "relu": F.relu,
+    "silu": F.silu,
+    "tanh": torch.tanh,
+}
+
+
+@dataclass(frozen=True)
+class Vocabulary(Head):
+    """One of V tokens a row. values (n,) int64. It runs on asked rows only: V is the widest product of the model."""
+
+    kind: ClassVar[str] = "vocabulary"
+
+    @property
+    def pooled(self) -> bool:
+        return False
+
+    def build(self, config: ModelConfig) -> VocabularyLayers:
+        return VocabularyLayers(config)
+
+    def loss(self, logits: Tensor, labels: Labels) -> Part:
+        losses = F.cross_entropy(logits, labels.values, reduction="none")
+        return part(losses, logits.detach().argmax(-1) == labels.values, labels)
+
+
+class VocabularyLayers(HeadLayers):
+    """hidden (n, D) -> logits (n, V). Tied: the output matrix is the `table` handed in, so that it is one parameter
+    of the model under one name; untied: a matrix of its own.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        narrow = config.embedding_width or config.width
+        self.dense = nn.Linear(config.width, narrow)
+        self.activation = ACTIVATIONS[config.activation]
+        self.norm = nn.LayerNorm(narrow, eps=config.norms.eps)
+        self.decoder = None if config.tied else nn.Linear(narrow, config.vocabulary, bias=False)
+        self.bias = nn.Parameter(torch.zeros(config.vocabulary))
+
+    def forward(self, hidden: Tensor, groups: Tensor | None = None, table: Tensor | None = None) -> Tensor:
+        assert groups is None, "the vocabulary head answers row by row"
+        matrix = table if self.decoder is None else self.decoder.weight
+        assert matrix is not None, "a tied vocabulary head needs the word embeddings"
+        return F.linear(self.norm(self.activation(self.dense(hidden))), matrix, self.bias)
