@@ -1,0 +1,90 @@
+"""Encoded: one text as tokens, where they lie in it, where its words begin, how many bytes each token stands for.
+
+Everything is measured in whole arrays over many texts at once, because a store is built from billions of tokens.
+
+Shapes: L tokens of one text, T of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+
+from didact.tokenization import whole_words
+
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One text as tokens, no special ones among them.
+
+    tokens (L,) int64; offsets (L, 2) int64: characters [start, end) of the *original* text (whatever was lower-cased,
+    stripped or composed on the way), None where they are not known; word_starts (L,) bool: see
+    `didact.tokenization.whole_words`; source_bytes (L,) int64: UTF-8 bytes of the text each token stands for. White
+    space (and anything else no token covers) counts for the token after it, at the end of the text for the last one;
+    of several tokens on one character the first has its bytes. So the sum is the text's size wherever L > 0.
+    """
+
+    tokens: Integers
+    offsets: Integers | None
+    word_starts: NDArray[np.bool_]
+    source_bytes: Integers | None
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def cut(self, start: int, stop: int) -> Encoded:
+        """Tokens [start, stop), offsets still counted in the whole text."""
+        return Encoded(
+            self.tokens[start:stop],
+            None if self.offsets is None else self.offsets[start:stop],
+            self.word_starts[start:stop],
+            None if self.source_bytes is None else self.source_bytes[start:stop],
+        )
+
+
+@dataclass(frozen=True)
+class Flat:
+    """Many texts encoded, their tokens end to end; text i is rows lengths[:i].sum() on. Offsets count per text."""
+
+    tokens: Integers
+    offsets: Integers
+    word_starts: NDArray[np.bool_]
+    source_bytes: Integers
+    lengths: Integers
+
+    def split(self) -> list[Encoded]:
+        ends = np.cumsum(self.lengths).tolist()
+        return [
+            Encoded(self.tokens[a:b], self.offsets[a:b], self.word_starts[a:b], self.source_bytes[a:b])
+            for a, b in zip([0, *ends[:-1]], ends, strict=True)
+        ]
+
+
+def measure(
+    texts: Sequence[str], lengths: Integers, offsets: Integers, segmenter: whole_words.Segmenter | None
+) -> tuple[NDArray[np.bool_], Integers]:
+    """Word starts (T,) and source bytes (T,) of texts laid end to end, each after a line break."""
+    text = "".join(chain.from_iterable(("\n", t) for t in texts)) + "\n"
+    points = whole_words.codes(text)
+    sizes = np.fromiter(map(len, texts), np.int64, len(texts))
+    bases = np.cumsum(sizes + 1) - sizes  # (texts,) first character of each in `text`
+    rows = offsets + np.repeat(bases, lengths)[:, None]
+    kinds = whole_words.classes(points)
+    starts = whole_words.token_starts(whole_words.boundaries(text, segmenter, points, kinds), kinds, rows)
+
+    ends = np.maximum.accumulate(rows[:, 1]) if len(rows) else rows[:, 1]
+    kept = lengths > 0
+    last = np.cumsum(lengths)[kept] - 1  # the last token of each text that has any takes what is left
+    first = last + 1 - lengths[kept]
+    ends[last] = (bases + sizes)[kept]
+    before = np.concatenate([[0], ends[:-1]])
+    before[first] = bases[kept]
+    utf8 = 1 + (points >= 0x80) + (points >= 0x800) + (points >= 0x10000)
+    until = np.concatenate([[0], np.cumsum(utf8)])
+    return starts, until[ends] - until[before]

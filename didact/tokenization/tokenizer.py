@@ -1,0 +1,167 @@
+"""Tokenizer: text -> tokens, where they lie in it, where its words begin and how many bytes each token stands for.
+
+A thin layer over Hugging Face `tokenizers`, in whole arrays (no Python per token). Text is text: "[MASK]" in a corpus
+is five letters and two brackets, not the mask, unless `special=True` is asked for.
+
+Shapes: L tokens of one text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tokenizers
+from numpy.typing import NDArray
+
+from didact.tokenization import whole_words
+from didact.tokenization.encoded import Encoded, Flat, measure
+from didact.tokenization.folder import read_folder, write_folder
+from didact.tokenization.frame import BARE, Template, bert_template, frame, read_template
+
+__all__ = ["Encoded", "Flat", "Tokenizer", "frame"]
+
+Integers = NDArray[np.int64]
+
+ROLES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("pad", ("[PAD]", "<pad>")),
+    ("unk", ("[UNK]", "<unk>")),
+    ("cls", ("[CLS]", "<cls>", "<s>")),
+    ("sep", ("[SEP]", "<sep>", "</s>")),
+    ("mask", ("[MASK]", "<mask>")),
+    ("bos", ("<s>", "<|endoftext|>")),
+    ("eos", ("</s>", "<|endoftext|>")),
+)
+"""role -> the names tried, in order, where the tokenizer's own files do not say which token plays it"""
+
+
+class Tokenizer:
+    """A `tokenizers.Tokenizer` and what its configuration says of special tokens. Not changed after it is made.
+
+    pad, unk, cls, sep, mask, bos, eos: ids, or None where the tokenizer has no such token;
+    special_ids: ids of all special tokens, in order; template: which of them go around a text and a pair.
+    settings: the contents of tokenizer_config.json, carried along.
+    """
+
+    def __init__(self, backend: tokenizers.Tokenizer, settings: Mapping[str, Any] | None = None) -> None:
+        self._backend = tokenizers.Tokenizer.from_str(backend.to_str())  # our own: it is configured here
+        self._backend.no_padding()
+        self._backend.no_truncation()
+        self._backend.encode_special_tokens = True
+        self.settings = dict(settings or {})
+        ids: dict[str, int | None] = {role: self._role(role, names) for role, names in ROLES}
+        self.pad, self.unk, self.cls = ids["pad"], ids["unk"], ids["cls"]
+        self.sep, self.mask, self.bos, self.eos = ids["sep"], ids["mask"], ids["bos"], ids["eos"]
+        added = self._backend.get_added_tokens_decoder()
+        special = {i for i, token in added.items() if token.special} | {i for i in ids.values() if i is not None}
+        self.special_ids: tuple[int, ...] = tuple(sorted(special))
+        self.vocabulary: int = 1 + max(self._backend.get_vocab(with_added_tokens=True).values())
+        described = json.loads(self._backend.to_str())
+        self.kind: str = described["model"]["type"]
+        self.continuation: str = described["model"].get("continuing_subword_prefix") or ""
+        self.template: Template = read_template(described["post_processor"]) or (
+            bert_template(self.cls, self.sep) if self.cls is not None and self.sep is not None else BARE
+        )
+
+    def _role(self, role: str, names: tuple[str, ...]) -> int | None:
+        said = self.settings.get(f"{role}_token")
+        if isinstance(said, Mapping):  # an AddedToken written out
+            said = said["content"]
+        for name in names if said is None else (said,):
+            if (found := self._backend.token_to_id(name)) is not None:
+                return found
+        return None
+
+    @staticmethod
+    def load(path: str | Path) -> Tokenizer:
+        """From a folder (tokenizer.json or vocab.txt, with tokenizer_config.json where there is one) or such a file.
+
+        Raises InputError where there is no tokenizer or it cannot be read.
+        """
+        return Tokenizer(*read_folder(Path(path)))
+
+    def save(self, folder: str | Path) -> None:
+        """Writes what `load` and `transformers.AutoTokenizer.from_pretrained` open with the same ids."""
+        roles = (("pad", self.pad), ("unk", self.unk), ("cls", self.cls), ("sep", self.sep), ("mask", self.mask))
+        names = {
+            f"{role}_token": self.token(i)
+            for role, i in (*roles, ("bos", self.bos), ("eos", self.eos))
+            if i is not None
+        }
+        write_folder(Path(folder), self._backend, self.settings, names)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_restore, (self._backend.to_str(), self.settings))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Tokenizer) and self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def __repr__(self) -> str:
+        return f"Tokenizer({self.kind}, vocabulary {self.vocabulary}, {self.fingerprint[:12]})"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 of the tokenizer's JSON in one canonical form: what a store remembers its tokens were made by."""
+        canonical = json.dumps(json.loads(self._backend.to_str()), sort_keys=True, ensure_ascii=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    @cached_property
+    def _recognising(self) -> tokenizers.Tokenizer:
+        """The same tokenizer, for which "[MASK]" in a text is the mask."""
+        return tokenizers.Tokenizer.from_str(self._backend.to_str())
+
+    def encode_flat(
+        self, texts: Sequence[str], *, segmenter: whole_words.Segmenter | None = None, special: bool = False
+    ) -> Flat:
+        """Texts -> their tokens end to end.
+
+        segmenter: words of scripts without spaces (None: each character is one); special: the names of special
+        tokens in the text stand for these tokens.
+        """
+        backend = self._recognising if special else self._backend
+        encodings = backend.encode_batch(list(texts), add_special_tokens=False)
+        lengths = np.fromiter(map(len, encodings), np.int64, len(encodings))
+        total = int(lengths.sum())
+        tokens = np.fromiter(chain.from_iterable(e.ids for e in encodings), np.int64, total)
+        flat_offsets = chain.from_iterable(chain.from_iterable(e.offsets for e in encodings))
+        offsets = np.fromiter(flat_offsets, np.int64, 2 * total).reshape(total, 2)
+        return Flat(tokens, offsets, *measure(texts, lengths, offsets, segmenter), lengths)
+
+    def encode_many(
+        self, texts: Sequence[str], *, segmenter: whole_words.Segmenter | None = None, special: bool = False
+    ) -> list[Encoded]:
+        """`encode_flat`, one Encoded per text."""
+        return self.encode_flat(texts, segmenter=segmenter, special=special).split()
+
+    def encode(self, text: str, *, segmenter: whole_words.Segmenter | None = None, special: bool = False) -> Encoded:
+        """One text; see `encode_flat`."""
+        return self.encode_many([text], segmenter=segmenter, special=special)[0]
+
+    def decode(self, ids: Sequence[int] | Integers, *, special: bool = False) -> str:
+        """ids (L,) -> text, as nearly as the tokenizer can say it; special: special tokens are shown too."""
+        return self._backend.decode([int(i) for i in ids], skip_special_tokens=not special)
+
+    def token(self, index: int) -> str:
+        """The piece with this id; ids without one (a vocabulary padded for the model) show as "<id 30523>"."""
+        return self._backend.id_to_token(int(index)) or f"<id {int(index)}>"
+
+    def tokens(self, ids: Sequence[int] | Integers) -> list[str]:
+        """ids (L,) -> their pieces."""
+        return [self.token(i) for i in ids]
+
+    def id_of(self, token: str) -> int | None:
+        """The id of a piece, or None."""
+        return self._backend.token_to_id(token)
+
+
+def _restore(text: str, settings: Mapping[str, Any]) -> Tokenizer:
+    return Tokenizer(tokenizers.Tokenizer.from_str(text), settings)
