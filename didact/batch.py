@@ -70,6 +70,7 @@ class Labels:
     weights: like values' first axis, float32, None = all 1; noise (n,): one uniform number per row for objectives
     that sample inside the step (ELECTRA). name: what this part of the loss is called, the head's name unless given.
     count: what the summed loss is divided by, a host number known before forward: Σ weights, or the number of values.
+    covered: bytes of source that the asked tokens stand for, where known (0 otherwise): bits per byte divide by it.
     """
 
     head: str
@@ -82,6 +83,7 @@ class Labels:
     stream: str = "main"
     name: str = ""
     count: float = -1.0
+    covered: int = 0
 
     def __post_init__(self) -> None:
         if not self.name:

@@ -1,0 +1,65 @@
+"""The objectives: one file each, named in one tuple; to and from JSON by their fields."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from didact.errors import InputError
+from didact.objectives.base import Objective
+from didact.objectives.combined import Combined
+from didact.objectives.masked import Masked
+from didact.objectives.related import NextSentence, SentenceOrder
+from didact.objectives.select import SELECTS, Select, Spans, Tokens, WholeWords
+
+OBJECTIVES: tuple[type[Objective], ...] = (Masked, NextSentence, SentenceOrder, Combined)
+
+__all__ = [
+    "OBJECTIVES",
+    "SELECTS",
+    "Combined",
+    "Masked",
+    "NextSentence",
+    "Objective",
+    "Select",
+    "SentenceOrder",
+    "Spans",
+    "Tokens",
+    "WholeWords",
+    "from_json",
+    "to_json",
+]
+
+
+def to_json(thing: Objective | Select) -> dict[str, Any]:
+    """{"kind": …, field: value …}; parts and selections likewise, tuples as lists."""
+    return {"kind": thing.kind} | {f.name: _plain(getattr(thing, f.name)) for f in dataclasses.fields(thing)}
+
+
+def from_json(data: Mapping[str, Any]) -> Objective:
+    """The objective that `to_json` wrote. Raises InputError on an unknown kind or field."""
+    return _read(data, OBJECTIVES)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Objective | Select):
+        return to_json(value)
+    return [_plain(v) for v in value] if isinstance(value, tuple | list) else value
+
+
+def _read(data: Mapping[str, Any], known: tuple[type[Any], ...]) -> Any:
+    kinds = {cls.kind: cls for cls in known}
+    if data.get("kind") not in kinds:
+        raise InputError(f"an objective of kind {data.get('kind')!r}", expected=f"one of {', '.join(kinds)}")
+    cls = kinds[data["kind"]]
+    fields = {f.name for f in dataclasses.fields(cls)}
+    if unknown := sorted(set(data) - fields - {"kind"}):
+        raise InputError(f"{data['kind']!r} with {', '.join(unknown)}", expected=f"only {', '.join(sorted(fields))}")
+    return cls(**{name: _value(v) for name, v in data.items() if name != "kind"})
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return _read(value, OBJECTIVES + SELECTS)
+    return tuple(_value(v) for v in value) if isinstance(value, list | tuple) else value

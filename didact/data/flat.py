@@ -1,0 +1,300 @@
+"""Flat: many prepared sequences laid end to end, with what is asked of each. The form in which a step is prepared.
+
+Numpy has a fixed cost per call and Python one per object, so a step of hundreds of sequences is prepared in columns:
+one array of all tokens, one of all asked rows, and cuts that say which belong to which sequence. `Prepared` is one
+sequence of it; a `Batch` is any selection of its sequences, in any order.
+
+Shapes: n sequences, N tokens of them all, R asked rows, G groups, m picked sequences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from didact.batch import Batch, Example, Labels, Prepared, Side, SideName
+from didact.packed import Packed
+from didact.visibility import Visibility, bidirectional, joined
+
+Array = NDArray[Any]
+_BIDIRECTIONAL = bidirectional()
+
+
+def cuts_of(lengths: Sequence[int] | Array) -> Array:
+    """[2, 3] -> 0 2 5, int64."""
+    cuts = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=cuts[1:])
+    return cuts
+
+
+def ragged(starts: Array, lengths: Array) -> Array:
+    """The numbers starts[i] … starts[i] + lengths[i] - 1 of every i, end to end, int64."""
+    ends = np.cumsum(lengths)
+    total = int(ends[-1]) if len(ends) else 0
+    return np.arange(total) + np.repeat(starts - ends + lengths, lengths)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The labels of one name, of n sequences.
+
+    labels: rows (R,) numbered within their sequence, values, groups, weights and noise of all sequences, end to end;
+    cuts (n + 1,): sequence i is asked rows cuts[i] to cuts[i + 1]; group_cuts (n + 1,): and groups likewise, where
+    there are groups; source_bytes (R,): bytes of source that each asked row's token stands for, where known.
+    """
+
+    labels: Labels
+    cuts: Array
+    group_cuts: Array | None = None
+    source_bytes: Array | None = None
+
+    def pick(self, order: Array, starts: Array) -> Labels:
+        """The labels of sequences `order` (m,), which now start at rows `starts` (m,); arrays still numpy."""
+        old = self.labels
+        counts = self.cuts[order + 1] - self.cuts[order]
+        at = ragged(self.cuts[order], counts)
+        rows = old.rows[at] + np.repeat(starts, counts)
+        groups, answers = None, at
+        if self.group_cuts is not None:
+            answers = ragged(self.group_cuts[order], self.group_cuts[order + 1] - self.group_cuts[order])
+            groups = cuts_of(np.diff(old.groups)[answers])
+        weights = None if old.weights is None else old.weights[answers]
+        return Labels(
+            head=old.head,
+            rows=rows,
+            values=old.values[answers],
+            groups=groups,
+            weights=weights,
+            noise=None if old.noise is None else old.noise[at],
+            side=old.side,
+            stream=old.stream,
+            name=old.name,
+            covered=0 if self.source_bytes is None else int(self.source_bytes[at].sum()),
+        )
+
+
+@dataclass(frozen=True)
+class Flat:
+    """n sequences end to end: sequence i is rows cuts[i] to cuts[i + 1] of tokens (N,) and segments (N,).
+
+    examples: the sequences as they were given, for what else is known of them; labels: of each name once; hidden (N,)
+    bool: see `Prepared`; visibility: one for all, or one each; outputs: the decoder's side, as a Flat without labels.
+    """
+
+    cuts: Array
+    tokens: Array
+    segments: Array | None = None
+    examples: tuple[Example, ...] = ()
+    labels: tuple[Asked, ...] = ()
+    hidden: Array | None = None
+    visibility: Visibility | tuple[Visibility, ...] = _BIDIRECTIONAL
+    outputs: Flat | None = None
+
+    def __len__(self) -> int:
+        return len(self.cuts) - 1
+
+    @property
+    def lengths(self) -> Array:
+        """(n,): tokens of each sequence."""
+        return np.diff(self.cuts)
+
+    @property
+    def sizes(self) -> Array:
+        """(n,): what each takes in a pack, which is its longer side."""
+        return self.lengths if self.outputs is None else np.maximum(self.lengths, self.outputs.lengths)
+
+    def column(self, name: str) -> Array | None:
+        """A field of the examples, (N,) end to end; None where any of them lacks it."""
+        parts = [getattr(example, name) for example in self.examples]
+        if not parts or any(part is None for part in parts):
+            return None
+        return np.concatenate(parts)
+
+    def lean(self) -> Flat:
+        """Only what batches are made of: without the examples and `hidden`, tokens in 32 bits (less to send)."""
+        outputs = None if self.outputs is None else self.outputs.lean()
+        segments = None if self.segments is None else self.segments.astype(np.uint8)
+        return replace(
+            self, tokens=self.tokens.astype(np.int32), segments=segments, examples=(), hidden=None, outputs=outputs
+        )
+
+    def batch(self, order: Sequence[int] | Array, max_seqlen: int | None = None) -> Batch:
+        """Sequences `order` (m,) as one pack, in that order. max_seqlen: a bound to state instead of the longest."""
+        order = np.asarray(order, np.int64)
+        inputs, starts = _side(self, order, max_seqlen)
+        outputs, output_starts = (None, starts) if self.outputs is None else _side(self.outputs, order, max_seqlen)
+        labels = (
+            asked.pick(order, starts if asked.labels.side == "inputs" else output_starts) for asked in self.labels
+        )
+        return Batch(inputs, tuple(_to_torch(asked) for asked in labels), outputs, int(inputs.packed.tokens.shape[0]))
+
+    def idle(self, max_seqlen: int | None = None) -> Batch:
+        """A batch that asks nothing and counts 0: its shortest sequence, for a rank that has run out of sequences
+        while the others have not (every rank must run the same steps of communication).
+        """
+        shortest = self.batch([int(self.sizes.argmin())], max_seqlen)
+        labels = tuple(replace(_nothing(asked.labels), name=asked.labels.name) for asked in self.labels)
+        return replace(shortest, labels=tuple(_to_torch(asked) for asked in labels), tokens=0)
+
+    def then(self, later: Flat) -> Flat:
+        """What is asked by two objectives of the same sequences, `later` having read what this one wrote.
+
+        Raises ValueError where the later one moved rows that the first asks of.
+        """
+        if not self.labels:
+            return later
+        if not np.array_equal(self.cuts, later.cuts) or later.outputs is not self.outputs:
+            raise ValueError("an objective that moves rows must come before all others that are combined with it")
+        hidden = self.hidden if later.hidden is None else later.hidden
+        if self.hidden is not None and later.hidden is not None:
+            hidden = self.hidden | later.hidden
+        plain = isinstance(later.visibility, Visibility) and later.visibility == _BIDIRECTIONAL
+        return replace(
+            later,
+            examples=self.examples,
+            labels=self.labels + later.labels,
+            hidden=hidden,
+            visibility=self.visibility if plain else later.visibility,
+        )
+
+    def prepared(self) -> list[Prepared]:
+        """The sequences one by one."""
+        views = [None if part is None else [part.example(i) for i in range(len(self))] for part in (self, self.outputs)]
+        zero = np.zeros(1, np.int64)
+        inputs, outputs = views
+        assert inputs is not None
+        return [
+            Prepared(
+                inputs=inputs[i],
+                labels=tuple(asked.pick(np.array([i]), zero) for asked in self.labels),
+                outputs=None if outputs is None else outputs[i],
+                visibility=self.visibility_of(i),
+                output_visibility=_BIDIRECTIONAL if self.outputs is None else self.outputs.visibility_of(i),
+                hidden=None if self.hidden is None else self.hidden[self.cuts[i] : self.cuts[i + 1]],
+            )
+            for i in range(len(self))
+        ]
+
+    def example(self, i: int) -> Example:
+        """Sequence i as it now reads, with what else was known of it."""
+        rows = slice(self.cuts[i], self.cuts[i + 1])
+        segments = None if self.segments is None else self.segments[rows].astype(np.int64)
+        return replace(self.examples[i], tokens=self.tokens[rows].astype(np.int64), segments=segments)
+
+    def visibility_of(self, i: int) -> Visibility:
+        """Who sees whom in sequence i."""
+        return self.visibility if isinstance(self.visibility, Visibility) else self.visibility[i]
+
+
+def lay(examples: Sequence[Example]) -> Flat:
+    """Examples end to end, nothing asked yet. Segments are kept where all of them have segments."""
+    cuts = cuts_of([len(example.tokens) for example in examples])
+    if not len(examples):
+        return Flat(cuts, np.zeros(0, np.int64))
+    flat = Flat(cuts, np.concatenate([example.tokens for example in examples]), None, tuple(examples))
+    return replace(flat, segments=flat.column("segments"))
+
+
+def lay_prepared(prepared: Sequence[Prepared]) -> Flat:
+    """Prepared sequences end to end, the labels of each (name, head, side, stream) joined."""
+    flat = lay([p.inputs for p in prepared])
+    sides: dict[tuple[str, str, SideName, str], list[list[Labels]]] = {}
+    for i, p in enumerate(prepared):
+        for asked in p.labels:
+            each = sides.setdefault((asked.name, asked.head, asked.side, asked.stream), [[] for _ in prepared])
+            each[i].append(asked)
+    outputs = [p.outputs for p in prepared if p.outputs is not None]
+    if outputs and len(outputs) != len(prepared):
+        raise ValueError("sequences with and without a decoder's side in one step")
+    hidden = [np.zeros(len(p.inputs), bool) if p.hidden is None else p.hidden for p in prepared]
+    moved = any(len(h) != len(p.inputs) for h, p in zip(hidden, prepared, strict=True))
+    return replace(
+        flat,
+        labels=tuple(_join(each) for each in sides.values()),
+        hidden=None if moved or not hidden else np.concatenate(hidden),
+        visibility=_one_or_each([p.visibility for p in prepared]),
+        outputs=replace(lay(outputs), visibility=_one_or_each([p.output_visibility for p in prepared]))
+        if outputs
+        else None,
+    )
+
+
+def _one_or_each(each: Sequence[Visibility]) -> Visibility | tuple[Visibility, ...]:
+    if all(v.kind != "ranked" and v == each[0] for v in each):
+        return each[0] if each else _BIDIRECTIONAL
+    return tuple(each)
+
+
+def _join(each: list[list[Labels]]) -> Asked:
+    """Labels of one name, any number of each sequence, end to end."""
+    every = [asked for own in each for asked in own]
+    first = every[0]
+    for name in ("groups", "noise"):
+        if len({getattr(asked, name) is None for asked in every}) > 1:
+            raise ValueError(f"labels {first.name!r} with and without {name} in one step")
+    values = [np.asarray(asked.values) for asked in every]
+    full = [v for v in values if len(v)] or values[:1]
+    weighted = any(asked.weights is not None for asked in every)
+    weights = [np.ones(len(a.values), np.float32) if a.weights is None else np.asarray(a.weights) for a in every]
+    group_sizes = None if first.groups is None else [np.diff(asked.groups) for asked in every]
+    return Asked(
+        labels=Labels(
+            head=first.head,
+            rows=np.concatenate([np.asarray(asked.rows, np.int64) for asked in every]),
+            values=np.concatenate(full),
+            groups=None if group_sizes is None else cuts_of(np.concatenate(group_sizes)),
+            weights=np.concatenate(weights).astype(np.float32) if weighted else None,
+            noise=None if first.noise is None else np.concatenate([np.asarray(a.noise) for a in every]),
+            side=first.side,
+            stream=first.stream,
+            name=first.name,
+        ),
+        cuts=cuts_of([sum(len(a.rows) for a in own) for own in each]),
+        group_cuts=None if group_sizes is None else cuts_of([sum(len(a.groups) - 1 for a in own) for own in each]),
+    )
+
+
+def _side(flat: Flat, order: Array, max_seqlen: int | None) -> tuple[Side, Array]:
+    """One side of the picked sequences, and the row at which each starts."""
+    lengths = flat.lengths[order]
+    cuts = cuts_of(lengths)
+    starts = cuts[:-1]
+    at = ragged(flat.cuts[order], lengths)
+    packed = Packed(
+        tokens=torch.from_numpy(flat.tokens[at].astype(np.int64, copy=False)),
+        positions=torch.from_numpy(np.arange(len(at)) - np.repeat(starts, lengths)),
+        cu_seqlens=torch.from_numpy(cuts.astype(np.int32)),
+        max_seqlen=max_seqlen or (int(lengths.max()) if len(lengths) else 0),
+        segments=None if flat.segments is None else torch.from_numpy(flat.segments[at].astype(np.int64, copy=False)),
+    )
+    visibility = flat.visibility
+    if not isinstance(visibility, Visibility):
+        visibility = joined([visibility[i] for i in order], lengths.tolist())
+    return Side(packed, visibility), starts
+
+
+def _nothing(labels: Labels) -> Labels:
+    """The same question, asked of no row."""
+    return replace(
+        labels,
+        rows=labels.rows[:0],
+        values=labels.values[:0],
+        groups=None if labels.groups is None else labels.groups[:1],
+        weights=None if labels.weights is None else labels.weights[:0],
+        noise=None if labels.noise is None else labels.noise[:0],
+        count=0.0,
+    )
+
+
+def _to_torch(labels: Labels) -> Labels:
+    moved = {
+        name: torch.from_numpy(np.ascontiguousarray(value))
+        for name in ("rows", "values", "groups", "weights", "noise")
+        if (value := getattr(labels, name)) is not None
+    }
+    return replace(labels, **moved)

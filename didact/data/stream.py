@@ -1,0 +1,272 @@
+"""The stream: which examples a step is made of, as a pure function of the seed and the position.
+
+An index order that is shuffled anew every epoch by a counter-based permutation (no list of indices, exact at any
+corpus size); a step is a run of it. Two ways to say how long the run is:
+
+    BySequences   step s takes the examples [C(s), C(s + 1)), C the sum of the batch schedule in closed form: pure in
+                  (seed, step). Its sequences are dealt evenly to micro-batches of at most `micro_tokens`.
+    ByTokens      the order is cut into windows of W examples, each packed alone as tightly as possible; a step is the
+                  next so many packs. The position is (window, pack).
+
+What is in a step never depends on ranks or workers; a rank takes its share of the packs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from didact.batch import Batch, Example
+from didact.data.flat import Flat
+from didact.data.packing import deal, pack
+from didact.errors import InputError
+from didact.randomness import Permutation, generator, key, keys
+
+Keys = NDArray[np.uint64]
+Prepare = Callable[[Sequence[Example], Keys, int], Flat]
+_BLOCK = 1 << 16  # examples over which a mixture's proportions are exact
+_PACKS = 128  # of a window, unless told: what is lost to the last, part-filled one is then below half a percent
+
+
+class Source(Protocol):
+    """What gives examples: a document format over a store, or a list of labelled examples."""
+
+    def __len__(self) -> int: ...
+
+    def __call__(self, index: int, rng: np.random.Generator) -> Example: ...
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Examples that are already there, as a source (a fine-tuning file)."""
+
+    examples: Sequence[Example]
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __call__(self, index: int, rng: np.random.Generator) -> Example:  # noqa: ARG002
+        return self.examples[index]
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Several sources, drawn in proportion to `weights` (any positive numbers), each in its own shuffled order.
+
+    Example i picks its source by a counter-based draw: every block of 65,536 examples is a shuffle of one deck, of
+    which each source holds its share of the cards, and the card drawn also says which of the source's examples comes:
+    no counting, so any i is found in O(1), and every example of a source comes exactly once in its own epoch.
+    """
+
+    sources: tuple[Source, ...]
+    weights: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.sources) != len(self.weights) or not self.sources or min(self.weights) <= 0:
+            raise InputError(
+                f"a mixture of {len(self.sources)} sources with weights {self.weights}",
+                expected="one weight above 0 for each source",
+            )
+
+    @staticmethod
+    def tempered(sources: Sequence[Source], temperature: float = 1.0) -> Mixture:
+        """Weights size ** (1 / temperature): 1 in proportion to size, larger favours the small ones (Devlin's
+        multilingual BERT: 1 / 0.7; Conneau et al., 2020).
+        """
+        return Mixture(tuple(sources), tuple(float(len(source)) ** (1.0 / temperature) for source in sources))
+
+    def __len__(self) -> int:
+        return sum(len(source) for source in self.sources)
+
+    @cached_property
+    def shares(self) -> NDArray[np.int64]:
+        """(sources + 1,): where each source's cards of the deck begin; largest remainders, at least one each."""
+        exact = np.array(self.weights) / sum(self.weights) * (_BLOCK - len(self.sources))
+        cards = np.floor(exact).astype(np.int64)
+        left = _BLOCK - len(self.sources) - int(cards.sum())
+        cards[np.argsort(-(exact - cards), kind="stable")[:left]] += 1
+        return np.concatenate([[0], np.cumsum(cards + 1)])
+
+
+@dataclass(frozen=True)
+class BySequences:
+    """`batch: N sequences`. size: examples a step; warmup: stairs (until step, size) before that, increasing."""
+
+    size: int
+    warmup: tuple[tuple[int, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        untils = [until for until, _ in self.warmup]
+        if min([self.size, *(size for _, size in self.warmup)]) < 1 or sorted(set(untils)) != untils:
+            raise InputError(f"batch sizes {self.warmup} then {self.size}", expected="increasing steps, sizes above 0")
+
+    @staticmethod
+    def linear(start: int, size: int, steps: int) -> BySequences:
+        """From `start` to `size` in equal stairs over `steps`."""
+        stairs = size - start
+        untils = {-(-steps * (k + 1) // stairs): start + k for k in range(stairs)}  # a later, larger one wins a tie
+        return BySequences(size, tuple(untils.items()))
+
+    def before(self, step: int) -> int:
+        """C(step): examples that the steps before it took."""
+        taken, since = 0, 0
+        for until, size in self.warmup:
+            taken += max(0, min(step, until) - since) * size
+            since = until
+        return taken + max(0, step - since) * self.size
+
+
+@dataclass(frozen=True)
+class ByTokens:
+    """`batch: N tokens`. tokens: a step's, over all ranks, padding of the packs included; window: examples that are
+    packed together, None = as many as fill about 128 packs.
+    """
+
+    tokens: int
+    window: int | None = None
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where the stream stands: the next step, and in `ByTokens` its first pack. Goes to JSON by its fields."""
+
+    step: int = 0
+    window: int = 0
+    pack: int = 0
+
+
+@dataclass(frozen=True)
+class Item:
+    """What a worker makes: sequences prepared, and packs (indices of them) in the order they are used."""
+
+    flat: Flat
+    packs: list[list[int]]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """source: of examples; prepare: an objective; batch: how much a step is; micro_tokens: the most tokens of one
+    pack; rank of ranks: whose packs; max_seqlen: a bound for every batch to state, None = its longest sequence.
+    """
+
+    source: Source | Mixture
+    prepare: Prepare
+    batch: BySequences | ByTokens
+    micro_tokens: int
+    seed: int = 0
+    rank: int = 0
+    ranks: int = 1
+    max_seqlen: int | None = None
+    _members: tuple[Source, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        members = self.source.sources if isinstance(self.source, Mixture) else (self.source,)
+        if not all(len(member) for member in members):
+            raise InputError("a source without examples", expected="at least one example")
+        if isinstance(self.batch, ByTokens) and self.batch.tokens % (self.micro_tokens * self.ranks):
+            raise InputError(
+                f"a batch of {self.batch.tokens} tokens in micro-batches of {self.micro_tokens} on {self.ranks} ranks",
+                expected=f"a multiple of {self.micro_tokens * self.ranks} tokens",
+            )
+        object.__setattr__(self, "_members", members)
+
+    def examples(self, numbers: NDArray[np.int64]) -> tuple[list[Example], Keys]:
+        """The examples shown as number i, counted over all epochs, and the key of each one's randomness."""
+        examples: list[Example] = [None] * len(numbers)  # type: ignore[list-item]
+        every = np.zeros(len(numbers), np.uint64)
+        for member, at, epoch, indices in self._places(numbers):
+            own = keys(self.seed, member, epoch, each=indices)
+            every[at] = own
+            for place, index, k in zip(at.tolist(), indices.tolist(), own.tolist(), strict=True):
+                examples[place] = self._members[member](index, generator(k))
+        return examples, every
+
+    def _places(self, numbers: NDArray[np.int64]) -> Iterator[tuple[int, Any, int, Any]]:
+        """numbers (n,) -> for every source and epoch that occurs: which of the numbers are its, and its indices."""
+        member, place = np.zeros(len(numbers), np.int64), numbers
+        if isinstance(self.source, Mixture):
+            shares = self.source.shares
+            block = numbers // _BLOCK
+            card = np.zeros(len(numbers), np.int64)
+            for b in np.unique(block).tolist():
+                own = block == b
+                card[own] = Permutation(_BLOCK, key(self.seed, b))(numbers[own] % _BLOCK)
+            member = np.searchsorted(shares, card, side="right") - 1
+            place = block * np.diff(shares)[member] + card - shares[member]
+        sizes = np.array([len(source) for source in self._members])[member]
+        epochs = place // sizes
+        for m, epoch in np.unique(np.stack([member, epochs]), axis=1).T.tolist():
+            at = np.flatnonzero((member == m) & (epochs == epoch))
+            order = Permutation(len(self._members[m]), key(self.seed, m), epoch)
+            yield m, at, epoch, order(place[at] - epoch * len(self._members[m]))
+
+    @cached_property
+    def window(self) -> int:
+        """Examples of a window (`ByTokens`)."""
+        assert isinstance(self.batch, ByTokens)
+        return self.batch.window or max(1, round(_PACKS * self.micro_tokens / self.mean_size))
+
+    @cached_property
+    def mean_size(self) -> float:
+        """Tokens of an example, over the first 256."""
+        flat = self.prepare(*self.examples(np.arange(256)), 0)
+        return float(flat.sizes.mean())
+
+    def item(self, number: int) -> Item:
+        """Step `number`, or window `number`: pure, and all the work there is. Same on every rank."""
+        if isinstance(self.batch, BySequences):
+            numbers = np.arange(self.batch.before(number), self.batch.before(number + 1))
+            flat = self.prepare(*self.examples(numbers), number)
+            return Item(flat.lean(), deal(flat.sizes, self.micro_tokens, self.ranks))
+        step = int(number * self.window * self.mean_size // self.batch.tokens)  # about: only schedules read it
+        numbers = np.arange(number * self.window, (number + 1) * self.window)
+        flat = self.prepare(*self.examples(numbers), step)
+        return Item(flat.lean(), pack(flat.sizes, self.micro_tokens))
+
+    def steps(self, items: Iterator[Item], start: Position) -> Iterator[tuple[list[Batch], Position]]:
+        """Items from `first_item(start)` on -> each step's micro-batches for this rank, and the position after it."""
+        if isinstance(self.batch, BySequences):
+            for step, item in enumerate(items, start.step):
+                yield self._own(item, item.packs), Position(step + 1)
+            return
+        wanted = self.batch.tokens // self.micro_tokens
+        step, window, first = start.step, start.window, start.pack
+        waiting: list[tuple[Item, list[int]]] = []
+        for item in items:
+            for number in range(first, len(item.packs)):
+                waiting.append((item, item.packs[number]))
+                if len(waiting) == wanted:
+                    step += 1
+                    own = waiting[self.rank :: self.ranks]
+                    after = (window, number + 1) if number + 1 < len(item.packs) else (window + 1, 0)
+                    yield [it.flat.batch(p, self.max_seqlen) for it, p in own], Position(step, *after)
+                    waiting = []
+            window, first = window + 1, 0
+
+    def first_item(self, start: Position) -> int:
+        """The item that the step at `start` begins with."""
+        return start.step if isinstance(self.batch, BySequences) else start.window
+
+    def __getitem__(self, step: int) -> list[Batch]:
+        """This rank's micro-batches of a step. `ByTokens` has to count from the start: for tests and looking in."""
+        if isinstance(self.batch, BySequences):
+            return next(self.steps(iter([self.item(step)]), Position(step)))[0]
+        for number, (batches, _) in enumerate(self.steps(map(self.item, _numbers()), Position())):
+            if number == step:
+                return batches
+        raise AssertionError("the stream has no end")
+
+    def _own(self, item: Item, packs: list[list[int]]) -> list[Batch]:
+        own = packs[self.rank :: self.ranks]
+        return [item.flat.batch(p, self.max_seqlen) if p else item.flat.idle(self.max_seqlen) for p in own]
+
+
+def _numbers(start: int = 0) -> Iterator[int]:
+    while True:
+        yield start
+        start += 1

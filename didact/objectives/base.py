@@ -1,0 +1,89 @@
+"""An objective: selection x corruption x visibility x questions. Which tokens are chosen, what becomes of them, who
+sees whom, which rows are asked what.
+
+A fine-tuning task is an objective whose labels come from a file. Objectives are frozen and stateless: their
+randomness is an argument, and their schedules are resolved by `at(step)` before anything is prepared.
+
+Shapes: n sequences, L tokens of one.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from didact.batch import Batch, Example, Labels, Loss, Part, Prepared
+from didact.data.flat import Flat, lay, lay_prepared
+from didact.heads import Head
+from didact.randomness import generator
+
+Keys = NDArray[np.uint64]
+
+
+class Answering(Protocol):
+    """What an objective needs of a model: logits for each of the batch's labels, and their losses."""
+
+    def __call__(self, batch: Batch) -> tuple[Tensor, ...]: ...
+
+    def loss(self, logits: Tensor, asked: Labels) -> Part: ...
+
+
+@dataclass(frozen=True)
+class Objective(ABC):
+    """What every objective answers to. Only `heads`, `names` and `prepare` have to be written; `ask` where a step's
+    sequences can be prepared together faster than one by one.
+    """
+
+    kind: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def heads(self) -> Mapping[str, Head]:
+        """The heads that its questions are put to, by the name that `Labels.head` uses."""
+
+    @property
+    @abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """The names of the parts of its loss (`Labels.name`)."""
+
+    @abstractmethod
+    def prepare(self, example: Example, rng: np.random.Generator) -> Prepared:
+        """The example as this objective asks it. Depends on the example and `rng` alone; must not write into it."""
+
+    def at(self, step: int) -> Objective:  # noqa: ARG002
+        """The objective as it is at this step, schedules resolved."""
+        return self
+
+    def at_rate(self, rate: float) -> Objective:  # noqa: ARG002
+        """The objective with another share of hidden tokens, where it hides tokens (validation at fixed rates)."""
+        return self
+
+    def ask(self, flat: Flat, keys: Keys) -> Flat:
+        """All sequences of a step at once: sequence i depends on flat's sequence i and keys[i] alone."""
+        examples = [flat.example(i) for i in range(len(flat))]
+        return flat.then(
+            lay_prepared([self.prepare(e, generator(int(k))) for e, k in zip(examples, keys, strict=True)])
+        )
+
+    def __call__(self, examples: Sequence[Example], keys: Keys, step: int = 0) -> Flat:
+        """examples (n,) and their keys (n,) uint64 -> prepared for `step`. What a `Stream` calls."""
+        return self.at(step).ask(lay(examples), keys)
+
+    def loss(self, models: Mapping[str, Answering], batch: Batch) -> Loss:
+        """Sums over this batch's answers: unless said otherwise, each label's head answers for the model "main"."""
+        model = models["main"]
+        parts: dict[str, Part] = {}
+        for asked, logits in zip(batch.labels, model(batch), strict=True):
+            parts[asked.name] = model.loss(logits, asked)
+        return Loss(parts)
+
+
+def alone(objective: Objective, example: Example, rng: np.random.Generator) -> Prepared:
+    """`prepare` of an objective that is written as `ask`: one sequence, its key drawn from `rng`."""
+    return objective.ask(lay([example]), rng.integers(2**64, size=1, dtype=np.uint64)).prepared()[0]

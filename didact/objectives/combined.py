@@ -1,0 +1,78 @@
+"""Several objectives on the same example: BERT is masked language modelling and next-sentence prediction at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+
+from didact.batch import Batch, Example, Loss, Part, Prepared
+from didact.data.flat import Flat
+from didact.heads import Head
+from didact.objectives.base import Answering, Keys, Objective, alone
+from didact.randomness import words
+
+
+@dataclass(frozen=True)
+class Combined(Objective):
+    """Hidden and asked: what `parts` hide and ask; each reads what the one before it wrote.
+
+    Each part's loss is the mean over its own answers, times its weight (1 unless told): the weights hold whatever the
+    counts are, so MLM with 600 answers a step and NSP with 32 weigh the same, as in the reference code. The names of
+    all parts are distinct. Used by BERT (masked + next sentence), ALBERT (masked + sentence order).
+    """
+
+    kind: ClassVar[str] = "combined"
+    parts: tuple[Objective, ...]
+    weights: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.weights is not None and len(self.weights) != len(self.parts):
+            raise ValueError(f"{len(self.weights)} weights for {len(self.parts)} parts")
+        if len(set(self.names)) != len(self.names):
+            raise ValueError(f"parts must have distinct names, found {self.names}")
+        for name, head in [item for part in self.parts for item in part.heads.items()]:
+            if self.heads[name] != head:
+                raise ValueError(f"two different heads are called {name!r}: {self.heads[name]} and {head}")
+
+    @property
+    def heads(self) -> Mapping[str, Head]:
+        return {name: head for part in self.parts for name, head in part.heads.items()}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for part in self.parts for name in part.names)
+
+    def at(self, step: int) -> Combined:
+        return replace(self, parts=tuple(part.at(step) for part in self.parts))
+
+    def at_rate(self, rate: float) -> Combined:
+        return replace(self, parts=tuple(part.at_rate(rate) for part in self.parts))
+
+    def prepare(self, example: Example, rng: np.random.Generator) -> Prepared:
+        return alone(self, example, rng)
+
+    def ask(self, flat: Flat, keys: Keys) -> Flat:
+        for number, part in enumerate(self.parts):
+            flat = part.ask(flat, words(keys, np.full(len(keys), number)))
+        return flat
+
+    def loss(self, models: Mapping[str, Answering], batch: Batch) -> Loss:
+        """The parts' own losses. All that are answered in the plain way share one run of the model."""
+        plain = [part for part in self.parts if type(part).loss is Objective.loss]
+        losses: dict[str, Part] = {}
+        if plain:
+            own = {name for part in plain for name in part.names}
+            losses |= Objective.loss(self, models, _only(batch, own)).parts
+        for part in self.parts:
+            if part not in plain:
+                losses |= part.loss(models, _only(batch, set(part.names))).parts
+        weights = self.weights or (1.0,) * len(self.parts)
+        weight = {name: w for part, w in zip(self.parts, weights, strict=True) for name in part.names}
+        return Loss({name: replace(p, weight=p.weight * weight[name]) for name, p in losses.items()})
+
+
+def _only(batch: Batch, names: set[str]) -> Batch:
+    return replace(batch, labels=tuple(asked for asked in batch.labels if asked.name in names))
