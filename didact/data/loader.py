@@ -44,7 +44,6 @@ class Loader:
             sampler=_Counting(first),
             num_workers=self.workers,
             prefetch_factor=self.ahead,
-            collate_fn=_as_it_is,
             worker_init_fn=_ignore_interrupts,
             generator=torch.Generator(),  # of its own: drawing from torch's would change the run's dropout
         )
@@ -68,7 +67,7 @@ class _Counting(Sampler[int]):
 
 
 @dataclass(frozen=True)
-class _Items(Dataset[Item]):
+class _Items(Dataset[Item | Exception]):
     """The items by number. An exception is handed over as a value: DataLoader would wrap it in another's text."""
 
     stream: Stream
@@ -79,10 +78,6 @@ class _Items(Dataset[Item]):
         except Exception as error:
             error.add_note("(in a data worker)")
             return error
-
-
-def _as_it_is(item: Item) -> Item:
-    return item
 
 
 def _ignore_interrupts(_worker: int) -> None:
