@@ -1,0 +1,68 @@
+"""Multi-head self-attention (Vaswani et al., 2017, §3.2) over packed rows, with one fused projection to q, k and v.
+
+Shapes: T rows, D width, N heads, H head width, L rows of one sequence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from didact.nn.distance import DistanceTerms
+from didact.nn.kernel import Kernel, probabilities
+from didact.packed import Packed
+from didact.visibility import Visibility
+
+
+@dataclass(frozen=True)
+class Context:
+    """What attention needs besides hidden states; made once per forward for each window that layers have.
+
+    rotation: cosines and sines (T, 1, 1, H) of rotary positions; plan: the kernel's own.
+    """
+
+    kernel: Kernel
+    plan: Any
+    distance: DistanceTerms | None = None
+    rotation: tuple[Tensor, Tensor] | None = None
+
+
+def rotate(qkv: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+    """Turn q and k by their positions, halves paired (RoFormer, Su et al., 2021, as GPT-NeoX lays it out); v stays.
+
+    qkv (T, 3, N, H) -> the same shape and dtype; computed in the dtype of `rotation`.
+    """
+    cosine, sine = rotation
+    qk, v = qkv[:, :2], qkv[:, 2:]
+    left, right = qk.chunk(2, -1)
+    turned = qk * cosine + torch.cat((-right, left), -1) * sine
+    return torch.cat((turned.to(qkv.dtype), v), 1)
+
+
+class Attention(nn.Module):
+    """out(attend(qkv(x)))."""
+
+    def __init__(self, width: int, heads: int, head_width: int, bias: bool, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.head_width, self.dropout = heads, head_width, dropout
+        self.qkv = nn.Linear(width, 3 * heads * head_width, bias=bias)
+        self.out = nn.Linear(heads * head_width, width, bias=bias)
+
+    def project(self, x: Tensor, context: Context) -> Tensor:
+        """x (T, D) -> qkv (T, 3, N, H), q and k turned where positions are rotary."""
+        qkv = self.qkv(x).view(-1, 3, self.heads, self.head_width)
+        return qkv if context.rotation is None else rotate(qkv, context.rotation)
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        """x (T, D) -> (T, D)."""
+        dropout = self.dropout if self.training else 0.0
+        attended = context.kernel(self.project(x, context), context.plan, context.distance, dropout)
+        return self.out(attended.reshape(-1, self.heads * self.head_width))
+
+    def probabilities(self, x: Tensor, context: Context, packed: Packed, visibility: Visibility) -> tuple[Tensor, ...]:
+        """Where each row looks, sequence by sequence, (N, L, L) each; whatever kernel attends, by the definition."""
+        q, k, _ = self.project(x, context).unbind(1)
+        return probabilities(q, k, packed, visibility, context.distance)

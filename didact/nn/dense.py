@@ -1,0 +1,90 @@
+"""The `dense` kernel: attention written out over all T x T pairs of a pack. The definition that all others must equal.
+
+Its memory grows with the square of the whole pack: for tests and small inputs. `probabilities` is the same definition
+sequence by sequence, for whoever wants to see where attention goes.
+
+Shapes: T rows, N heads, H head width, L rows of one sequence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from didact.nn.distance import DistanceTerms, gather
+from didact.packed import Packed, cumulated
+from didact.visibility import Visibility
+
+
+def weights(q_TNH: Tensor, k_TNH: Tensor, seen_TT: Tensor, packed: Packed, distance: DistanceTerms | None) -> Tensor:
+    """Attention probabilities (N, T, T); a row that sees nothing has all zeros."""
+    logits_NTT = torch.einsum("qnh,knh->nqk", q_TNH, k_TNH) * q_TNH.shape[-1] ** -0.5
+    if distance is not None:
+        at, segment = packed.positions, packed.segments
+        same = None if segment is None else segment[:, None] == segment[None, :]
+        i_TT = distance.relate(at[:, None], at[None, :], same)
+        if distance.by_distance is not None:
+            logits_NTT = logits_NTT + distance.by_distance[:, i_TT]
+        if distance.by_query is not None:
+            logits_NTT = logits_NTT + gather(distance.by_query.transpose(0, 1), i_TT)
+        if distance.by_key is not None:
+            logits_NTT = logits_NTT + gather(distance.by_key.transpose(0, 1), i_TT.T).transpose(-1, -2)
+    # A finite floor and a second mask instead of -inf: a row that sees nothing must give zeros, in gradients too.
+    floor = torch.finfo(logits_NTT.dtype).min
+    return torch.softmax(logits_NTT.masked_fill(~seen_TT, floor), -1) * seen_TT
+
+
+def probabilities(
+    q_TNH: Tensor, k_TNH: Tensor, packed: Packed, visibility: Visibility, distance: DistanceTerms | None = None
+) -> tuple[Tensor, ...]:
+    """Attention probabilities of each sequence, (N, L, L) each: rows are queries. Differentiable."""
+    out = []
+    start = 0
+    for n in packed.lengths:
+        rows = slice(start, start + n)
+        start += n
+        alone = Packed(
+            tokens=packed.tokens[rows],
+            positions=packed.positions[rows],
+            cu_seqlens=cumulated([n]).to(packed.cu_seqlens.device),
+            max_seqlen=n,
+            segments=None if packed.segments is None else packed.segments[rows],
+        )
+        rank, reach = visibility.rank, visibility.reach
+        rule = visibility if rank is None or reach is None else replace(visibility, rank=rank[rows], reach=reach[rows])
+        terms = distance and replace(
+            distance,
+            by_query=None if distance.by_query is None else distance.by_query[rows],
+            by_key=None if distance.by_key is None else distance.by_key[rows],
+        )
+        out.append(weights(q_TNH[rows], k_TNH[rows], rule.matrix(alone), alone, terms))
+    return tuple(out)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `Dense` needs of a pack: the pack, and the rule as a matrix."""
+
+    packed: Packed
+    seen_TT: Tensor
+
+
+@dataclass(frozen=True)
+class Dense:
+    """softmax(q kᵀ / sqrt(H) + distance terms, over what the rule lets each row see) v."""
+
+    name: str = "dense"
+
+    def plan(self, packed: Packed, visibility: Visibility) -> Plan:
+        return Plan(packed, visibility.matrix(packed))
+
+    def __call__(self, qkv: Tensor, plan: Plan, distance: DistanceTerms | None = None, dropout: float = 0.0) -> Tensor:
+        """qkv (T, 3, N, H) -> (T, N, H)."""
+        q_TNH, k_TNH, v_TNH = qkv.unbind(1)
+        p_NTT = weights(q_TNH, k_TNH, plan.seen_TT, plan.packed, distance)
+        if dropout > 0:
+            p_NTT = F.dropout(p_NTT, dropout)
+        return torch.einsum("nqk,knh->qnh", p_NTT, v_TNH)

@@ -1,0 +1,64 @@
+"""The `flex` kernel: PyTorch's flex_attention, which compiles the rule and the distance terms into one fused kernel.
+
+CUDA; on a CPU its forward alone runs. No dropout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
+
+from didact.nn.distance import DistanceTerms, relate
+from didact.packed import Packed
+from didact.visibility import Visibility
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which blocks of the T x T pairs have anything to see; made once per forward and window."""
+
+    blocks: BlockMask
+    positions: Tensor
+    segments: Tensor | None
+
+
+@dataclass(frozen=True)
+class Flex:
+    """Any rule and any distance terms, at a cost that follows the blocks that are seen, not T x T."""
+
+    name: str = "flex"
+
+    def plan(self, packed: Packed, visibility: Visibility) -> Plan:
+        T, device = packed.tokens.shape[0], packed.tokens.device
+        blocks = create_block_mask(visibility.mask_mod(packed), None, None, T, T, device=str(device))
+        return Plan(blocks, packed.positions, packed.segments)
+
+    def __call__(self, qkv: Tensor, plan: Plan, distance: DistanceTerms | None = None, dropout: float = 0.0) -> Tensor:
+        """qkv (T, 3, N, H) -> (T, N, H)."""
+        if dropout > 0:
+            raise ValueError("the flex kernel has no dropout")
+        q, k, v = (x.transpose(0, 1)[None] for x in qkv.unbind(1))
+        score = None if distance is None else _score_mod(distance, plan.positions, plan.segments)
+        out = flex_attention(q, k, v, score_mod=score, block_mask=plan.blocks)
+        assert isinstance(out, Tensor)
+        return out[0].transpose(0, 1)
+
+
+def _score_mod(distance: DistanceTerms, positions: Tensor, segments: Tensor | None) -> Callable[..., Tensor]:
+    index, by_distance, by_query, by_key = distance.index, distance.by_distance, distance.by_query, distance.by_key
+
+    def terms(score: Tensor, _batch: Tensor, head: Tensor, q: Tensor, k: Tensor) -> Tensor:
+        same = None if segments is None else segments[q] == segments[k]
+        i = relate(index, positions[q], positions[k], same)
+        if by_distance is not None:
+            score = score + by_distance[head, i]
+        if by_query is not None:
+            score = score + by_query[q, head, i]
+        if by_key is not None:
+            score = score + by_key[k, head, i]
+        return score
+
+    return terms

@@ -1,0 +1,136 @@
+"""The Transformer stack over packed tokens; `build` makes any member of the family from a ModelConfig.
+
+Shapes: T rows, D width, N heads, L rows of one sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from didact.batch import Side
+from didact.config import ModelConfig
+from didact.nn.attention import Attention, Context
+from didact.nn.block import Block
+from didact.nn.embedding import Embedding
+from didact.nn.feedforward import FeedForward
+from didact.nn.init import initialise
+from didact.nn.kernel import choose, named
+from didact.nn.norm import build_norm
+from didact.nn.position import Widths, build_position
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """What a stack gives: named streams (T, D) ("main" always); every layer where asked for, layers[0] the embedding
+    output, then one per layer, the last of them through the final norm; attention where asked for: layer number,
+    from 0 -> the probabilities of each sequence, (N, L, L), rows are queries.
+    """
+
+    streams: Mapping[str, Tensor]
+    layers: tuple[Tensor, ...] = ()
+    attention: Mapping[int, tuple[Tensor, ...]] = field(default_factory=dict)
+
+    @property
+    def main(self) -> Tensor:
+        return self.streams["main"]
+
+
+class Transformer(nn.Module):
+    """Embedding, then layers, then a final norm where there is one. Layer i runs block i · blocks // layers.
+
+    windows: per layer, how far a row sees in positions, None = any distance. kernel: the name of the attention kernel
+    that is used whatever the table says; None = the table's choice.
+    """
+
+    def __init__(
+        self,
+        embedding: Embedding,
+        blocks: nn.ModuleList,
+        final_norm: nn.Module,
+        windows: tuple[int | None, ...],
+        attention_dropout: float,
+        kernel: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.embedding = embedding
+        self.blocks = blocks
+        self.final_norm = final_norm
+        self.windows = windows
+        self.attention_dropout = attention_dropout
+        self.kernel = kernel
+
+    def forward(self, side: Side, layers: bool = False, attention: Collection[int] = ()) -> Hidden:
+        """layers: keep every layer's output; attention: the layers whose probabilities are wanted."""
+        packed = side.packed
+        x = self.embedding(packed)
+        contexts = self._contexts(side, x)
+        kept = [x]
+        looks = {}
+        count, repeat = len(self.windows), len(self.blocks)
+        for i, window in enumerate(self.windows):
+            block, context = self.blocks[i * repeat // count], contexts[window]
+            if i in attention:
+                seen = side.visibility.within(window)
+                looks[i] = block.attention.probabilities(block.norm_attention_in(x), context, packed, seen)  # type: ignore[operator, union-attr]
+            x = block(x, context)
+            if layers:
+                kept.append(x)
+        x = self.final_norm(x)
+        kept[-1] = x
+        return Hidden({"main": x}, tuple(kept) if layers else (), looks)
+
+    def _contexts(self, side: Side, x: Tensor) -> dict[int | None, Context]:
+        """One context for each window that layers have, all else shared."""
+        position = self.embedding.position
+        rotation, distance = position.rotation(side.packed.positions), position.distance()
+        device = x.device
+        dtype = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else x.dtype
+        dropout = self.attention_dropout if self.training else 0.0
+        contexts = {}
+        for window in dict.fromkeys(self.windows):
+            seen = side.visibility.within(window)
+            if self.kernel is None:
+                kernel = choose(device, dtype, seen, distance is not None, dropout)
+            else:
+                kernel = named(self.kernel)
+            contexts[window] = Context(kernel, kernel.plan(side.packed, seen), distance, rotation)
+        return contexts
+
+
+def build(config: ModelConfig, generator: torch.Generator | None = None) -> Transformer:
+    """The stack of `config`, its weights drawn with `generator` (normal, `config.init_std`)."""
+    norms = config.norms
+
+    def norm(slot: str, width: int = config.width) -> nn.Module:
+        return build_norm(getattr(norms, slot), width, norms.eps, norms.bias)
+
+    def block() -> Block:
+        return Block(
+            Attention(config.width, config.heads, config.key_width, config.biases, config.attention_dropout),
+            FeedForward(config.width, config.feedforward, config.activation, config.gated, config.biases),
+            (norm("attention_in"), norm("attention_out"), norm("feedforward_in"), norm("feedforward_out")),
+            config.dropout,
+        )
+
+    inner = config.embedding_width or config.width
+    transformer = Transformer(
+        embedding=Embedding(
+            config.vocabulary,
+            config.embedding_width,
+            config.width,
+            config.segments,
+            build_position(config.position, Widths(inner, config.key_width, config.heads)),
+            norm("embedding", inner),
+            config.dropout,
+        ),
+        blocks=nn.ModuleList(block() for _ in range(config.layer_groups or config.layers)),
+        final_norm=norm("final"),
+        windows=config.windows or (None,) * config.layers,
+        attention_dropout=config.attention_dropout,
+    )
+    initialise(transformer, config.init_std, generator)
+    return transformer

@@ -1,0 +1,48 @@
+"""The `varlen` kernel: PyTorch's flash attention over variable lengths (torch.nn.attention.varlen).
+
+CUDA, bf16 and fp16. Full, causal and window visibility; no distance terms, no dropout.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn.attention.varlen import varlen_attn
+
+from didact.nn.distance import DistanceTerms
+from didact.packed import Packed
+from didact.visibility import Visibility
+
+
+@dataclass(frozen=True)
+class Plan:
+    """cu_seqlens (B + 1,) int32; longest: a bound of the lengths; left, right: how far a row sees, -1 = any."""
+
+    cu_seqlens: Tensor
+    longest: int
+    left: int
+    right: int
+
+
+@dataclass(frozen=True)
+class Varlen:
+    """One fused kernel over all sequences. The window counts rows, so positions must be the rows' own (0, 1, 2 …)."""
+
+    name: str = "varlen"
+
+    def plan(self, packed: Packed, visibility: Visibility) -> Plan:
+        if visibility.kind == "ranked":
+            raise ValueError("the varlen kernel knows full and causal visibility only, got 'ranked'")
+        window = -1 if visibility.window is None else visibility.window
+        return Plan(packed.cu_seqlens, packed.max_seqlen, window, 0 if visibility.kind == "causal" else window)
+
+    def __call__(self, qkv: Tensor, plan: Plan, distance: DistanceTerms | None = None, dropout: float = 0.0) -> Tensor:
+        """qkv (T, 3, N, H) -> (T, N, H)."""
+        if distance is not None or dropout > 0:
+            raise ValueError("the varlen kernel has no distance terms and no dropout")
+        q, k, v = qkv.unbind(1)
+        cu, longest = plan.cu_seqlens, plan.longest
+        out = varlen_attn(q, k, v, cu, cu, longest, longest, window_size=(plan.left, plan.right))
+        assert isinstance(out, Tensor)
+        return out
