@@ -1,21 +1,33 @@
-"""The model: one core (a Transformer), BERT's pooler, and named heads that answer for the rows they are asked.
+"""The model: one core (a Transformer), BERT's pooler, and named heads that answer for the rows they are asked; and a
+`Pretrained` one with its tokenizer, which is what `didact.load` gives.
 
-Shapes: T tokens, n asked rows, g groups, D width.
+Shapes: T tokens, n asked rows or texts, g groups, D width, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from didact.batch import Batch, Labels, Part, Side
 from didact.config import ModelConfig
-from didact.heads import Head
+from didact.data.flat import lay
+from didact.errors import InputError
+from didact.heads import EmbeddingHead, Head, Vocabulary
+from didact.heads.embedding import Pooling
 from didact.nn.init import initialise
 from didact.nn.transformer import Hidden
 from didact.nn.transformer import build as build_transformer
+from didact.tokenization.tokenizer import Tokenizer, frame
+
+if TYPE_CHECKING:
+    from didact.tasks.base import Task
 
 
 class Model(nn.Module):
@@ -23,7 +35,7 @@ class Model(nn.Module):
 
     Parameters are named `core.*`, `pooler.dense.*` and `heads.<name>.*`. A tied vocabulary head has no output matrix
     of its own: it is handed `core.embedding.word.weight` when it runs, so that this is one parameter with one name.
-    All weights are drawn with `generator` (None: torch's own).
+    Weights are drawn with `generator` (None: torch's own), the core's first, whatever the heads.
     """
 
     def __init__(
@@ -34,10 +46,12 @@ class Model(nn.Module):
             raise ValueError(f"heads {missing} read pooled rows, and the configuration has no pooler")
         self.config = config
         self.specs = dict(heads)
-        self.core = build_transformer(config)
+        self.core = build_transformer(config, generator)
         self.pooler = Pooler(config.width) if config.pooler else None
         self.heads = nn.ModuleDict({name: head.build(config) for name, head in heads.items()})
-        initialise(self, config.init_std, generator)
+        for part in (self.pooler, *self.heads.values()):
+            if part is not None:
+                initialise(part, config.init_std, generator)
 
     def forward(self, batch: Batch) -> tuple[Tensor, ...]:
         """The logits of each of the batch's labels, in order."""
@@ -60,6 +74,11 @@ class Model(nn.Module):
         """The core's streams (T, D), and with `layers` the embedding output and every layer's."""
         return self.core(side, layers)
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self.core.embedding.word.weight.device
+
 
 class Pooler(nn.Module):
     """Dense and tanh on a row: (n, D) -> (n, D), before every head that answers for a whole sequence (BERT's [CLS])."""
@@ -70,3 +89,99 @@ class Pooler(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         return torch.tanh(self.dense(rows))
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A candidate for a blank: the piece, and the probability that the model gives it there."""
+
+    token: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A model with its tokenizer and what is known of it.
+
+    family: the name of its table of names; task: what it was fine-tuned for; objective: what it was trained with, as
+    JSON; carried: its config.json as it was read; fresh: parameters that the file did not hold and were drawn anew;
+    unused: tensors of the file that belong to heads nobody asked for.
+    """
+
+    model: Model
+    tokenizer: Tokenizer
+    family: str = "bert"
+    task: Task | None = None
+    objective: Mapping[str, Any] | None = None
+    carried: Mapping[str, Any] = field(default_factory=dict)
+    fresh: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+
+    @property
+    def maximum(self) -> int | None:
+        """Tokens of the longest input, special ones included; None where positions set no bound."""
+        return self.model.config.position.maximum
+
+    @torch.inference_mode()
+    def embed(
+        self, texts: Sequence[str], pooling: Pooling | None = None, batch_tokens: int = 4096
+    ) -> NDArray[np.float32]:
+        """One vector a text, (n, D) float32, in the order of the texts.
+
+        pooling: "mean" over a text's rows, special ones included, "cls" or "max"; None: as the model's own embedding
+        head says, else the mean. A text longer than the model takes is cut at its end. batch_tokens: tokens of one
+        forward pass; texts of similar length share one.
+        """
+        own = next((head for head in self.model.specs.values() if isinstance(head, EmbeddingHead)), EmbeddingHead())
+        head = own if pooling is None else EmbeddingHead(pooling, maximum=own.maximum)
+        most = min((m for m in (head.maximum, self.maximum) if m is not None), default=None)
+        layers = head.build(self.model.config)
+        sequences = lay([frame(self.tokenizer, e, max_length=most) for e in self.tokenizer.encode_many(texts)])
+        out = np.empty((len(texts), self.model.config.width), np.float32)
+        self.model.eval()
+        for some in budgeted(sequences.lengths, batch_tokens):
+            side = sequences.batch(some).inputs.to(self.model.device)
+            out[some] = layers(self.model.hidden(side).main, side.packed.cu_seqlens).float().cpu().numpy()
+        return out
+
+    @torch.inference_mode()
+    def fill(self, text: str, top: int = 5) -> list[list[Filled]]:
+        """The `top` likeliest tokens for each mask token written in `text`, likeliest first.
+
+        Raises InputError where the model has no vocabulary head, or the text no mask token.
+        """
+        name = next((name for name, head in self.model.specs.items() if isinstance(head, Vocabulary)), None)
+        if name is None:
+            raise InputError("this model has no vocabulary head", expected="a model pre-trained to fill blanks")
+        example = frame(self.tokenizer, self.tokenizer.encode(text, special=True), max_length=self.maximum)
+        mask = self.tokenizer.mask
+        blanks = np.flatnonzero(example.tokens == mask) if mask is not None else np.zeros(0, np.int64)
+        if mask is None or not len(blanks):
+            written = "none" if mask is None else self.tokenizer.token(mask)
+            raise InputError("no blank in the text", expected=f"the tokenizer's mask token, {written}")
+        self.model.eval()
+        side = lay([example]).batch([0]).inputs.to(self.model.device)
+        rows = torch.from_numpy(blanks).to(self.model.device)
+        logits = self.model.answer(self.model.hidden(side), Labels(name, rows, rows))
+        best = torch.softmax(logits.float(), -1).topk(min(top, logits.shape[-1]))
+        return [
+            [Filled(self.tokenizer.token(i), p) for i, p in zip(ids, ps, strict=True)]
+            for ids, ps in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        ]
+
+
+def budgeted(sizes: Sequence[int] | NDArray[np.int64], capacity: int) -> Iterable[list[int]]:
+    """sizes in tokens -> indices of packs of at most `capacity` tokens (one sequence may exceed it), longest first.
+
+    Neighbours in length share a pack, which is what makes attention over them cheap.
+    """
+    some: list[int] = []
+    room = capacity
+    for i in np.argsort(-np.asarray(sizes, np.int64), kind="stable").tolist():
+        if some and sizes[i] > room:
+            yield some
+            some, room = [], capacity
+        some.append(i)
+        room -= sizes[i]
+    if some:
+        yield some

@@ -45,6 +45,11 @@ class Head(ABC):
     def pooled(self) -> bool:
         """Whether its rows pass through the model's pooler first."""
 
+    @property
+    def slot(self) -> str:
+        """The place it takes in a checkpoint: its kind, told apart where checkpoints tell it apart."""
+        return self.kind
+
     @abstractmethod
     def build(self, config: ModelConfig) -> HeadLayers:
         """Its layers for a model of this configuration, not yet initialised."""

@@ -53,6 +53,10 @@ class Classes(Head):
         if self.problem == "regression" and self.class_weights is not None:
             raise ValueError("class_weights have no meaning in a regression")
 
+    @property
+    def slot(self) -> str:
+        return "classes.pooled" if self.pooled else "classes.rows"
+
     def build(self, config: ModelConfig) -> ClassesLayers:
         return ClassesLayers(config.width, self.classes, config.dropout if self.dropout is None else self.dropout)
 

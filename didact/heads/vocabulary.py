@@ -6,9 +6,7 @@ Shapes: n asked rows, D width, E embedding width, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 import torch
@@ -18,14 +16,7 @@ from torch import Tensor, nn
 from didact.batch import Labels, Part
 from didact.config import ModelConfig
 from didact.heads.base import Head, HeadLayers, part
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu": F.gelu,
-    "gelu_tanh": partial(F.gelu, approximate="tanh"),
-    "relu": F.relu,
-    "silu": F.silu,
-    "tanh": torch.tanh,
-}
+from didact.nn.feedforward import ACTIVATIONS
 
 
 @dataclass(frozen=True)

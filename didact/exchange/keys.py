@@ -1,0 +1,168 @@
+"""config.json, theirs and ours, as data that is read in both directions.
+
+A key either maps to a field of ModelConfig (`Key`), or changes the computation and is supported at some values only
+(`Only`), or has no effect here and is carried along as it was.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from didact.config import ModelConfig, Norms, Position
+from didact.errors import InputError
+
+
+@dataclass(frozen=True)
+class Key:
+    """theirs: the key; ours: the field, "position.maximum" for a part's; default: what their code assumes where the
+    key is absent; words: (theirs, ours) where the values are called differently, the one we write first.
+    """
+
+    theirs: str
+    ours: str
+    default: Any
+    words: tuple[tuple[Any, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Only:
+    """A key that changes the computation: every value but these is refused. Absent is allowed."""
+
+    theirs: str
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Keys:
+    """keys and only: see there; written: (key, value) of what older readers want to find, whatever the model."""
+
+    keys: tuple[Key, ...]
+    only: tuple[Only, ...] = ()
+    written: tuple[tuple[str, Any], ...] = ()
+
+
+def read(config: Mapping[str, Any], keys: Keys, base: ModelConfig, file: object = None) -> ModelConfig:
+    """Their config.json -> ours: `base` with what the keys say.
+
+    Raises InputError (file) on a value of the wrong type, one that has no meaning here, or one that is refused.
+    """
+    path = None if file is None else str(file)
+    for only in keys.only:
+        if only.theirs in config and not any(_same(config[only.theirs], value) for value in only.values):
+            raise InputError(
+                f"{only.theirs} {config[only.theirs]!r} is not supported",
+                file=path,
+                expected=" or ".join(map(repr, only.values)),
+            )
+    values: dict[str, Any] = {}
+    for key in keys.keys:
+        value = config.get(key.theirs, key.default)
+        if key.words:
+            if value not in [word for word, _ in key.words]:
+                known = ", ".join(str(word) for word, _ in key.words)
+                raise InputError(f"{key.theirs} {value!r}", file=path, expected=f"one of {known}")
+            values[key.ours] = dict(key.words)[value]
+        elif not _like(value, key.default):
+            raise InputError(f"{key.theirs} {value!r}", file=path, expected=f"a value like {key.default!r}")
+        else:
+            values[key.ours] = type(key.default)(value)
+    try:
+        return changed(base, values)
+    except InputError as problem:
+        raise InputError(problem.found, file=path) from problem
+
+
+def write(config: ModelConfig, keys: Keys, carried: Mapping[str, Any]) -> dict[str, Any]:
+    """Ours -> their config.json: what was carried, with every key that now means something else put right."""
+    out = dict(keys.written) | dict(carried)
+    for key in keys.keys:
+        value = _get(config, key.ours)
+        if key.words:
+            said = [word for word, meaning in key.words if meaning == value]
+            if out.get(key.theirs, key.default) not in said:
+                out[key.theirs] = said[0] if said else value
+        elif out.get(key.theirs, key.default) != value:
+            out[key.theirs] = value
+        out.setdefault(key.theirs, key.default)
+    return out
+
+
+def differences(config: ModelConfig, keys: Keys, base: ModelConfig) -> tuple[str, ...]:
+    """The fields of `config` that these keys cannot express: those that do not come back when written and read."""
+    try:
+        back = read(write(config, keys, {}), keys, base)
+    except InputError as problem:
+        return (str(problem),)
+    a, b = config_to_json(config), config_to_json(back)
+    return tuple(f"{name} {a[name]!r}" for name in a if a[name] != b[name])
+
+
+def config_to_json(config: ModelConfig) -> dict[str, Any]:
+    """ModelConfig as nested dictionaries, for a checkpoint that no other library reads."""
+    return dataclasses.asdict(config)
+
+
+def config_from_json(data: Mapping[str, Any], file: object = None) -> ModelConfig:
+    """What `config_to_json` wrote. Raises InputError on an unknown field or values that do not go together."""
+    parts: dict[str, Any] = dict(data)
+    try:
+        parts["position"] = Position(**parts["position"])
+        parts["norms"] = Norms(**parts["norms"])
+        if parts.get("windows") is not None:
+            parts["windows"] = tuple(parts["windows"])
+        return ModelConfig(**parts)
+    except (KeyError, TypeError, ValueError) as problem:
+        raise InputError(f"not a model configuration: {problem}", file=None if file is None else str(file)) from problem
+
+
+def changed(config: ModelConfig, changes: Mapping[str, Any]) -> ModelConfig:
+    """The configuration with other values: {"dropout": 0.0, "position.maximum": 1024}, or
+    {"position": {"maximum": 1024}}.
+
+    Raises InputError on a field it does not have and on values that do not go together.
+    """
+    return _changed(config, changes)
+
+
+def _changed(part: Any, changes: Mapping[str, Any]) -> Any:
+    known = [f.name for f in dataclasses.fields(part)]
+    values: dict[str, Any] = {}
+    inner: dict[str, dict[str, Any]] = {}
+    for path, value in changes.items():
+        first, _, rest = path.partition(".")
+        if first not in known:
+            raise InputError(f"model field {path!r}", expected=f"one of {', '.join(known)}")
+        if rest:
+            inner.setdefault(first, {})[rest] = value
+        elif isinstance(value, Mapping):
+            inner.setdefault(first, {}).update(value)
+        else:
+            values[first] = tuple(value) if isinstance(value, list) else value
+    for first, some in inner.items():
+        values[first] = _changed(getattr(part, first), some)
+    try:
+        return dataclasses.replace(part, **values)
+    except ValueError as problem:
+        raise InputError(str(problem)) from problem
+
+
+def _get(config: Any, path: str) -> Any:
+    for name in path.split("."):
+        config = getattr(config, name)
+    return config
+
+
+def _like(value: Any, default: Any) -> bool:
+    """Whether a JSON value is of the default's type; a whole number is a float too, a bool is not a number."""
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(default, bool) and isinstance(value, bool)
+    if isinstance(default, float):
+        return isinstance(value, int | float)
+    return isinstance(value, type(default))
+
+
+def _same(value: Any, allowed: Any) -> bool:
+    return type(value) is type(allowed) and value == allowed

@@ -1,0 +1,174 @@
+"""Weight names, ours and theirs, as data that is read in both directions. A fused QKV is split and joined here.
+
+A rule says which of their tensors one of our parameters is made of. Reading and writing use the same rules, so what
+is written can be read; names, dtypes and bytes survive, except for tensors that hold nothing of their own: those
+that `derived` names, and second copies of a tied tensor (`copies`), which are compared, then dropped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from didact.errors import InputError
+
+Tensors = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """ours: a parameter; theirs: the tensors it is made of, joined along their first axis in this order; copies:
+    other names under which a file may hold the same tensor again, or hold it instead. "{i}" stands for a block.
+    """
+
+    ours: str
+    theirs: tuple[str, ...]
+    copies: tuple[str, ...] = ()
+
+    def at(self, block: int) -> Rule:
+        """The rule of one block."""
+        ours, *names = (name.replace("{i}", str(block)) for name in (self.ours, *self.theirs, *self.copies))
+        return Rule(ours, tuple(names[: len(self.theirs)]), tuple(names[len(self.theirs) :]))
+
+
+@dataclass(frozen=True)
+class Names:
+    """How a family names its tensors.
+
+    core: rules of the core and the pooler, without `prefix`, which stands before those tensors in the file of a model
+    with a head and not in the bare model's; heads: rules by slot (`families.base.slot`), ours counted from
+    `heads.<name>.`; derived: patterns of tensors that hold nothing of their own; spellings: (pattern, replacement) of
+    names that old files use, read and never written.
+    """
+
+    core: tuple[Rule, ...]
+    prefix: str = ""
+    heads: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
+    derived: tuple[str, ...] = ()
+    spellings: tuple[tuple[str, str], ...] = ()
+
+    def canonical(self, name: str) -> str:
+        """Their name, in today's spelling and without the prefix."""
+        for pattern, replacement in self.spellings:
+            name = re.sub(pattern, replacement, name)
+        return name.removeprefix(self.prefix)
+
+    def is_derived(self, canonical: str) -> bool:
+        return any(re.fullmatch(pattern, canonical) for pattern in self.derived)
+
+    def slots_in(self, names: Collection[str]) -> set[str]:
+        """The slots all of whose tensors a file has, going by their names. Slots may share names (`classifier`)."""
+        present = {self.canonical(name) for name in names}
+        return {
+            slot
+            for slot, rules in self.heads.items()
+            if any(present.issuperset(rule.theirs) for rule in rules)  # an untied matrix is there only if untied
+        }
+
+
+def concrete(
+    names: Names, expected: Collection[str], slots: Mapping[str, str | None], tied: bool = True
+) -> tuple[Rule, ...]:
+    """The rules of one model: exactly one for each of our parameters in `expected`.
+
+    slots: of each head, by name; None for a head that the family has no names for: its tensors keep ours. tied: where
+    it is not, a copy that has a rule of its own somewhere (an output matrix) is no copy.
+    Raises KeyError where a parameter has no rule or two: a mistake in the family's table.
+    """
+    blocks = 1 + max((int(m[1]) for name in expected if (m := re.match(r"core\.blocks\.(\d+)\.", name))), default=-1)
+    rules = [r for rule in names.core for r in ([rule.at(i) for i in range(blocks)] if "{i}" in rule.ours else [rule])]
+    for head, slot in slots.items():
+        for rule in names.heads[slot] if slot is not None else ():
+            rules.append(Rule(f"heads.{head}.{rule.ours}", rule.theirs, rule.copies))
+    chosen = [rule for rule in rules if rule.ours in expected]
+    own = tuple(f"heads.{head}." for head, slot in slots.items() if slot is None)
+    chosen += [Rule(name, (name,)) for name in expected if own and name.startswith(own)]
+    ours = [rule.ours for rule in chosen]
+    if len(set(ours)) < len(ours) or set(ours) != set(expected):
+        raise KeyError(f"not exactly one rule for {sorted(set(expected).symmetric_difference(ours)) or ours}")
+    if not tied:
+        single = {name for slot in names.heads.values() for rule in slot for name in rule.theirs}
+        chosen = [Rule(r.ours, r.theirs, tuple(c for c in r.copies if c not in single)) for r in chosen]
+    return tuple(chosen)
+
+
+@dataclass(frozen=True)
+class Read:
+    """tensors: by our names; missing: ours that the file does not hold; unused: theirs of heads nobody asked for."""
+
+    tensors: dict[str, Tensor]
+    missing: tuple[str, ...]
+    unused: tuple[str, ...]
+
+
+def read(tensors: Tensors, names: Names, rules: Sequence[Rule], file: object = None) -> Read:
+    """Their tensors -> ours.
+
+    Raises InputError where a tensor's name is unknown (all such are listed), where some of the tensors that make one
+    of ours are missing or differ in dtype, and where a copy differs from its original.
+    """
+    given: dict[str, Tensor] = {}
+    spelled: dict[str, str] = {}
+    for name, tensor in tensors.items():
+        canonical = names.canonical(name)
+        if canonical in given:
+            raise InputError(f"{spelled[canonical]} and {name} are the same tensor", file=_path(file))
+        given[canonical], spelled[canonical] = tensor, name
+    out: dict[str, Tensor] = {}
+    missing: list[str] = []
+    used: set[str] = set()
+    for rule in rules:
+        copies = [copy for copy in rule.copies if copy in given]
+        present = [name for name in rule.theirs if name in given]
+        used.update(present, copies)
+        if not present and not copies:
+            missing.append(rule.ours)
+            continue
+        if present and len(present) < len(rule.theirs):
+            absent = ", ".join(sorted(set(rule.theirs) - set(present)))
+            raise InputError(f"no tensor {absent}", file=_path(file), expected="it beside " + ", ".join(present))
+        parts = [given[name] for name in present or copies[:1]]
+        if len({part.dtype for part in parts}) > 1:
+            raise InputError(f"{', '.join(present)} differ in dtype", file=_path(file))
+        out[rule.ours] = parts[0] if len(parts) == 1 else torch.cat(parts)
+        for copy in copies:
+            if not torch.equal(given[copy], out[rule.ours]):
+                raise InputError(
+                    f"{spelled[copy]} differs from {', '.join(rule.theirs)}",
+                    file=_path(file),
+                    expected="equal tensors, or tie_word_embeddings false in config.json",
+                )
+    known = {name for slot in names.heads.values() for rule in slot for name in (*rule.theirs, *rule.copies)}
+    known |= {name for rule in names.core if "{i}" not in rule.ours for name in (*rule.theirs, *rule.copies)}
+    rest = [name for name in given if name not in used and not names.is_derived(name)]
+    own_style = [name for name in rest if name.startswith("heads.")]
+    if unknown := sorted(spelled[name] for name in rest if name not in known and name not in own_style):
+        raise InputError(f"unknown tensors {_listed(unknown)}", file=_path(file), expected="those of its family only")
+    return Read(out, tuple(missing), tuple(sorted(spelled[name] for name in rest)))
+
+
+def write(tensors: Tensors, names: Names, rules: Sequence[Rule], prefixed: bool) -> dict[str, Tensor]:
+    """Our tensors -> theirs. prefixed: whether the core's names carry the prefix (a model with a head)."""
+    prefix = names.prefix if prefixed else ""
+    out: dict[str, Tensor] = {}
+    for rule in rules:
+        parts = tensors[rule.ours].chunk(len(rule.theirs)) if len(rule.theirs) > 1 else (tensors[rule.ours],)
+        before = "" if rule.ours.startswith("heads.") else prefix
+        for name, part in zip(rule.theirs, parts, strict=True):
+            if before + name in out:
+                raise KeyError(f"two rules write {before + name}")
+            out[before + name] = part.detach().contiguous()
+    return out
+
+
+def _listed(names: Sequence[str], most: int = 8) -> str:
+    """The first few names, and how many more."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _path(file: object) -> str | None:
+    return None if file is None else str(file)

@@ -1,0 +1,184 @@
+"""A family: what a member of BERT's family is made of and how it is called elsewhere. Tables, no code of its own.
+
+A family says what transformers calls its settings, tensors and architectures; everything that reads or writes a
+checkpoint goes by these tables and never asks a model its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from didact.config import ModelConfig
+from didact.errors import InputError
+from didact.exchange import keys as key_table
+from didact.exchange import rules as rule_table
+from didact.exchange.keys import Keys
+from didact.exchange.rules import Names, Rule
+from didact.heads import Choice, Classes, Head, PairRelation, Span, Vocabulary
+
+if TYPE_CHECKING:
+    from didact.objectives.base import Objective
+    from didact.tokenization.tokenizer import Tokenizer
+
+PROBLEMS = (("single_label_classification", "single"), ("multi_label_classification", "multiple"))
+PROBLEMS += (("regression", "regression"),)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A class of transformers: its name, and the slots (`Head.slot`) of the heads it has."""
+
+    name: str
+    slots: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Family:
+    """name: the `model_type` of config.json; base: the settings of its first publication; keys and names: how its
+    settings and tensors are called; architectures: in order of choice, the first all of whose slots a model has is
+    what its checkpoint says it is, the last is the bare model; tokenizer: the `kind` that its tokenizers are of;
+    recipe: how it was pre-trained; sources: papers and code.
+    """
+
+    name: str
+    base: ModelConfig
+    keys: Keys
+    names: Names
+    architectures: tuple[Architecture, ...]
+    tokenizer: str
+    recipe: Callable[[Tokenizer], Objective]
+    sources: tuple[str, ...]
+
+    def architecture(self, heads: Mapping[str, Head]) -> Architecture:
+        """What transformers would open a model with these heads as."""
+        slots = {head.slot for head in heads.values()}
+        return next(a for a in self.architectures if slots.issuperset(a.slots))
+
+    def slots(self, heads: Mapping[str, Head]) -> dict[str, str | None]:
+        """The slot of each head: None for a second one of its kind, and for one whose names another already has."""
+        first = self.architecture(heads).slots
+        taken: set[str] = set()
+        slots: dict[str, str | None] = dict.fromkeys(heads)
+        for name, head in sorted(heads.items(), key=lambda item: item[1].slot not in first):
+            theirs = {t for rule in self.names.heads.get(head.slot, ()) for t in rule.theirs}
+            if theirs and not theirs & taken:
+                slots[name] = head.slot
+                taken |= theirs
+        return slots
+
+    def rules(self, expected: Collection[str], heads: Mapping[str, Head], tied: bool) -> tuple[Rule, ...]:
+        """One rule for each of a model's parameters."""
+        return rule_table.concrete(self.names, expected, self.slots(heads), tied)
+
+    def unsupported(self, config: ModelConfig) -> tuple[str, ...]:
+        """What of this configuration transformers' classes of the family cannot express; the pooler is told by the
+        tensors.
+        """
+        base = key_table.changed(self.base, {"pooler": config.pooler})
+        return key_table.differences(config, self.keys, base)
+
+    def read_config(self, config: Mapping[str, Any], tensors: Mapping[str, Tensor], file: object) -> ModelConfig:
+        """Their config.json, and the pooler if the file has one. Raises InputError."""
+        ours = key_table.read(config, self.keys, self.base, file)
+        present = {self.names.canonical(name) for name in tensors}
+        pooler = {t for rule in self.names.core if rule.ours.startswith("pooler.") for t in rule.theirs}
+        return key_table.changed(ours, {"pooler": bool(pooler) and pooler <= present})
+
+    def read_heads(self, config: Mapping[str, Any], tensors: Mapping[str, Tensor], file: object) -> dict[str, Head]:
+        """The heads of a checkpoint that was not written here, by slot name: those whose tensors it has.
+
+        Where slots share their names, `architectures` decides. Raises InputError where it does not.
+        """
+        present = self.names.slots_in(tensors)
+        said = {slot for a in self.architectures if a.name in (config.get("architectures") or ()) for slot in a.slots}
+        heads: dict[str, Head] = {}
+        for slot in sorted(present, key=list(self.names.heads).index):
+            rivals = [s for s in present if s != slot and _share(self.names.heads[s], self.names.heads[slot])]
+            if rivals and slot not in said:
+                if not said & set(rivals):
+                    raise InputError(
+                        f"architectures {config.get('architectures')} leaves open what "
+                        f"{', '.join(t for r in self.names.heads[slot] for t in r.theirs)} is",
+                        file=None if file is None else str(file),
+                        expected=f"one of {', '.join(a.name for a in self.architectures)}",
+                    )
+                continue
+            rows = {self.names.canonical(name): tensor.shape[0] for name, tensor in tensors.items()}
+            head = _head(slot, config, rows[self.names.heads[slot][0].theirs[0]], file)
+            heads[head.kind] = head
+        return heads
+
+    def write_config(
+        self, config: ModelConfig, heads: Mapping[str, Head], carried: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Their config.json: keys, architecture, and the names of the classes. Raises InputError where the
+        configuration is not one of this family's.
+        """
+        if strange := self.unsupported(config):
+            raise InputError(f"no {self.name} of transformers has {', '.join(strange)}")
+        out = key_table.write(config, self.keys, carried)
+        out["model_type"] = self.name
+        architecture = self.architecture(heads)
+        out["architectures"] = [architecture.name]
+        for head in heads.values():
+            if head.slot in architecture.slots:
+                out |= _described(head, carried)
+        return out
+
+
+def _share(a: tuple[Rule, ...], b: tuple[Rule, ...]) -> bool:
+    return bool({t for rule in a for t in rule.theirs} & {t for rule in b for t in rule.theirs})
+
+
+def _head(slot: str, config: Mapping[str, Any], rows: int, file: object) -> Head:
+    """The head that config.json and the rows of its output matrix describe."""
+    dropout = config.get("classifier_dropout")
+    match slot:
+        case "vocabulary":
+            return Vocabulary()
+        case "pair_relation":
+            return PairRelation()
+        case "choice":
+            return Choice(dropout=dropout)
+        case "span":
+            if rows != 2:
+                raise InputError(f"qa_outputs of {rows} rows", file=str(file), expected="2, a start and an end")
+            return Span()
+        case "classes.pooled" | "classes.rows":
+            said = config.get("problem_type")
+            if said is not None and said not in dict(PROBLEMS):
+                raise InputError(
+                    f"problem_type {said!r}", file=str(file), expected=f"one of {', '.join(dict(PROBLEMS))}"
+                )
+            # transformers takes one label for a regression where nothing is said; taggers are never asked.
+            guessed = "regression" if rows == 1 and slot == "classes.pooled" else "single"
+            problem: Any = guessed if said is None else dict(PROBLEMS)[said]
+            names = _names(config, rows)
+            return Classes(rows, problem, pooled=slot == "classes.pooled", dropout=dropout, names=names)
+    raise KeyError(slot)
+
+
+def _names(config: Mapping[str, Any], rows: int) -> tuple[str, ...] | None:
+    """id2label in order, None where it says nothing (LABEL_0 …) or does not fit."""
+    labels = config.get("id2label") or {}
+    names = tuple(str(labels.get(str(i), f"LABEL_{i}")) for i in range(rows))
+    return None if names == tuple(f"LABEL_{i}" for i in range(rows)) or len(labels) != rows else names
+
+
+def _described(head: Head, carried: Mapping[str, Any]) -> dict[str, Any]:
+    """What config.json says of a head beyond its architecture."""
+    out: dict[str, Any] = {}
+    if isinstance(head, Choice | Classes) and head.dropout is not None:
+        out["classifier_dropout"] = head.dropout
+    if isinstance(head, Classes):
+        names = head.names or _names(carried, head.classes) or tuple(f"LABEL_{i}" for i in range(head.classes))
+        out["id2label"] = {str(i): name for i, name in enumerate(names)}
+        out["label2id"] = {name: i for i, name in enumerate(names)}
+        # A tagger in transformers knows one problem only, and a pooled one infers it when it trains.
+        if head.pooled:
+            out["problem_type"] = {ours: theirs for theirs, ours in PROBLEMS}[head.problem]
+    return out
