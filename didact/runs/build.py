@@ -1,0 +1,140 @@
+"""From a run file's words to the library's things: objectives, tasks, batches, each complaint naming its key."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Mapping
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from didact.data.stream import BySequences, ByTokens
+from didact.errors import InputError
+from didact.objectives import OBJECTIVES, SELECTS, Combined, Objective, Select
+from didact.runs.schema import BatchPart
+from didact.tasks import TASKS, Task
+from didact.tokenization.tokenizer import Tokenizer
+
+
+def objective_of(parts: Mapping[str, Mapping[str, Any]], tokenizer: Tokenizer) -> Objective:
+    """{"masked": {"rate": 0.3, "select": "whole_words"}, "next_sentence": {"weight": 0.5}} -> an Objective.
+
+    What a tokenizer knows (mask_id, vocabulary, specials) is filled in. `weight` is of the part in the sum.
+    """
+    if not parts:
+        raise InputError("objective: found none", expected=f"one or more of {', '.join(_kinds(OBJECTIVES))}")
+    built, weights = [], []
+    for kind, fields in parts.items():
+        own = dict(fields or {})
+        weights.append(_weight(own.pop("weight", 1.0), f"objective.{kind}.weight"))
+        cls = _of_kind(OBJECTIVES, kind, "objective")
+        if cls is Combined:
+            raise InputError("objective.combined: found a part", expected="the parts themselves, side by side")
+        built.append(_filled(cls, own, _facts(cls, tokenizer, kind), f"objective.{kind}"))
+    if len(built) == 1 and weights == [1.0]:
+        return built[0]
+    return Combined(tuple(built), tuple(weights))
+
+
+def task_of(spec: Mapping[str, Mapping[str, Any]], length: int) -> Task:
+    """{"classify": {"columns": {...}}} -> a Task reading sequences of at most `length` tokens."""
+    if len(spec) != 1:
+        raise InputError(f"task: found {', '.join(spec) or 'none'}", expected=f"one of {', '.join(_kinds(TASKS))}")
+    ((kind, fields),) = spec.items()
+    own = {"length": length, **(fields or {})}
+    return _filled(_of_kind(TASKS, kind, "task"), own, {}, f"task.{kind}")
+
+
+def batch_of(batch: BatchPart) -> BySequences | ByTokens:
+    """How much one optimizer step is."""
+    amount, unit = batch.size
+    if unit == "sequences":
+        return BySequences(amount, batch.warmup)
+    if batch.warmup:
+        raise InputError("batch.warmup: found stairs for a batch in tokens", expected="a batch in sequences")
+    return ByTokens(amount)
+
+
+def changed(thing: Any, changes: Mapping[str, Any], path: str) -> Any:
+    """A frozen dataclass with some fields replaced, nested ones by mappings; unknown names and wrong types refused."""
+    hints = get_type_hints(type(thing))
+    names = [f.name for f in dataclasses.fields(thing) if f.init]
+    values: dict[str, Any] = {}
+    for name, value in changes.items():
+        if name not in names:
+            raise InputError(f"{path}.{name}: unknown key", expected=f"one of {', '.join(names)}")
+        old = getattr(thing, name)
+        if dataclasses.is_dataclass(old) and isinstance(value, Mapping):
+            values[name] = changed(old, value, f"{path}.{name}")
+        else:
+            values[name] = _typed(value, hints[name], f"{path}.{name}")
+    try:
+        return dataclasses.replace(thing, **values)
+    except ValueError as problem:
+        raise InputError(f"{path}: {problem}") from None
+
+
+def _filled(cls: type[Any], own: Mapping[str, Any], facts: Mapping[str, Any], path: str) -> Any:
+    hints = get_type_hints(cls)
+    names = [f.name for f in dataclasses.fields(cls) if f.init and f.name not in facts]
+    values = dict(facts)
+    for name, value in own.items():
+        if name not in names:
+            raise InputError(f"{path}.{name}: unknown key", expected=f"one of {', '.join(names)}")
+        values[name] = _typed(value, hints[name], f"{path}.{name}")
+    try:
+        return cls(**values)
+    except (ValueError, TypeError) as problem:
+        raise InputError(f"{path}: {problem}") from None
+
+
+def _facts(cls: type[Objective], tokenizer: Tokenizer, kind: str) -> dict[str, Any]:
+    """What an objective asks of the tokenizer by the names of its fields."""
+    names = {f.name for f in dataclasses.fields(cls)}
+    known = {"mask_id": tokenizer.mask, "vocabulary": tokenizer.vocabulary, "specials": tokenizer.special_ids}
+    if "mask_id" in names and tokenizer.mask is None:
+        raise InputError(f"objective.{kind}: the tokenizer has no mask token", expected="one with [MASK] or <mask>")
+    return {name: value for name, value in known.items() if name in names}
+
+
+def _typed(value: Any, hint: Any, path: str) -> Any:
+    """A YAML value as a field of this type."""
+    if isinstance(hint, type) and issubclass(hint, Select):
+        return _select(value, path)
+    if get_origin(hint) in (Union, types.UnionType) and any(_is_select(h) for h in get_args(hint)):
+        return _select(value, path)
+    from didact.runs.runfile import checked
+
+    last = path.rpartition(".")[2]
+    wrapper = dataclasses.make_dataclass("Wrapper", [(last, hint)])
+    return getattr(checked(wrapper, {last: value}, prefix=path.rpartition(".")[0]), last)
+
+
+def _is_select(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, Select)
+
+
+def _select(value: Any, path: str) -> Select:
+    """ "whole_words", or {"spans": {"p": 0.2}}."""
+    spec = {value: {}} if isinstance(value, str) else value
+    if not isinstance(spec, Mapping) or len(spec) != 1:
+        raise InputError(f"{path}: found {value!r}", expected=f"one of {', '.join(_kinds(SELECTS))}")
+    ((kind, fields),) = spec.items()
+    return _filled(_of_kind(SELECTS, kind, path), fields or {}, {}, f"{path}.{kind}")
+
+
+def _of_kind(registry: tuple[type[Any], ...], kind: str, path: str) -> type[Any]:
+    for cls in registry:
+        if cls.kind == kind:
+            return cls
+    raise InputError(f"{path}: found {kind!r}", expected=f"one of {', '.join(_kinds(registry))}")
+
+
+def _kinds(registry: tuple[type[Any], ...]) -> list[str]:
+    return [cls.kind for cls in registry if cls is not Combined]
+
+
+def _weight(value: Any, path: str) -> float:
+    number: Literal[0] | float = value if isinstance(value, int | float) else 0
+    if isinstance(value, bool) or number <= 0:
+        raise InputError(f"{path}: found {value!r}", expected="a number above 0")
+    return float(number)
