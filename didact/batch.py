@@ -42,6 +42,8 @@ class Example:
     over the sequence, -1 for special tokens; sentences (S,) int64: rows where a sentence starts;
     offsets (L, 2) int64: the characters [start, end) of the source text that each token covers, (0, 0) for special
     ones; source_bytes (L,) int64: bytes of source that each token stands for (sum = the text's bytes);
+    parts (k,) int64: rows where a part begins that is a sequence of its own to the model: unseen by the other parts,
+    positions from 0 (the choices of one question); None = the example is one sequence;
     targets: what a labelled file or a document format says of it, by name.
     """
 
@@ -52,6 +54,7 @@ class Example:
     sentences: Array | None = None
     offsets: Array | None = None
     source_bytes: Array | None = None
+    parts: Array | None = None
     targets: Mapping[str, Any] = field(default_factory=dict)
     source: Source | None = None
 

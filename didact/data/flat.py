@@ -83,7 +83,8 @@ class Flat:
     """n sequences end to end: sequence i is rows cuts[i] to cuts[i + 1] of tokens (N,) and segments (N,).
 
     examples: the sequences as they were given, for what else is known of them; labels: of each name once; hidden (N,)
-    bool: see `Prepared`; visibility: one for all, or one each; outputs: the decoder's side, as a Flat without labels.
+    bool: see `Prepared`; visibility: one for all, or one each; outputs: the decoder's side, as a Flat without labels;
+    parts (N,) bool: rows where a part of a sequence begins (see `Example.parts`), None where each is one.
     """
 
     cuts: Array
@@ -94,6 +95,7 @@ class Flat:
     hidden: Array | None = None
     visibility: Visibility | tuple[Visibility, ...] = _BIDIRECTIONAL
     outputs: Flat | None = None
+    parts: Array | None = None
 
     def __len__(self) -> int:
         return len(self.cuts) - 1
@@ -197,7 +199,19 @@ def lay(examples: Sequence[Example]) -> Flat:
     if not len(examples):
         return Flat(cuts, np.zeros(0, np.int64))
     flat = Flat(cuts, np.concatenate([example.tokens for example in examples]), None, tuple(examples))
-    return replace(flat, segments=flat.column("segments"))
+    return replace(flat, segments=flat.column("segments"), parts=_parts(flat))
+
+
+def _parts(flat: Flat) -> Array | None:
+    """(N,) bool: where parts begin, the first of each sequence included; None where no sequence has parts."""
+    if all(example.parts is None for example in flat.examples):
+        return None
+    begins = np.zeros(len(flat.tokens) + 1, bool)
+    begins[flat.cuts] = True
+    for start, example in zip(flat.cuts.tolist(), flat.examples, strict=False):
+        if example.parts is not None:
+            begins[start + example.parts] = True
+    return begins[:-1]
 
 
 def lay_prepared(prepared: Sequence[Prepared]) -> Flat:
@@ -265,11 +279,13 @@ def _side(flat: Flat, order: Array, max_seqlen: int | None) -> tuple[Side, Array
     cuts = cuts_of(lengths)
     starts = cuts[:-1]
     at = ragged(flat.cuts[order], lengths)
+    borders = cuts if flat.parts is None else np.append(np.flatnonzero(flat.parts[at]), len(at))
+    spans = np.diff(borders)
     packed = Packed(
         tokens=torch.from_numpy(flat.tokens[at].astype(np.int64, copy=False)),
-        positions=torch.from_numpy(np.arange(len(at)) - np.repeat(starts, lengths)),
-        cu_seqlens=torch.from_numpy(cuts.astype(np.int32)),
-        max_seqlen=max_seqlen or (int(lengths.max()) if len(lengths) else 0),
+        positions=torch.from_numpy(np.arange(len(at)) - np.repeat(borders[:-1], spans)),
+        cu_seqlens=torch.from_numpy(borders.astype(np.int32)),
+        max_seqlen=max_seqlen or (int(spans.max()) if len(spans) else 0),
         segments=None if flat.segments is None else torch.from_numpy(flat.segments[at].astype(np.int64, copy=False)),
     )
     visibility = flat.visibility
