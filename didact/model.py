@@ -6,9 +6,9 @@ Shapes: T tokens, n asked rows or texts, g groups, D width, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,10 +24,11 @@ from didact.heads.embedding import Pooling
 from didact.nn.init import initialise
 from didact.nn.transformer import Hidden
 from didact.nn.transformer import build as build_transformer
+from didact.tasks.answering import batches
+from didact.tasks.answering import predict as predict_with
+from didact.tasks.base import Prediction, Task
+from didact.tasks.columns import Source
 from didact.tokenization.tokenizer import Tokenizer, frame
-
-if TYPE_CHECKING:
-    from didact.tasks.base import Task
 
 
 class Model(nn.Module):
@@ -139,7 +140,7 @@ class Pretrained:
         sequences = lay([frame(self.tokenizer, e, max_length=most) for e in self.tokenizer.encode_many(texts)])
         out = np.empty((len(texts), self.model.config.width), np.float32)
         self.model.eval()
-        for some in budgeted(sequences.lengths, batch_tokens):
+        for some in batches(sequences.lengths, batch_tokens):
             side = sequences.batch(some).inputs.to(self.model.device)
             out[some] = layers(self.model.hidden(side).main, side.packed.cu_seqlens).float().cpu().numpy()
         return out
@@ -169,19 +170,12 @@ class Pretrained:
             for ids, ps in zip(best.indices.tolist(), best.values.tolist(), strict=True)
         ]
 
+    def predict(self, records: Source) -> list[Prediction]:
+        """One prediction a record, JSON-able, in order. records: mappings with the fields of the model's task
+        (`{"text": …}`), or a file of such.
 
-def budgeted(sizes: Sequence[int] | NDArray[np.int64], capacity: int) -> Iterable[list[int]]:
-    """sizes in tokens -> indices of packs of at most `capacity` tokens (one sequence may exceed it), longest first.
-
-    Neighbours in length share a pack, which is what makes attention over them cheap.
-    """
-    some: list[int] = []
-    room = capacity
-    for i in np.argsort(-np.asarray(sizes, np.int64), kind="stable").tolist():
-        if some and sizes[i] > room:
-            yield some
-            some, room = [], capacity
-        some.append(i)
-        room -= sizes[i]
-    if some:
-        yield some
+        Raises InputError where the model was fine-tuned for no task, or a record lacks a field.
+        """
+        if self.task is None:
+            raise InputError("this model was fine-tuned for no task", expected="a checkpoint of `didact finetune`")
+        return predict_with(self.model, self.task, self.tokenizer, records)

@@ -98,7 +98,9 @@ def concrete(
 
 @dataclass(frozen=True)
 class Read:
-    """tensors: by our names; missing: ours that the file does not hold; unused: theirs of heads nobody asked for."""
+    """tensors: by our names; missing: ours that the file does not hold; unused: theirs that belong to no part of this
+    model, of a head that config.json does not speak of.
+    """
 
     tensors: dict[str, Tensor]
     missing: tuple[str, ...]
@@ -145,9 +147,8 @@ def read(tensors: Tensors, names: Names, rules: Sequence[Rule], file: object = N
     known = {name for slot in names.heads.values() for rule in slot for name in (*rule.theirs, *rule.copies)}
     known |= {name for rule in names.core if "{i}" not in rule.ours for name in (*rule.theirs, *rule.copies)}
     rest = [name for name in given if name not in used and not names.is_derived(name)]
-    own_style = [name for name in rest if name.startswith("heads.")]
-    if unknown := sorted(spelled[name] for name in rest if name not in known and name not in own_style):
-        raise InputError(f"unknown tensors {_listed(unknown)}", file=_path(file), expected="those of its family only")
+    if unknown := sorted(spelled[name] for name in rest if name not in known):
+        raise InputError(f"unknown tensors {listed(unknown)}", file=_path(file), expected="those of its family only")
     return Read(out, tuple(missing), tuple(sorted(spelled[name] for name in rest)))
 
 
@@ -165,7 +166,7 @@ def write(tensors: Tensors, names: Names, rules: Sequence[Rule], prefixed: bool)
     return out
 
 
-def _listed(names: Sequence[str], most: int = 8) -> str:
+def listed(names: Sequence[str], most: int = 8) -> str:
     """The first few names, and how many more."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 

@@ -86,7 +86,7 @@ class Family:
         ours = key_table.read(config, self.keys, self.base, file)
         present = {self.names.canonical(name) for name in tensors}
         pooler = {t for rule in self.names.core if rule.ours.startswith("pooler.") for t in rule.theirs}
-        return key_table.changed(ours, {"pooler": bool(pooler) and pooler <= present})
+        return key_table.changed(ours, {"pooler": bool(pooler & present)})
 
     def read_heads(self, config: Mapping[str, Any], tensors: Mapping[str, Tensor], file: object) -> dict[str, Head]:
         """The heads of a checkpoint that was not written here, by slot name: those whose tensors it has.

@@ -1,0 +1,134 @@
+"""A checkpoint as it lies in a folder: whose it is, what it is made of, and its tensors, ours and theirs.
+
+Two forms. Hugging Face's: `model_type` is a family's name, tensors are called as transformers calls them; a section
+"didact" of config.json adds what that cannot say (heads by name, task, objective). didact's own: `model_type` is
+"didact", tensors are called as here and all settings are in the section; for models that no class of transformers
+describes, and for `convert`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from didact.config import ModelConfig
+from didact.errors import InputError
+from didact.exchange import keys, rules
+from didact.families import Family, by_name
+from didact.heads import EmbeddingHead, Head
+from didact.heads import from_json as head_from_json
+from didact.heads import to_json as head_to_json
+from didact.hub import sentences, weights
+from didact.model import Model
+
+OWN = "didact"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """folder: where config.json lies; config: it; section: its part "didact", {} where it was not written here;
+    native: in didact's own form; model and heads: what it says they are; tensors: as the file calls them.
+    """
+
+    folder: Path
+    config: Mapping[str, Any]
+    section: Mapping[str, Any]
+    native: bool
+    family: Family
+    model: ModelConfig
+    heads: Mapping[str, Head]
+    tensors: Mapping[str, Tensor]
+
+    def ours(self) -> rules.Read:
+        """Its tensors by our names: every parameter of its model and heads.
+
+        Raises InputError listing tensors that are unknown, or missing, or of another shape than config.json says.
+        """
+        shapes = shapes_of(self.model, self.heads)
+        file = weights.find(self.folder)
+        if self.native:
+            given, missing, unused = dict(self.tensors), sorted(shapes.keys() - self.tensors.keys()), ()
+            if unknown := sorted(given.keys() - shapes.keys()):
+                raise InputError(f"unknown tensors {rules.listed(unknown)}", file=file, expected="the model's")
+        else:
+            table = self.family.rules(shapes, self.heads, self.model.tied)
+            read = rules.read(self.tensors, self.family.names, table, file)
+            given, unused = read.tensors, read.unused
+            missing = [theirs for rule in table if rule.ours in read.missing for theirs in rule.theirs]
+        if missing:
+            raise InputError(f"no tensors {rules.listed(missing)}", file=file, expected="all that config.json implies")
+        for name, tensor in given.items():
+            if tensor.shape != shapes[name]:
+                raise InputError(
+                    f"{name} of shape {tuple(tensor.shape)}",
+                    file=file,
+                    expected=f"{tuple(shapes[name])} by config.json",
+                )
+        return rules.Read(given, (), unused)
+
+
+def open_checkpoint(folder: Path) -> Checkpoint:
+    """Read a local folder, a sentence-transformers one included. Raises InputError on whatever is wrong with it."""
+    folder, embedding = sentences.read(folder)
+    path = folder / "config.json"
+    config = weights.read_json(path)
+    section = config.get(OWN, {})
+    if not isinstance(section, dict) or section.get("version", VERSION) > VERSION:
+        raise InputError("a section 'didact' of a later version", file=path, expected=f"version {VERSION}")
+    native = config.get("model_type") == OWN
+    family = by_name(section.get("family") if native else config.get("model_type"), path)
+    tensors = weights.read(folder)
+    if native:
+        model = keys.config_from_json(section.get("config", {}), path)
+        config = section.get("carried", {})
+    else:
+        model = family.read_config(config, tensors, path)
+    if "heads" in section:
+        heads = {name: head_from_json(head) for name, head in section["heads"].items()}
+    else:
+        heads = family.read_heads(config, tensors, path)
+    if embedding is not None and not any(isinstance(head, EmbeddingHead) for head in heads.values()):
+        heads["embedding"] = embedding
+    if any(head.pooled for head in heads.values()):
+        model = keys.changed(model, {"pooler": True})
+    return Checkpoint(folder, config, section, native, family, model, heads, tensors)
+
+
+def described(
+    family: Family,
+    model: ModelConfig,
+    heads: Mapping[str, Head],
+    carried: Mapping[str, Any],
+    section: Mapping[str, Any],
+    native: bool,
+) -> dict[str, Any]:
+    """The config.json of such a model. section: its task and objective, as JSON. Raises InputError where Hugging
+    Face's form cannot say it.
+    """
+    own = {"version": VERSION, "family": family.name, "heads": {n: head_to_json(h) for n, h in heads.items()}}
+    own |= {name: section[name] for name in ("task", "objective") if section.get(name) is not None}
+    kept = {name: value for name, value in carried.items() if name != OWN}
+    if native:
+        own |= {"config": keys.config_to_json(model), "carried": kept}
+        return {"model_type": OWN, OWN: own}
+    return family.write_config(model, heads, kept) | {OWN: own}
+
+
+def theirs(
+    family: Family, model: ModelConfig, heads: Mapping[str, Head], tensors: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Our tensors by Hugging Face's names."""
+    table = family.rules(list(tensors), heads, model.tied)
+    return rules.write(tensors, family.names, table, prefixed=bool(family.architecture(heads).slots))
+
+
+def shapes_of(config: ModelConfig, heads: Mapping[str, Head]) -> dict[str, torch.Size]:
+    """The shape of every parameter of such a model, without making it."""
+    with torch.device("meta"):
+        return {name: tensor.shape for name, tensor in Model(config, heads).state_dict().items()}

@@ -1,0 +1,92 @@
+"""Write a model so that others open it: Hugging Face's folder (or sentence-transformers'), and `convert`."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from didact import tasks
+from didact.errors import InputError
+from didact.families import by_name
+from didact.heads import EmbeddingHead, Head
+from didact.hub import sentences, weights
+from didact.hub.checkpoint import described, open_checkpoint, theirs
+from didact.hub.fetch import fetch
+from didact.model import Pretrained
+
+
+def export(pretrained: Pretrained, folder: str | Path, tensors: Mapping[str, Tensor] | None = None) -> None:
+    """Write config.json, model.safetensors and the tokenizer's files into `folder`, which is made if need be.
+
+    In Hugging Face's form, which transformers opens; a model that its family's classes cannot express (rotary
+    positions in a BERT) is written in didact's own form, which `load` reads. A model with an embedding head gets
+    sentence-transformers' files too. tensors: the model's state where it does not lie in `pretrained.model` itself
+    (gathered from several processes). Writes in place: whoever needs it atomic writes aside and renames.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    model = pretrained.model
+    family = by_name(pretrained.family)
+    native = bool(family.unsupported(model.config))
+    section = {
+        "task": None if pretrained.task is None else tasks.to_json(pretrained.task),
+        "objective": None if pretrained.objective is None else dict(pretrained.objective),
+    }
+    state = {n: t.detach().cpu() for n, t in (model.state_dict() if tensors is None else tensors).items()}
+    _write(
+        folder,
+        described(family, model.config, model.specs, pretrained.carried, section, native),
+        state if native else theirs(family, model.config, model.specs, state),
+    )
+    pretrained.tokenizer.save(folder)
+    _write_sentences(folder, model.specs, model.config.width, native)
+
+
+def convert(source: str | Path, target: str | Path) -> None:
+    """A folder, run or hub name in Hugging Face's form -> didact's own form, and anything written by didact -> Hugging
+    Face's form. Every tensor keeps its bytes and its dtype, every key of config.json its value.
+
+    Raises InputError where `source` cannot be read, or `target` is there already and not empty.
+    """
+    target = Path(target)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError("already there", file=target, expected="a new or empty folder")
+    found = open_checkpoint(fetch(source))
+    read = found.ours()
+    if read.unused:
+        raise InputError(
+            f"tensors of a head that config.json does not speak of: {', '.join(read.unused)}", file=found.folder
+        )
+    tensors = read.tensors
+    native = not found.section
+    config = described(found.family, found.model, found.heads, found.config, found.section, native)
+    target.mkdir(parents=True, exist_ok=True)
+    _write(target, config, tensors if native else theirs(found.family, found.model, found.heads, tensors))
+    for path in sorted(found.folder.iterdir()):
+        if path.suffix in (".json", ".txt", ".model") and not _ours_to_write(path.name):
+            shutil.copyfile(path, target / path.name)
+    _write_sentences(target, found.heads, found.model.width, native)
+
+
+def _ours_to_write(name: str) -> bool:
+    return name in ("config.json", sentences.MODULES) or name.endswith(".index.json")
+
+
+def _write(folder: Path, config: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    dtypes = {str(t.dtype).removeprefix("torch.") for t in tensors.values() if t.is_floating_point()}
+    for key in ("dtype", "torch_dtype"):  # transformers casts to what this says
+        if key in config and len(dtypes) == 1:
+            config[key] = next(iter(dtypes))
+    weights.write(tensors, folder)
+    weights.write_json(config, folder / "config.json")
+
+
+def _write_sentences(folder: Path, heads: Mapping[str, Head], width: int, native: bool) -> None:
+    """sentence-transformers' files, where there is an embedding head and it can open the rest."""
+    head = next((head for head in heads.values() if isinstance(head, EmbeddingHead)), None)
+    if head is not None and not native:
+        sentences.write(folder, head, width)
