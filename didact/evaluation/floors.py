@@ -1,0 +1,185 @@
+"""Trivial baselines that stand beside every result: what a task yields without a model that reads.
+
+    Majority       the training file's most frequent answer (of a number, the mean; of tags, the most frequent tag)
+    Linear         TF-IDF of words, or of characters where there are no spaces, and a linear model (scikit-learn)
+    FrequentTag    the tag that each word had most often; of unknown words, the commonest tag of words seen once
+    Overlap        pairs: how much the two texts share, and a linear model of that (scikit-learn)
+    Nearest        answers: the sentence that shares most with the question, less the question's own words
+    SharedWords    choices: the one that shares most with context and question
+
+All fit on training items and predict test items in the task's own form, so the same `task.score` scores them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import numpy as np
+
+from didact.evaluation.floor import UNSPACED, Floor, Predict, plain, tokens
+from didact.evaluation.nearest import Nearest, SharedWords
+from didact.tasks import Answer, Classify, Item, Prediction, Tag, Task
+
+
+@dataclass(frozen=True)
+class Majority(Floor):
+    name: ClassVar[str] = "majority"
+
+    def suits(self, task: Task) -> bool:
+        return not isinstance(task, Answer) or bool(task.nullable)
+
+    def fit(self, task: Task, train: Sequence[Item]) -> Predict:
+        task = plain(task)
+        if isinstance(task, Tag):
+            seen = Counter(tag for item in train for tag in item.gold if tag not in task.ignore)
+            common = max(task.known, key=lambda tag: seen[tag])
+            return lambda items: [{"id": i.id, "tags": [common] * len(i.fields["words"])} for i in items]
+        if isinstance(task, Answer):
+            return lambda items: [{"id": i.id, "answer": ""} for i in items]
+        label: Any
+        if isinstance(task, Classify) and task.problem == "regression":
+            label = float(np.mean([item.gold for item in train]))
+        elif isinstance(task, Classify) and task.problem == "multiple":
+            seen = Counter(name for item in train for name in item.gold)
+            label = [name for name in task.known if 2 * seen[name] >= len(train)]
+        else:
+            label = Counter(item.gold for item in train).most_common(1)[0][0]
+        return lambda items: [{"id": i.id, "label": label} for i in items]
+
+
+@dataclass(frozen=True)
+class Linear(Floor):
+    """n-grams of 1 or 2 words (1 to 3 characters where most letters are of scripts without spaces), in at least
+    `least` texts, weighted 1 + log(count) · idf; logistic or ridge regression of strength 1. Of a pair, both sides.
+    """
+
+    name: ClassVar[str] = "TF-IDF + linear"
+    least: int = 2
+
+    def suits(self, task: Task) -> bool:
+        return isinstance(plain(task), Classify)
+
+    def fit(self, task: Task, train: Sequence[Item]) -> Predict:
+        from scipy.sparse import hstack
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        task = plain(task)
+        assert isinstance(task, Classify)
+        sides = [side for side in ("text", "text_b") if train and side in train[0].fields]
+        sample = "".join(item.fields["text"] for item in train[:1000])
+        unspaced = 2 * len(UNSPACED.findall(sample)) > sum(c.isalpha() for c in sample)
+        least = self.least if len(train) >= 100 else 1
+        vectors = {
+            side: TfidfVectorizer(
+                analyzer="char" if unspaced else "word",
+                token_pattern=r"\b\w+\b",
+                ngram_range=(1, 3) if unspaced else (1, 2),
+                min_df=least,
+                sublinear_tf=True,
+            )
+            for side in sides
+        }
+        table = hstack([vectors[side].fit_transform([i.fields[side] for i in train]) for side in sides]).tocsr()
+        answer = _linear(task, table, [item.gold for item in train])
+
+        def predict(items: Sequence[Item]) -> list[Prediction]:
+            rows = hstack([vectors[side].transform([i.fields[side] for i in items]) for side in sides]).tocsr()
+            return [{"id": i.id, "label": label} for i, label in zip(items, answer(rows), strict=True)]
+
+        return predict
+
+
+def _linear(task: Classify, table: Any, gold: Sequence[Any]) -> Callable[[Any], list[Any]]:
+    """Features (n, f) and their answers -> a function from features to answers in the task's form."""
+    from sklearn.linear_model import LogisticRegression, Ridge
+
+    if task.problem == "regression":
+        model = Ridge().fit(table, np.array(gold, np.float64))
+        return lambda rows: [float(y) for y in model.predict(rows)]
+
+    def one(y: Sequence[Any]) -> Callable[[Any], Any]:
+        if len(set(y)) == 1:  # nothing to tell apart
+            return lambda rows: np.array([y[0]] * rows.shape[0], object)
+        return LogisticRegression(max_iter=2000).fit(table, np.array(y)).predict
+
+    if task.problem == "single":
+        model_of_all = one([str(g) for g in gold])
+        return lambda rows: [str(y) for y in model_of_all(rows)]
+    each = {name: one([int(name in g) for g in gold]) for name in task.known}
+
+    def labels(rows: Any) -> list[Any]:
+        held = {name: np.asarray(model(rows)).astype(int) for name, model in each.items()}
+        return [[name for name in task.known if held[name][i]] for i in range(rows.shape[0])]
+
+    return labels
+
+
+@dataclass(frozen=True)
+class FrequentTag(Floor):
+    name: ClassVar[str] = "most frequent tag of the word"
+
+    def suits(self, task: Task) -> bool:
+        return isinstance(task, Tag)
+
+    def fit(self, task: Task, train: Sequence[Item]) -> Predict:
+        assert isinstance(task, Tag)
+        of_word: dict[str, Counter[str]] = {}
+        for item in train:
+            for word, tag in zip(item.fields["words"], item.gold, strict=True):
+                if tag not in task.ignore:
+                    of_word.setdefault(word, Counter())[tag] += 1
+        tag_of = {word: counts.most_common(1)[0][0] for word, counts in of_word.items()}
+        once = Counter(tag_of[word] for word, counts in of_word.items() if counts.total() == 1)
+        unknown = (once or Counter(tag_of.values())).most_common(1)[0][0]
+        return lambda items: [
+            {"id": i.id, "tags": [tag_of.get(word, unknown) for word in i.fields["words"]]} for i in items
+        ]
+
+
+@dataclass(frozen=True)
+class Overlap(Floor):
+    """Of two texts: shared words over all words, over each side's, shared pairs of words, the difference in length."""
+
+    name: ClassVar[str] = "word overlap"
+
+    def suits(self, task: Task) -> bool:
+        task = plain(task)
+        return isinstance(task, Classify) and "text_b" in task.columns
+
+    def fit(self, task: Task, train: Sequence[Item]) -> Predict:
+        task = plain(task)
+        assert isinstance(task, Classify)
+        answer = _linear(task, self._features(train), [item.gold for item in train])
+        return lambda items: [
+            {"id": i.id, "label": label} for i, label in zip(items, answer(self._features(items)), strict=True)
+        ]
+
+    def _features(self, items: Sequence[Item]) -> np.ndarray[Any, Any]:
+        rows = []
+        for item in items:
+            a, b = tokens(item.fields["text"]), tokens(item.fields["text_b"])
+            words, twos = (set(a), set(b)), (set(pairwise(a)), set(pairwise(b)))
+            common = len(words[0] & words[1])
+            rows.append(
+                [
+                    common / max(1, len(words[0] | words[1])),
+                    common / max(1, len(words[0])),
+                    common / max(1, len(words[1])),
+                    len(twos[0] & twos[1]) / max(1, len(twos[0] | twos[1])),
+                    math.log1p(len(a)) - math.log1p(len(b)),
+                ]
+            )
+        return np.array(rows, np.float64).reshape(-1, 5)
+
+
+FLOORS: tuple[type[Floor], ...] = (Majority, Linear, FrequentTag, Overlap, Nearest, SharedWords)
+
+
+def floors_of(task: Task) -> list[Floor]:
+    """The floors that suit a task."""
+    return [floor() for floor in FLOORS if floor().suits(task)]

@@ -1,0 +1,201 @@
+"""One answer about a text or a pair of texts: a class, several, or a number (Devlin et al., 2019, figure 4 a, b).
+
+Sentiment, acceptability, topic; with a column for `text_b`, entailment, paraphrase and similarity. The question is
+asked of the [CLS] row (see `tasks.base.asked_row`).
+
+Shapes: m sequences, C classes (1 for a number).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+
+from didact.batch import Example, Labels
+from didact.errors import InputError
+from didact.heads import Classes, Head
+from didact.heads.classes import balanced
+from didact.tasks import metrics
+from didact.tasks.base import Array, Counts, Dataset, Item, Prediction, Task, asked_row, encode_all
+from didact.tasks.columns import Columns, Row, Source, rows
+from didact.tasks.metrics import Metric
+from didact.tokenization.frame import frame
+from didact.tokenization.tokenizer import Tokenizer
+
+Problem = Literal["single", "multiple", "regression"]
+Score = Literal["accuracy", "f1", "f1_macro", "f1_micro", "matthews", "pearson", "spearman", "mse", "exact"]
+
+DEFAULT_SCORES: dict[Problem, tuple[Score, ...]] = {
+    "single": ("accuracy", "f1_macro", "matthews"),
+    "multiple": ("f1_micro", "f1_macro", "exact"),
+    "regression": ("pearson", "spearman", "mse"),
+}
+DEFAULT_COLUMNS: Columns = {"text": "text", "label": "label", "id": "id"}
+
+
+@dataclass(frozen=True)
+class Classify(Task):
+    """problem: "single" (one class), "multiple" (any number of classes) or "regression" (a number).
+
+    columns: of text and label, and where there are such of text_b and id ({"text": "sentence", "label": 0});
+    labels: the classes in order, learned from the training file where not given (sorted); separator: between the
+    labels of one field, in a "multiple" file; drop: labels whose rows are left out and counted (OCNLI's "-");
+    scores: the main one first, None = by the problem; positive: the class that "f1" is of, None = the last;
+    class_weights: "balanced" (see `heads.classes.balanced`; learned), or one number a class; threshold: probability
+    from which "multiple" gives a class; pooled: through BERT's pooler; dropout: on that row, None = the model's.
+    """
+
+    kind: ClassVar[str] = "classify"
+    answer: ClassVar[str] = "label"
+
+    problem: Problem = "single"
+    columns: Columns = field(default_factory=dict)
+    format: str | None = None
+    length: int = 128
+    labels: tuple[str, ...] | None = None
+    separator: str = ","
+    drop: tuple[str, ...] = ()
+    scores: tuple[Score, ...] | None = None
+    positive: str | None = None
+    class_weights: Literal["balanced"] | tuple[float, ...] | None = None
+    threshold: float = 0.5
+    pooled: bool = True
+    dropout: float | None = None
+
+    def rows(self, source: Source) -> Iterator[Row]:
+        return rows(source, {**DEFAULT_COLUMNS, **self.columns}, self.format)
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """The classes. Raises InputError where they are neither given nor learned yet."""
+        if self.labels is None:
+            raise InputError("the classes are not known", expected="`labels`, or a training file to learn them from")
+        return self.labels
+
+    def heads(self) -> Mapping[str, Head]:
+        if self.problem == "regression":
+            return {"classes": Classes(1, "regression", pooled=self.pooled, dropout=self.dropout)}
+        if self.class_weights == "balanced":
+            raise InputError("the class weights are not known", expected="a training file to learn them from")
+        names = self.known
+        weights = self.class_weights
+        return {
+            "classes": Classes(len(names), self.problem, self.pooled, self.dropout, class_weights=weights, names=names)
+        }
+
+    def item(self, row: Row, labelled: bool, counts: Counts) -> tuple[Mapping[str, Any], Any] | None:
+        fields = {"text": row.text("text")}
+        if "text_b" in row.mapping:
+            fields["text_b"] = row.text("text_b")
+        gold: Any = None
+        if labelled:
+            if self.problem == "single" and row.has("label") and row.text("label") in self.drop:
+                counts[f"rows labelled {row.text('label')!r}, left out"] += 1
+                return None
+            gold = self._gold(row)
+        return fields, gold
+
+    def _gold(self, row: Row) -> Any:
+        if self.problem == "regression":
+            return row.number_of("label")
+        found = [row.text("label")] if self.problem == "single" else row.texts("label", self.separator)
+        for label in found:
+            if (self.labels is not None and label not in self.labels) or not label:
+                expected = "a label" if self.labels is None else f"one of {_listed(self.labels)}"
+                raise row.wrong(f"found label {label!r}", expected)
+        return found[0] if self.problem == "single" else tuple(sorted(set(found)))
+
+    def learn(self, items: Sequence[Item]) -> Self:
+        """Classes: every label of the training file, sorted. Weights: balanced over it."""
+        if self.problem == "regression":
+            return self
+        seen = Counter(label for gold in self.gold(items) for label in ((gold,) if isinstance(gold, str) else gold))
+        task = self if self.labels is not None else replace(self, labels=tuple(sorted(seen)))
+        if self.class_weights == "balanced":
+            task = replace(task, class_weights=balanced(tuple(seen[label] for label in task.known)))
+        return task
+
+    def dataset(self, items: Sequence[Item], tokenizer: Tokenizer) -> Dataset:
+        counts: Counts = Counter()
+        a = encode_all(tokenizer, [item.fields["text"] for item in items])
+        paired = bool(items) and "text_b" in items[0].fields
+        b = encode_all(tokenizer, [item.fields["text_b"] for item in items]) if paired else [None] * len(items)
+        room = self.length - tokenizer.template.overhead(paired)
+        number = {} if self.problem == "regression" else {label: i for i, label in enumerate(self.known)}
+        examples = []
+        for item, first, second in zip(items, a, b, strict=True):
+            cut = len(first) + (0 if second is None else len(second)) - room
+            if cut > 0:
+                counts["texts cut to the length"] += 1
+                counts["tokens cut off"] += cut
+            made = frame(tokenizer, first, second, self.length, targets={"label": self._value(item.gold, number)})
+            examples.append(replace(made, offsets=None, source_bytes=None))
+        return Dataset(tuple(items), tuple(examples), np.arange(len(items)), counts)
+
+    def _value(self, gold: Any, number: Mapping[str, int]) -> Any:
+        """The head's form of a right answer; zeros where it is not known."""
+        if self.problem == "regression":
+            return np.float32(0.0 if gold is None else gold)
+        if self.problem == "single":
+            return 0 if gold is None else number[gold]
+        held = np.zeros(len(number), np.float32)
+        held[[number[label] for label in gold or ()]] = 1.0
+        return held
+
+    def ask(self, example: Example) -> Labels:
+        kind = np.int64 if self.problem == "single" else np.float32
+        row = np.array([asked_row(example)], np.int64)
+        return Labels("classes", row, np.asarray(example.targets["label"], kind)[None])
+
+    def decode(self, dataset: Dataset, answers: Sequence[Array]) -> list[Prediction]:
+        logits = np.concatenate([np.asarray(a, np.float64).reshape(1, -1) for a in answers]) if len(answers) else []
+        predictions: list[Prediction] = []
+        for item, row in zip(dataset.items, logits, strict=True):
+            if self.problem == "regression":
+                predictions.append({"id": item.id, "label": float(row[0])})
+                continue
+            chances = softmax(row) if self.problem == "single" else 1 / (1 + np.exp(-np.clip(row, -50, 50)))
+            label: Any = self.known[int(row.argmax())]
+            if self.problem == "multiple":
+                label = [name for name, p in zip(self.known, chances, strict=True) if p >= self.threshold]
+            scores = {name: float(p) for name, p in zip(self.known, chances, strict=True)}
+            predictions.append({"id": item.id, "label": label, "scores": scores})
+        return predictions
+
+    def metrics(self) -> tuple[Metric, ...]:
+        return tuple(self._metric(name) for name in self.scores or DEFAULT_SCORES[self.problem])
+
+    def _metric(self, name: Score) -> Metric:
+        match name:
+            case "accuracy":
+                return metrics.ACCURACY
+            case "exact":
+                return metrics.share("exact", lambda p, g: float(set(p) == set(g)))
+            case "f1":
+                return metrics.f1_binary(self.known, self.positive or self.known[-1])
+            case "f1_macro":
+                return metrics.f1_macro(self.known)
+            case "f1_micro":
+                return metrics.f1_micro(self.known)
+            case "matthews":
+                return metrics.matthews(self.known)
+            case "pearson":
+                return metrics.PEARSON
+            case "spearman":
+                return metrics.SPEARMAN
+            case "mse":
+                return metrics.SQUARED_ERROR
+
+
+def softmax(logits: Array) -> Array:
+    """Over the last axis."""
+    e = np.exp(logits - logits.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def _listed(labels: Sequence[str], most: int = 12) -> str:
+    return ", ".join(labels[:most]) + (f" … ({len(labels)} in all)" if len(labels) > most else "")

@@ -1,0 +1,108 @@
+"""Which column of a file is which field of a task: names or numbers of columns, one field from one column or several.
+
+A source is a path (read by `data.records`) or records from Python, mappings of column to value. Every complaint names
+the file and the row.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from didact.errors import InputError
+
+Column = str | int
+Columns = Mapping[str, Column | tuple[Column, ...]]
+Source = str | Path | Iterable[Mapping[Any, Any]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One record: its columns by name (by number where the file names none), and where it stands (None: from Python).
+
+    mapping: the task's columns, by field.
+    """
+
+    record: Mapping[Any, Any]
+    mapping: Columns
+    file: str | None = None
+    number: int | None = None
+
+    def has(self, field: str) -> bool:
+        """Whether the record says something of a field (a column that is there and not null)."""
+        column = self.mapping.get(field)
+        wanted = column if isinstance(column, tuple | list) else () if column is None else (column,)
+        return bool(wanted) and all(self.record.get(c) is not None for c in wanted)
+
+    def value(self, field: str) -> Any:
+        """What the record says of a field; of several columns, a list."""
+        column = self.mapping[field]
+        if isinstance(column, tuple | list):
+            return [self._column(c, field) for c in column]
+        return self._column(column, field)
+
+    def text(self, field: str) -> str:
+        """A field that is text. Numbers become text as Python writes them."""
+        value = self.value(field)
+        if isinstance(value, str):
+            return value
+        if isinstance(value, bool | int | float):
+            return str(value)
+        raise self.wrong(f"{field} is {_shown(value)}", "text")
+
+    def texts(self, field: str, separator: str | None = None) -> list[str]:
+        """A field that is a list of texts: a list in the record, several columns, or text cut at `separator`
+        (None: at white space).
+        """
+        value = self.value(field)
+        if isinstance(value, str):
+            return [part.strip() for part in value.split(separator) if part.strip()] if separator else value.split()
+        if isinstance(value, list | tuple) and all(isinstance(v, str | bool | int | float) for v in value):
+            return [str(v) for v in value]
+        raise self.wrong(f"{field} is {_shown(value)}", "a list of texts")
+
+    def number_of(self, field: str) -> float:
+        """A field that is a finite number."""
+        value = self.value(field)
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            raise self.wrong(f"{field} is {_shown(value)}", "a number") from None
+        if number - number != 0:
+            raise self.wrong(f"{field} is {_shown(value)}", "a finite number")
+        return number
+
+    def wrong(self, found: str, expected: str | None = None) -> InputError:
+        """The error that says what is wrong with this row."""
+        return InputError(found, file=self.file, row=self.number, expected=expected)
+
+    def _column(self, column: Column, field: str) -> Any:
+        value = self.record.get(column)
+        if value is not None:
+            return value
+        if column in self.record:
+            raise self.wrong(f"nothing in column {column!r}", f"the {field}")
+        there = ", ".join(str(c) for c in self.record)
+        raise self.wrong(f"columns {there}", f"{column!r} for the {field} (see the task's `columns`)")
+
+
+def rows(source: Source, mapping: Columns, format: str | None = None, first: int = 0) -> Iterator[Row]:
+    """The rows of a source. `first`: number of the first record from Python, in complaints. Raises InputError."""
+    if isinstance(source, str | Path):
+        from didact.data.records import records  # reading files brings in datasets; records from Python do not
+
+        for record in records(source, format=format):
+            yield Row(record.fields, mapping, str(source), record.row)
+    else:
+        for number, record in enumerate(source, start=first + 1):
+            if not isinstance(record, Mapping):
+                raise InputError(f"found {_shown(record)}", row=number, expected=f"a record with {', '.join(mapping)}")
+            yield Row(record, mapping, None, number)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=repr)
+    return text if len(text) <= 60 else text[:57] + "…"
