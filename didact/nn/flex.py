@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from torch import Tensor
-from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 from didact.nn.distance import DistanceTerms, relate
 from didact.packed import Packed
 from didact.visibility import Visibility
+
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask  # imports the compiler, which takes seconds
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,16 @@ class Flex:
     name: str = "flex"
 
     def plan(self, packed: Packed, visibility: Visibility) -> Plan:
+        from torch.nn.attention.flex_attention import create_block_mask
+
         T, device = packed.tokens.shape[0], packed.tokens.device
         blocks = create_block_mask(visibility.mask_mod(packed), None, None, T, T, device=str(device))
         return Plan(blocks, packed.positions, packed.segments)
 
     def __call__(self, qkv: Tensor, plan: Plan, distance: DistanceTerms | None = None, dropout: float = 0.0) -> Tensor:
         """qkv (T, 3, N, H) -> (T, N, H)."""
+        from torch.nn.attention.flex_attention import flex_attention
+
         if dropout > 0:
             raise ValueError("the flex kernel has no dropout")
         q, k, v = (x.transpose(0, 1)[None] for x in qkv.unbind(1))

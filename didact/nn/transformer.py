@@ -15,6 +15,7 @@ from didact.batch import Side
 from didact.config import ModelConfig
 from didact.nn.attention import Attention, Context
 from didact.nn.block import Block
+from didact.nn.compiled import ragged
 from didact.nn.embedding import Embedding
 from didact.nn.feedforward import FeedForward
 from didact.nn.init import initialise
@@ -62,10 +63,13 @@ class Transformer(nn.Module):
         self.windows = windows
         self.attention_dropout = attention_dropout
         self.kernel = kernel
+        self.compiled = False  # set by nn.compiled: whether sizes that change are to be declared before each call
 
     def forward(self, side: Side, layers: bool = False, attention: Collection[int] = ()) -> Hidden:
         """layers: keep every layer's output; attention: the layers whose probabilities are wanted."""
         packed = side.packed
+        if self.compiled:
+            ragged(packed)
         x = self.embedding(packed)
         contexts = self._contexts(side, x)
         kept = [x]
@@ -76,6 +80,8 @@ class Transformer(nn.Module):
             if i in attention:
                 seen = side.visibility.within(window)
                 looks[i] = block.attention.probabilities(block.norm_attention_in(x), context, packed, seen)  # type: ignore[operator, union-attr]
+            if self.compiled:
+                ragged(x)
             x = block(x, context)
             if layers:
                 kept.append(x)
@@ -98,6 +104,8 @@ class Transformer(nn.Module):
             else:
                 kernel = named(self.kernel)
             contexts[window] = Context(kernel, kernel.plan(side.packed, seen), distance, rotation)
+            if self.compiled:
+                ragged(contexts[window].plan, rotation, distance and (distance.by_query, distance.by_key))
         return contexts
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from torch import Tensor
-from torch.nn.attention.varlen import varlen_attn
 
 from didact.nn.distance import DistanceTerms
 from didact.packed import Packed
@@ -41,6 +40,8 @@ class Varlen:
         """qkv (T, 3, N, H) -> (T, N, H)."""
         if distance is not None or dropout > 0:
             raise ValueError("the varlen kernel has no distance terms and no dropout")
+        from torch.nn.attention.varlen import varlen_attn  # imports the compiler, which takes seconds
+
         q, k, v = qkv.unbind(1)
         cu, longest = plan.cu_seqlens, plan.longest
         out = varlen_attn(q, k, v, cu, cu, longest, longest, window_size=(plan.left, plan.right))

@@ -1,0 +1,53 @@
+"""Regional compilation: one block is compiled and serves every layer; so are the embedding and the heads, each alone.
+
+Ragged batches must not compile anything again, so the sizes that change from batch to batch (T, B, the number of asked
+rows) are declared dynamic before the first call; everything else is a constant of the code. Attention's plan carries
+what else may change (groups, windows) as data. At most one compilation per block and direction (tests/laws).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from didact.nn.transformer import Transformer
+
+
+def compile_blocks(transformer: Transformer, backend: str | Callable[..., Any] = "inductor") -> None:
+    """Compile the transformer's blocks and its embedding in place; names of parameters stay.
+
+    The first forward and the first backward each take as long as a C++ compiler needs for one block.
+    """
+    for part in (transformer.embedding, *transformer.blocks):
+        compile_module(part, backend)
+    transformer.compiled = True
+
+
+def compile_module(module: nn.Module, backend: str | Callable[..., Any] = "inductor") -> None:
+    """Compile a module in place whose inputs the caller passes through `ragged`: a head, the pooler."""
+    module.compile(backend=backend)
+
+
+def ragged(*values: Any) -> None:
+    """Declare the first dimension of every tensor in `values` (dataclasses, tuples and lists included) dynamic.
+
+    To be called on what a compiled module is about to be given, outside of it. Sizes 0 and 1 are left alone: compiled
+    code always treats them as special.
+    """
+    if torch.compiler.is_compiling():
+        return
+    from torch._dynamo import mark_dynamic  # importing it takes seconds, which only those who compile should wait
+
+    for value in values:
+        if isinstance(value, Tensor):
+            if value.ndim and value.shape[0] > 1 and not isinstance(value, nn.Parameter):
+                mark_dynamic(value, 0)
+        elif isinstance(value, tuple | list):
+            ragged(*value)
+        elif is_dataclass(value) and not isinstance(value, type):
+            ragged(*(getattr(value, part.name) for part in fields(value)))
