@@ -34,23 +34,28 @@ _LONGEST_ABBREVIATION = 12
 _FIRST_WORD = re.compile(r"\w+(?:['’]\w+)?")
 _ACRONYM = re.compile(r"(?:\w\.)+\w\Z")
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 # Never the end of a sentence.
-_TITLES = frozenset(
-    "mr mrs ms messrs mme mlle dr prof st ste mt ft rev fr gen sen rep gov lt col maj capt cpt cmdr adm sgt cpl pvt hon "
-    "pres supt insp atty mgr msgr hr hrn vs viz cf ca approx resp incl dept univ e.g i.e eg ie bzw usw. z.b d.h".split()
-)
+_TITLES = _words("""
+    mr mrs ms messrs mme mlle dr prof st ste mt ft rev fr gen sen rep gov lt col maj capt cpt cmdr adm sgt cpl pvt hon
+    pres supt insp atty mgr msgr hr hrn vs viz cf ca approx resp incl dept univ e.g i.e eg ie bzw z.b d.h
+""")
 # No end before a number.
-_BEFORE_NUMBER = frozenset(
-    "no nos nr num fig figs eq eqs eqn sec sect vol vols p pp ch chap ref refs art par para tab ed ver v ex op ser "
-    "jan feb mar apr jun jul aug sep sept oct nov dec".split()
-)
+_BEFORE_NUMBER = _words("""
+    no nos nr num fig figs eq eqs eqn sec sect vol vols p pp ch chap ref refs art par para tab ed ver v ex op ser
+    jan feb mar apr jun jul aug sep sept oct nov dec
+""")
 # An end only where the next word commonly opens a sentence. Acronyms with full stops inside (U.S, a.m, Ph.D) too.
-_PERHAPS = frozenset("inc ltd co corp bros llc plc jr sr esq etc al ave blvd rd bldg est".split())
-_OPENING_WORDS = frozenset(
-    "a an the this that these those it its it's he she they we i you there here his her their our my in on at as if "
-    "when while after before since although though because however but and so or yet for from by with to what who "
-    "why how where which not no yes all some many most several such then thus once now also meanwhile".split()
-)
+_PERHAPS = _words("inc ltd co corp bros llc plc jr sr esq etc al ave blvd rd bldg est")
+_OPENING_WORDS = _words("""
+    a an the this that these those it its it's he she they we i you there here his her their our my in on at as if
+    when while after before since although though because however but and so or yet for from by with to what who why
+    how where which not no yes all some many most several such then thus once now also meanwhile
+""")
 
 
 def split(text: str, breaks: bool = True) -> list[Span]:
