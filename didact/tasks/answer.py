@@ -260,11 +260,11 @@ def stripped(context: str, start: int, end: int) -> tuple[int, int]:
 
 
 def _contexts(path: str) -> dict[str, str]:
-    """{id: text} from a file of two columns."""
+    """{id: text} from a file of two columns, which a TSV or CSV does not name."""
     from didact.data.records import records
 
     texts: dict[str, str] = {}
-    for record in records(path):
+    for record in records(path, header=False):
         if len(record.fields) != 2:
             raise InputError(
                 f"{len(record.fields)} columns", file=path, row=record.row, expected="two, of id and context"

@@ -94,7 +94,9 @@ def rows(source: Source, mapping: Columns, format: str | None = None, first: int
     if isinstance(source, str | Path):
         from didact.data.records import records  # reading files brings in datasets; records from Python do not
 
-        for record in records(source, format=format):
+        # columns given by number: the file names none
+        flat = [c for column in mapping.values() for c in (column if isinstance(column, tuple | list) else (column,))]
+        for record in records(source, format=format, header=not any(isinstance(c, int) for c in flat)):
             yield Row(record.fields, mapping, str(source), record.row)
     else:
         for number, record in enumerate(source, start=first + 1):
