@@ -2,14 +2,15 @@
 
 A rule says which of their tensors one of our parameters is made of. Reading and writing use the same rules, so what
 is written can be read; names, dtypes and bytes survive, except for tensors that hold nothing of their own: those
-that `derived` names, and second copies of a tied tensor (`copies`), which are compared, then dropped.
+that `derived` names, second copies of a tied tensor (`copies`), which are compared, then dropped, and tensors that
+are in the file and in no computation (`dead`), which are written as the live one.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -22,17 +23,26 @@ Tensors = Mapping[str, Tensor]
 @dataclass(frozen=True)
 class Rule:
     """ours: a parameter; theirs: the tensors it is made of, joined along their first axis in this order; copies:
-    other names under which a file may hold the same tensor again, or hold it instead. "{i}" stands for a block.
+    other names under which a file may hold the same tensor again, or hold it instead; dead: a name that their class
+    reads and never uses, so that any value may stand there. tied: the rule holds only of models whose output matrix
+    is the word embeddings' (True), only of others (False), or of all (None). "{i}" stands for a block.
     """
 
     ours: str
     theirs: tuple[str, ...]
     copies: tuple[str, ...] = ()
+    dead: tuple[str, ...] = ()
+    tied: bool | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name of theirs that it knows."""
+        return self.theirs + self.copies + self.dead
 
     def at(self, block: int) -> Rule:
         """The rule of one block."""
-        ours, *names = (name.replace("{i}", str(block)) for name in (self.ours, *self.theirs, *self.copies))
-        return Rule(ours, tuple(names[: len(self.theirs)]), tuple(names[len(self.theirs) :]))
+        ours, *names = (name.replace("{i}", str(block)) for name in (self.ours, *self.theirs))
+        return replace(self, ours=ours, theirs=tuple(names))
 
 
 @dataclass(frozen=True)
@@ -66,7 +76,7 @@ class Names:
         return {
             slot
             for slot, rules in self.heads.items()
-            if any(present.issuperset(rule.theirs) for rule in rules)  # an untied matrix is there only if untied
+            if any(present.issuperset(rule.theirs) for rule in rules)  # all of them: `Checkpoint.ours` sees to that
         }
 
 
@@ -75,24 +85,21 @@ def concrete(
 ) -> tuple[Rule, ...]:
     """The rules of one model: exactly one for each of our parameters in `expected`.
 
-    slots: of each head, by name; None for a head that the family has no names for: its tensors keep ours. tied: where
-    it is not, a copy that has a rule of its own somewhere (an output matrix) is no copy.
+    slots: of each head, by name; None for a head that the family has no names for: its tensors keep ours. tied: of
+    this model, see `Rule`.
     Raises KeyError where a parameter has no rule or two: a mistake in the family's table.
     """
     blocks = 1 + max((int(m[1]) for name in expected if (m := re.match(r"core\.blocks\.(\d+)\.", name))), default=-1)
     rules = [r for rule in names.core for r in ([rule.at(i) for i in range(blocks)] if "{i}" in rule.ours else [rule])]
     for head, slot in slots.items():
         for rule in names.heads[slot] if slot is not None else ():
-            rules.append(Rule(f"heads.{head}.{rule.ours}", rule.theirs, rule.copies))
-    chosen = [rule for rule in rules if rule.ours in expected]
+            rules.append(replace(rule, ours=f"heads.{head}.{rule.ours}"))
+    chosen = [rule for rule in rules if rule.ours in expected and rule.tied in (None, tied)]
     own = tuple(f"heads.{head}." for head, slot in slots.items() if slot is None)
     chosen += [Rule(name, (name,)) for name in expected if own and name.startswith(own)]
     ours = [rule.ours for rule in chosen]
     if len(set(ours)) < len(ours) or set(ours) != set(expected):
         raise KeyError(f"not exactly one rule for {sorted(set(expected).symmetric_difference(ours)) or ours}")
-    if not tied:
-        single = {name for slot in names.heads.values() for rule in slot for name in rule.theirs}
-        chosen = [Rule(r.ours, r.theirs, tuple(c for c in r.copies if c not in single)) for r in chosen]
     return tuple(chosen)
 
 
@@ -125,15 +132,16 @@ def read(tensors: Tensors, names: Names, rules: Sequence[Rule], file: object = N
     used: set[str] = set()
     for rule in rules:
         copies = [copy for copy in rule.copies if copy in given]
+        instead = copies + [name for name in rule.dead if name in given]
         present = [name for name in rule.theirs if name in given]
-        used.update(present, copies)
-        if not present and not copies:
+        used.update(present, instead)
+        if not present and not instead:
             missing.append(rule.ours)
             continue
         if present and len(present) < len(rule.theirs):
             absent = ", ".join(sorted(set(rule.theirs) - set(present)))
             raise InputError(f"no tensor {absent}", file=_path(file), expected="it beside " + ", ".join(present))
-        parts = [given[name] for name in present or copies[:1]]
+        parts = [given[name] for name in present or instead[:1]]
         if len({part.dtype for part in parts}) > 1:
             raise InputError(f"{', '.join(present)} differ in dtype", file=_path(file))
         out[rule.ours] = parts[0] if len(parts) == 1 else torch.cat(parts)
@@ -144,8 +152,8 @@ def read(tensors: Tensors, names: Names, rules: Sequence[Rule], file: object = N
                     file=_path(file),
                     expected="equal tensors, or tie_word_embeddings false in config.json",
                 )
-    known = {name for slot in names.heads.values() for rule in slot for name in (*rule.theirs, *rule.copies)}
-    known |= {name for rule in names.core if "{i}" not in rule.ours for name in (*rule.theirs, *rule.copies)}
+    known = {name for slot in names.heads.values() for rule in slot for name in rule.names}
+    known |= {name for rule in names.core if "{i}" not in rule.ours for name in rule.names}
     rest = [name for name in given if name not in used and not names.is_derived(name)]
     if unknown := sorted(spelled[name] for name in rest if name not in known):
         raise InputError(f"unknown tensors {listed(unknown)}", file=_path(file), expected="those of its family only")
@@ -163,6 +171,7 @@ def write(tensors: Tensors, names: Names, rules: Sequence[Rule], prefixed: bool)
             if before + name in out:
                 raise KeyError(f"two rules write {before + name}")
             out[before + name] = part.detach().contiguous()
+        out |= {before + name: tensors[rule.ours].detach().clone() for name in rule.dead}
     return out
 
 

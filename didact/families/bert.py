@@ -26,7 +26,9 @@ CORE = (
         "core.embedding.word.weight",
         ("embeddings.word_embeddings.weight",),
         copies=("cls.predictions.decoder.weight",),
+        tied=True,
     ),
+    Rule("core.embedding.word.weight", ("embeddings.word_embeddings.weight",), tied=False),
     Rule("core.embedding.position.weight", ("embeddings.position_embeddings.weight",)),
     Rule("core.embedding.segment.weight", ("embeddings.token_type_embeddings.weight",)),
     *_pairs("core.embedding.norm", "embeddings.LayerNorm"),
@@ -48,10 +50,12 @@ CORE = (
 # The first rule of each tells the number of its outputs.
 HEADS = {
     "vocabulary": (
-        Rule("bias", ("cls.predictions.bias",), copies=("cls.predictions.decoder.bias",)),
+        Rule("bias", ("cls.predictions.bias",), copies=("cls.predictions.decoder.bias",), tied=True),
+        # Untied, transformers 5 computes with the decoder's own bias and leaves the other one as it was drawn.
+        Rule("bias", ("cls.predictions.decoder.bias",), dead=("cls.predictions.bias",), tied=False),
+        Rule("decoder.weight", ("cls.predictions.decoder.weight",), tied=False),
         *_pairs("dense", "cls.predictions.transform.dense"),
         *_pairs("norm", "cls.predictions.transform.LayerNorm"),
-        Rule("decoder.weight", ("cls.predictions.decoder.weight",)),
     ),
     "pair_relation": _pairs("dense", "cls.seq_relationship"),
     "classes.pooled": _pairs("dense", "classifier"),

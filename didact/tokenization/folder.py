@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import tokenizers
-from tokenizers import decoders, models, normalizers, pre_tokenizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from didact.errors import InputError
 from didact.tokenization.specials import BERT_SPECIALS
@@ -66,6 +66,9 @@ def wordpiece_from_vocabulary(path: Path, settings: Mapping[str, Any]) -> tokeni
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoders.WordPiece(prefix="##", cleanup=True)
     backend.add_special_tokens([t for t in BERT_SPECIALS if t in vocabulary])
+    if "[CLS]" in vocabulary and "[SEP]" in vocabulary:  # what is saved must frame texts for other readers too
+        cls, sep = (("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"]))
+        backend.post_processor = processors.BertProcessing(sep, cls)
     return backend
 
 
