@@ -1,0 +1,114 @@
+"""AdamW (Loshchilov & Hutter, 2019) over a model's structure: what decays, what moves how fast, what stays frozen.
+
+Which layer a parameter belongs to is read off its place in the model (`embedding`, `blocks.i`, anything above), never
+off the model's name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+_BLOCK = re.compile(r"(?:^|\.)blocks\.(\d+)\.")
+_EMBEDDING = re.compile(r"(?:^|\.)embedding\.")
+
+
+@dataclass(frozen=True)
+class AdamW:
+    """learning_rate: the peak; decay: of weights, which spares every parameter of fewer than two dimensions (biases
+    and the gains of norms; embeddings do decay, as in BERT's own optimizer).
+
+    layer_decay: each layer's rate is this times that of the layer above; heads and pooler have the full rate, the
+    topmost block layer_decay times it, the embeddings the least (Howard & Ruder, 2018, §3.1; ELECTRA fine-tunes so).
+    freeze: "embeddings", or the number of lowest blocks that stay as they are, embeddings included (0: embeddings
+    alone); None = nothing. A vocabulary head tied to frozen embeddings is frozen with them.
+    """
+
+    learning_rate: float = 1e-4
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-6
+    decay: float = 0.01
+    layer_decay: float = 1.0
+    freeze: int | Literal["embeddings"] | None = None
+
+    def frozen(self, module: nn.Module) -> None:
+        """Take the frozen layers' parameters out of training (`requires_grad`). Before the module is wrapped.
+
+        Raises ValueError where it has fewer blocks than are to be frozen.
+        """
+        if self.freeze is None:
+            return
+        lowest = 0 if self.freeze == "embeddings" else self.freeze
+        blocks = _blocks(module)
+        if lowest > blocks:
+            raise ValueError(f"cannot freeze {lowest} layers of a model that has {blocks}")
+        for name, parameter in module.named_parameters():
+            if depth(name, blocks) <= lowest:
+                parameter.requires_grad_(False)
+
+    def build(self, module: nn.Module) -> torch.optim.AdamW:
+        """The optimizer over what is trained in `module`. A group's `scale` is its share of the scheduled rate."""
+        groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+        blocks = _blocks(module)
+        for name, parameter in trained(module):
+            scale = self.layer_decay ** (blocks + 1 - depth(name, blocks))
+            groups.setdefault((scale, decays(parameter)), []).append(parameter)
+        if not groups:
+            raise ValueError("every parameter is frozen: nothing to train")
+        devices = {p.device.type for _, p in trained(module)}
+        fused = devices <= {"cpu", "cuda", "mps"} and not any(_sharded(p) for _, p in trained(module))
+        return torch.optim.AdamW(
+            [
+                {"params": members, "scale": scale, "weight_decay": self.decay if decaying else 0.0}
+                for (scale, decaying), members in groups.items()
+            ],
+            lr=self.learning_rate,
+            betas=self.betas,
+            eps=self.eps,
+            fused=fused,
+            foreach=None if fused else True,
+        )
+
+
+def trained(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Name and parameter of everything that is trained, shared ones once."""
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            yield name, parameter
+
+
+def decays(parameter: nn.Parameter) -> bool:
+    """Matrices and tables decay; biases and norms do not."""
+    return parameter.ndim >= 2
+
+
+def depth(name: str, blocks: int) -> int:
+    """How far from the input: embeddings 0, block i is i + 1, all above (final norm, pooler, heads) blocks + 1."""
+    if _EMBEDDING.search(name):
+        return 0
+    if found := _BLOCK.search(name):
+        return int(found[1]) + 1
+    return blocks + 1
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give every group its share of `rate`."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["scale"]
+
+
+def _blocks(module: nn.Module) -> int:
+    """Blocks of the deepest stack."""
+    found = (_BLOCK.search(name) for name, _ in module.named_parameters())
+    return max((int(match[1]) + 1 for match in found if match), default=0)
+
+
+def _sharded(parameter: nn.Parameter) -> bool:
+    from torch.distributed.tensor import DTensor
+
+    return isinstance(parameter, DTensor)

@@ -1,0 +1,57 @@
+"""Ctrl-C, and the system's wish that a process end: finish the step, save, then stop.
+
+The first signal is noted; a second one does what it always does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+
+class Stopped(BaseException):
+    """Raised inside `interruptible` where a signal comes: like KeyboardInterrupt, not for `except Exception`."""
+
+
+class Signals:
+    """Watches SIGINT and SIGTERM while entered. Outside the main thread nothing is watched: Python allows no more."""
+
+    def __init__(self) -> None:
+        self.caught = False
+        self._open = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Signals:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+
+    @contextlib.contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """What runs in here may be broken off: a signal raises `Stopped` in it (one that came before, too)."""
+        if self.caught:
+            raise Stopped
+        self._open = True
+        try:
+            yield
+        finally:
+            self._open = False
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        self.caught = True
+        self._restore()
+        if self._open:
+            raise Stopped
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
