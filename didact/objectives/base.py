@@ -56,6 +56,19 @@ class Objective(ABC):
     def prepare(self, example: Example, rng: np.random.Generator) -> Prepared:
         """The example as this objective asks it. Depends on the example and `rng` alone; must not write into it."""
 
+    @property
+    def rated(self) -> tuple[str, ...]:
+        """Those of `names` whose questions depend on the share of hidden tokens (`at_rate`)."""
+        return ()
+
+    @property
+    def relation(self) -> str | None:
+        """What it wants to know of a pair of segments, for the document format to make: "next", "order" or nothing.
+
+        Raises ValueError where its parts want different things.
+        """
+        return None
+
     def at(self, step: int) -> Objective:  # noqa: ARG002
         """The objective as it is at this step, schedules resolved."""
         return self

@@ -45,6 +45,17 @@ class Combined(Objective):
     def names(self) -> tuple[str, ...]:
         return tuple(name for part in self.parts for name in part.names)
 
+    @property
+    def rated(self) -> tuple[str, ...]:
+        return tuple(name for part in self.parts for name in part.rated)
+
+    @property
+    def relation(self) -> str | None:
+        wanted = {part.relation for part in self.parts} - {None}
+        if len(wanted) > 1:
+            raise ValueError(f"parts that want different pairs: {', '.join(sorted(map(str, wanted)))}")
+        return next(iter(wanted), None)
+
     def at(self, step: int) -> Combined:
         return replace(self, parts=tuple(part.at(step) for part in self.parts))
 

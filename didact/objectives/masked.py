@@ -57,6 +57,10 @@ class Masked(Objective):
     def names(self) -> tuple[str, ...]:
         return (self.name,)
 
+    @property
+    def rated(self) -> tuple[str, ...]:
+        return self.names
+
     def at(self, step: int) -> Masked:
         """Its rate at this step, a number."""
         return replace(self, rate=self._rate(step))

@@ -56,6 +56,10 @@ class NextSentence(_Relation):
     kind: ClassVar[str] = "next_sentence"
     name: str = "nsp"
 
+    @property
+    def relation(self) -> str:
+        return "next"
+
 
 @dataclass(frozen=True)
 class SentenceOrder(_Relation):
@@ -66,3 +70,7 @@ class SentenceOrder(_Relation):
 
     kind: ClassVar[str] = "sentence_order"
     name: str = "sop"
+
+    @property
+    def relation(self) -> str:
+        return "order"
