@@ -1,0 +1,224 @@
+"""Every family's tables: one rule a tensor, names, dtypes and bytes kept, and whatever does not fit said, not guessed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from didact.config import ModelConfig
+from didact.errors import InputError
+from didact.exchange import keys, rules
+from didact.families import FAMILIES, Family
+from didact.heads import HEADS, Choice, Classes, EmbeddingHead, Head, PairRelation, Span, Vocabulary
+from didact.hub.checkpoint import shapes_of, theirs
+
+EVERY = pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.name)
+HEAD_SETS: dict[str, dict[str, Head]] = {
+    "none": {},
+    "vocabulary": {"vocabulary": Vocabulary()},
+    "pre-training": {"vocabulary": Vocabulary(), "pair_relation": PairRelation()},
+    "relation": {"pair_relation": PairRelation()},
+    "classes": {"label": Classes(3, names=("no", "maybe", "yes"))},
+    "several labels": {"topics": Classes(4, "multiple")},
+    "regression": {"score": Classes(1, "regression")},
+    "tags": {"tags": Classes(3, pooled=False)},
+    "span": {"span": Span()},
+    "choice": {"choice": Choice(dropout=0.2)},
+    "embedding": {"embedding": EmbeddingHead()},
+    "one of everything": {
+        "choice": Choice(),
+        "first": Classes(3),
+        "second": Classes(2),
+        "tags": Classes(5, pooled=False),
+        "vocabulary": Vocabulary(),
+        "span": Span(),
+        "embedding": EmbeddingHead(),
+        "pair_relation": PairRelation(),
+    },
+}
+WITH_HEADS = pytest.mark.parametrize("heads", HEAD_SETS.values(), ids=HEAD_SETS)
+TIED = pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
+
+
+def tiny(family: Family, tied: bool = True) -> ModelConfig:
+    """The family's settings at a size of nothing."""
+    sizes = {"vocabulary": 11, "width": 8, "layers": 2, "heads": 2, "feedforward": 12, "position.maximum": 6}
+    return keys.changed(family.base, {**sizes, "tied": tied})
+
+
+def state_of(config: ModelConfig, heads: dict[str, Head], dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    """Random parameters of such a model."""
+    generator = torch.Generator().manual_seed(0)
+    return {name: torch.randn(s, generator=generator).to(dtype) for name, s in shapes_of(config, heads).items()}
+
+
+def table(family: Family, config: ModelConfig, heads: dict[str, Head]) -> tuple[rules.Rule, ...]:
+    return family.rules(shapes_of(config, heads), heads, config.tied)
+
+
+def test_every_head_is_in_some_set() -> None:
+    assert {type(h) for heads in HEAD_SETS.values() for h in heads.values()} == set(HEADS)
+
+
+@TIED
+@WITH_HEADS
+@EVERY
+def test_every_tensor_has_one_rule(family: Family, heads: dict[str, Head], tied: bool) -> None:
+    config = tiny(family, tied)
+    chosen = table(family, config, heads)
+    assert sorted(rule.ours for rule in chosen) == sorted(shapes_of(config, heads))
+    written = [name for rule in chosen for name in rule.theirs + rule.dead]
+    assert len(set(written)) == len(written)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64], ids=str)
+@TIED
+@WITH_HEADS
+@EVERY
+def test_there_and_back(family: Family, heads: dict[str, Head], tied: bool, dtype: torch.dtype) -> None:
+    """Ours -> theirs -> ours, and their names and bytes once more."""
+    config = tiny(family, tied)
+    state = state_of(config, heads, dtype)
+    out = theirs(family, config, heads, state)
+    back = rules.read(out, family.names, table(family, config, heads))
+    assert back.missing == back.unused == ()
+    assert back.tensors.keys() == state.keys()
+    for name, tensor in state.items():
+        assert back.tensors[name].dtype == dtype
+        assert torch.equal(back.tensors[name], tensor)
+    again = theirs(family, config, heads, back.tensors)
+    assert again.keys() == out.keys()
+    assert all(torch.equal(again[name], out[name]) for name in out)
+
+
+@WITH_HEADS
+@EVERY
+def test_the_heads_of_a_file_are_told_by_its_tensors(family: Family, heads: dict[str, Head]) -> None:
+    """Without anything but what transformers writes: architectures, id2label and the tensors."""
+    config = tiny(family)
+    named = {name: head for name, head in heads.items() if head.slot in family.architecture(heads).slots}
+    out = theirs(family, config, named, state_of(config, named))
+    said = family.write_config(config, named, {})
+    found = family.read_heads(said, out, "config.json")
+    assert sorted(h.slot for h in found.values()) == sorted(family.architecture(heads).slots)
+    assert set(found.values()) == set(named.values())
+    assert family.read_config(said, out, "config.json") == config
+
+
+@EVERY
+def test_missing_and_unknown_names_are_listed(family: Family) -> None:
+    config, heads = tiny(family), HEAD_SETS["vocabulary"]
+    chosen = table(family, config, heads)
+    out = theirs(family, config, heads, state_of(config, heads))
+    for rule in chosen:
+        for name in rule.theirs:
+            full = name if name in out else family.names.prefix + name
+            short = {n: t for n, t in out.items() if n != full}
+            if len(rule.theirs) > 1:
+                with pytest.raises(InputError, match=name):
+                    rules.read(short, family.names, chosen)
+            else:
+                assert rules.read(short, family.names, chosen).missing == (rule.ours,)
+    extra = {"surprise.weight": torch.zeros(1), "another.bias": torch.zeros(1)}
+    with pytest.raises(InputError, match=r"another\.bias, surprise\.weight"):
+        rules.read(out | extra, family.names, chosen, "model.safetensors")
+
+
+@EVERY
+def test_a_layer_too_many_is_unknown(family: Family) -> None:
+    config = tiny(family)
+    larger = theirs(family, replace(config, layers=3), {}, state_of(replace(config, layers=3), {}))
+    with pytest.raises(InputError, match="unknown tensors"):
+        rules.read(larger, family.names, table(family, config, {}))
+
+
+@EVERY
+def test_copies_are_compared_and_dropped(family: Family) -> None:
+    config, heads = tiny(family), HEAD_SETS["vocabulary"]
+    chosen, state = table(family, config, heads), state_of(config, heads)
+    out = theirs(family, config, heads, state)
+    copied = [(rule, copy) for rule in chosen for copy in rule.copies]
+    for rule, copy in copied:
+        both = out | {copy: state[rule.ours].clone()}
+        assert rules.read(both, family.names, chosen).unused == ()
+        with pytest.raises(InputError, match="differs from"):
+            rules.read(out | {copy: state[rule.ours] + 1}, family.names, chosen)
+        name = rule.theirs[0] if rule.theirs[0] in out else family.names.prefix + rule.theirs[0]
+        only = {n: t for n, t in both.items() if n != name}
+        assert torch.equal(rules.read(only, family.names, chosen).tensors[rule.ours], state[rule.ours])
+
+
+CHANGES: tuple[dict[str, Any], ...] = (
+    {"vocabulary": 99},
+    {"width": 12, "heads": 3},
+    {"layers": 1, "feedforward": 7},
+    {"position.maximum": 33},
+    {"segments": 1},
+    {"norms.eps": 1e-5},
+    {"dropout": 0.3, "attention_dropout": 0.0},
+    {"init_std": 0.5},
+    {"tied": False},
+    {"activation": "gelu_tanh"},
+    {"activation": "relu"},
+)
+
+
+@pytest.mark.parametrize("changes", CHANGES, ids=str)
+@EVERY
+def test_settings_there_and_back(family: Family, changes: dict[str, Any]) -> None:
+    config = keys.changed(tiny(family), changes)
+    assert family.unsupported(config) == ()
+    assert keys.read(keys.write(config, family.keys, {}), family.keys, family.base) == config
+
+
+@EVERY
+def test_keys_without_effect_are_carried(family: Family) -> None:
+    said = keys.write(tiny(family), family.keys, {}) | {"transformers_version": "4.8.2", "my_note": [1, {"a": None}]}
+    config = keys.read(said, family.keys, family.base)
+    assert keys.write(config, family.keys, said) == said
+
+
+@EVERY
+def test_what_it_cannot_say_is_named(family: Family) -> None:
+    strange = keys.changed(tiny(family), {"position.scheme": "rotary", "norms.attention_in": "rms"})
+    assert len(family.unsupported(strange)) == 2
+    with pytest.raises(InputError, match="rotary"):
+        family.write_config(strange, {}, {})
+
+
+@EVERY
+def test_refused_values_are_refused(family: Family) -> None:
+    for only in family.keys.only:
+        for value in only.values:
+            keys.read({only.theirs: value}, family.keys, family.base)
+        for value in ("something else", True if True not in only.values else 3, {"a": 1}):
+            with pytest.raises(InputError, match=only.theirs):
+                keys.read({only.theirs: value}, family.keys, family.base, "config.json")
+
+
+@EVERY
+def test_values_of_the_wrong_type_are_refused(family: Family) -> None:
+    for key in family.keys.keys:
+        with pytest.raises(InputError, match=key.theirs):
+            keys.read({key.theirs: ["no"]}, family.keys, family.base, "config.json")
+        with pytest.raises(InputError, match=key.theirs):
+            keys.read({key.theirs: None}, family.keys, family.base, "config.json")
+
+
+@EVERY
+def test_old_spellings_are_read(family: Family) -> None:
+    """Early checkpoints call a norm's weight and bias gamma and beta."""
+    config = tiny(family)
+    chosen, state = table(family, config, {}), state_of(config, {})
+    out = theirs(family, config, {}, state)
+    old = {n.replace("Norm.weight", "Norm.gamma").replace("Norm.bias", "Norm.beta"): t for n, t in out.items()}
+    back = rules.read(old, family.names, chosen)
+    assert all(torch.equal(back.tensors[name], state[name]) for name in state)
+    if old.keys() != out.keys():
+        both = out | {next(n for n in old if n not in out): torch.zeros(1)}
+        with pytest.raises(InputError, match="are the same tensor"):
+            rules.read(both, family.names, chosen)
