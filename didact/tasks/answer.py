@@ -65,6 +65,7 @@ class Answer(Task):
 
     columns: Columns = field(default_factory=dict)
     format: str | None = None
+    header: bool | None = None
     contexts: str | None = None
     no_answer: str = ""
     misplaced: Literal["error", "drop"] = "error"
@@ -80,10 +81,10 @@ class Answer(Task):
     def heads(self) -> Mapping[str, Head]:
         return {"span": Span(nullable=bool(self.nullable))}
 
-    def rows(self, source: Source) -> Iterator[Row]:
+    def rows(self, source: Source, labelled: bool = True) -> Iterator[Row]:  # noqa: ARG002
         """The rows, contexts looked up where the file holds only their ids."""
         mapping = {**DEFAULT_COLUMNS, **self.columns}
-        found = rows(source, mapping, self.format)
+        found = rows(source, mapping, self.format, self.header)
         if self.contexts is None:
             yield from found
             return

@@ -102,7 +102,7 @@ class Task(ABC):
         """What the model is asked through, by name. Raises InputError before `learn` where it must have learned."""
 
     @abstractmethod
-    def rows(self, source: Source) -> Iterator[Row]:
+    def rows(self, source: Source, labelled: bool = True) -> Iterator[Row]:
         """The rows of a file, or of records from Python, with the columns of this task's fields."""
 
     @abstractmethod
@@ -154,7 +154,7 @@ class Task(ABC):
         Raises InputError (file, row) where a field is missing or a label is not one of the task's.
         """
         items: list[Item] = []
-        for row in self.rows(source):
+        for row in self.rows(source, labelled):
             if limit is not None and len(items) >= limit:
                 break
             made = self.item(row, labelled, Counter() if counts is None else counts)

@@ -40,12 +40,13 @@ class Choose(Task):
 
     columns: Columns = field(default_factory=dict)
     format: str | None = None
+    header: bool | None = None
     length: int = 128
     first: int = 0
     dropout: float | None = None
 
-    def rows(self, source: Source) -> Iterator[Row]:
-        return rows(source, {**DEFAULT_COLUMNS, **self.columns}, self.format)
+    def rows(self, source: Source, labelled: bool = True) -> Iterator[Row]:  # noqa: ARG002
+        return rows(source, {**DEFAULT_COLUMNS, **self.columns}, self.format, self.header)
 
     def heads(self) -> Mapping[str, Head]:
         return {"choice": Choice(self.dropout)}

@@ -41,7 +41,8 @@ DEFAULT_COLUMNS: Columns = {"text": "text", "label": "label", "id": "id"}
 class Classify(Task):
     """problem: "single" (one class), "multiple" (any number of classes) or "regression" (a number).
 
-    columns: of text and label, and where there are such of text_b and id ({"text": "sentence", "label": 0});
+    columns: of text and label, and where there are such of text_b and id ({"text": "sentence", "label": "label"}, or
+    by number from 0); format, header: of the file, None = by its name's ending and first row (`data.records`);
     labels: the classes in order, learned from the training file where not given (sorted); separator: between the
     labels of one field, in a "multiple" file; drop: labels whose rows are left out and counted (OCNLI's "-");
     scores: the main one first, None = by the problem; positive: the class that "f1" is of, None = the last;
@@ -55,6 +56,7 @@ class Classify(Task):
     problem: Problem = "single"
     columns: Columns = field(default_factory=dict)
     format: str | None = None
+    header: bool | None = None
     length: int = 128
     labels: tuple[str, ...] | None = None
     separator: str = ","
@@ -66,8 +68,8 @@ class Classify(Task):
     pooled: bool = True
     dropout: float | None = None
 
-    def rows(self, source: Source) -> Iterator[Row]:
-        return rows(source, {**DEFAULT_COLUMNS, **self.columns}, self.format)
+    def rows(self, source: Source, labelled: bool = True) -> Iterator[Row]:  # noqa: ARG002
+        return rows(source, {**DEFAULT_COLUMNS, **self.columns}, self.format, self.header)
 
     @property
     def known(self) -> tuple[str, ...]:

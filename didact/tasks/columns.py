@@ -1,4 +1,5 @@
-"""Which column of a file is which field of a task: names or numbers of columns, one field from one column or several.
+"""Which column of a file is which field of a task, by name, or by number from 0 where the file names none; one field
+from one column or several.
 
 A source is a path (read by `data.records`) or records from Python, mappings of column to value. Every complaint names
 the file and the row.
@@ -89,8 +90,8 @@ class Row:
         raise self.wrong(f"columns {there}", f"{column!r} for the {field} (see the task's `columns`)")
 
 
-def rows(source: Source, mapping: Columns, format: str | None = None, first: int = 0) -> Iterator[Row]:
-    """The rows of a source. `first`: number of the first record from Python, in complaints. Raises InputError."""
+def rows(source: Source, mapping: Columns, format: str | None = None, header: bool | None = None) -> Iterator[Row]:
+    """The rows of a source; format and header as `data.records` takes them. Raises InputError."""
     if isinstance(source, str | Path):
         from didact.data.records import records  # reading files brings in datasets; records from Python do not
 
@@ -99,7 +100,7 @@ def rows(source: Source, mapping: Columns, format: str | None = None, first: int
         for record in records(source, format=format, header=not any(isinstance(c, int) for c in flat)):
             yield Row(record.fields, mapping, str(source), record.row)
     else:
-        for number, record in enumerate(source, start=first + 1):
+        for number, record in enumerate(source, 1):
             if not isinstance(record, Mapping):
                 raise InputError(f"found {_shown(record)}", row=number, expected=f"a record with {', '.join(mapping)}")
             yield Row(record, mapping, None, number)

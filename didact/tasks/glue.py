@@ -9,6 +9,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -16,7 +17,7 @@ from didact.batch import Example, Labels
 from didact.errors import InputError
 from didact.heads import Head
 from didact.tasks.base import Array, Counts, Dataset, Item, Prediction, Task
-from didact.tasks.classify import Classify, Problem, Score
+from didact.tasks.classify import Classify, Score
 from didact.tasks.columns import Columns, Row, Source
 from didact.tasks.metrics import Metric
 from didact.tokenization.tokenizer import Tokenizer
@@ -31,7 +32,8 @@ Name = Literal["cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wn
 @dataclass(frozen=True)
 class Member:
     """labelled, unlabelled: the columns of train.tsv and dev.tsv, and of test.tsv; scores: what is averaged into the
-    task's score; boards: its files on the leaderboard and the test file each answers; averaged: counts in GLUE's score.
+    task's score; boards: its files on the leaderboard and the test file each answers; averaged: counts in GLUE's score;
+    header: whether train.tsv and dev.tsv name their columns; broken: whether its files have rows cut short.
     """
 
     labelled: Columns
@@ -40,6 +42,8 @@ class Member:
     scores: tuple[Score, ...]
     boards: Mapping[str, str]
     averaged: bool = True
+    header: bool = True
+    broken: bool = False
 
 
 def _pair(a: str, b: str, label: str) -> tuple[Columns, Columns]:
@@ -49,13 +53,17 @@ def _pair(a: str, b: str, label: str) -> tuple[Columns, Columns]:
 
 MEMBERS: dict[str, Member] = {
     # train.tsv and dev.tsv have no header: source, label, the author's mark, sentence
-    "cola": Member({"text": 3, "label": 1}, {"text": "sentence"}, BINARY, ("matthews",), {"CoLA": "test"}),
+    "cola": Member(
+        {"text": 3, "label": 1}, {"text": "sentence"}, BINARY, ("matthews",), {"CoLA": "test"}, header=False
+    ),
     "sst2": Member(
         {"text": "sentence", "label": "label"}, {"text": "sentence"}, BINARY, ("accuracy",), {"SST-2": "test"}
     ),
     "mrpc": Member(*_pair("#1 String", "#2 String", "Quality"), BINARY, ("f1", "accuracy"), {"MRPC": "test"}),
     "stsb": Member(*_pair("sentence1", "sentence2", "score"), None, ("pearson", "spearman"), {"STS-B": "test"}),
-    "qqp": Member(*_pair("question1", "question2", "is_duplicate"), BINARY, ("f1", "accuracy"), {"QQP": "test"}),
+    "qqp": Member(
+        *_pair("question1", "question2", "is_duplicate"), BINARY, ("f1", "accuracy"), {"QQP": "test"}, broken=True
+    ),
     "mnli": Member(
         *_pair("sentence1", "sentence2", "gold_label"),
         INFERENCE,
@@ -89,29 +97,37 @@ class Glue(Task):
 
     @property
     def plain(self) -> Classify:
-        """The task without GLUE's name."""
+        """The task without GLUE's name, as it reads labelled files."""
         member = MEMBERS[self.name]
-        problem: Problem = "single" if member.labels else "regression"
         return Classify(
-            problem, member.labelled, "tsv", self.length, member.labels, scores=member.scores, dropout=self.dropout
+            problem="single" if member.labels else "regression",
+            columns={**member.labelled, "id": "index"},
+            format="tsv",
+            header=member.header,
+            length=self.length,
+            labels=member.labels,
+            scores=member.scores,
+            dropout=self.dropout,
         )
 
     def heads(self) -> Mapping[str, Head]:
         return self.plain.heads()
 
-    def rows(self, source: Source) -> Iterator[Row]:
-        return self.plain.rows(source)
+    def rows(self, source: Source, labelled: bool = True) -> Iterator[Row]:
+        """Rows cut short, which QQP's files have, come with nothing in the columns they lack."""
+        member, plain = MEMBERS[self.name], self.plain
+        if not labelled:
+            plain = replace(plain, columns={**member.unlabelled, "id": "index"}, header=True)
+        if member.broken and isinstance(source, str | Path):
+            return _uneven_rows(source, plain.columns)
+        return plain.rows(source)
 
     def item(self, row: Row, labelled: bool, counts: Counts) -> tuple[Mapping[str, Any], Any] | None:
+        asked = ("text", "text_b", "label") if labelled else ("text", "text_b")
+        if MEMBERS[self.name].broken and not all(row.has(field) for field in asked):
+            counts["rows cut short, left out"] += 1
+            return None
         return self.plain.item(row, labelled, counts)
-
-    def items(
-        self, source: Source, labelled: bool = True, limit: int | None = None, counts: Counts | None = None
-    ) -> list[Item]:
-        plain = self.plain
-        if not labelled:
-            plain = replace(plain, columns={**MEMBERS[self.name].unlabelled, "label": "label", "id": "index"})
-        return plain.items(source, labelled, limit, counts)
 
     def learn(self, items: Sequence[Item]) -> Self:  # noqa: ARG002
         return self
@@ -127,6 +143,19 @@ class Glue(Task):
 
     def metrics(self) -> tuple[Metric, ...]:
         return self.plain.metrics()
+
+
+def _uneven_rows(path: str | Path, columns: Columns) -> Iterator[Row]:
+    """The rows of a TSV file with a header, whatever number of fields they have."""
+    from didact.data.files import lines
+
+    names: list[str] = []
+    for number, (_, line) in enumerate(lines(Path(path)), 1):
+        fields = line.split("\t")
+        if number == 1:
+            names = fields
+        else:
+            yield Row(dict(zip_longest(names, fields[: len(names)])), columns, str(path), number)
 
 
 def task_score(name: str, scores: Mapping[str, float]) -> float:

@@ -25,9 +25,9 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 # cmrc2018_evaluate.py: what it calls sp_char (its entry of two characters, "……", can never match one character).
 _CHINESE_PUNCTUATION = frozenset("-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』")
 _HAN = re.compile("[\u4e00-\u9fa5]")
-# The script splits what is not Chinese with nltk.word_tokenize. This is that for the words, numbers and marks found in
-# answers; it parts from it on English contractions and abbreviations alone.
-_WORD = re.compile(r"\d+(?:[.,]\d+)*|\w+|[^\w\s]")
+# The script splits what is not Chinese with nltk.word_tokenize. This is that for words, numbers and ASCII marks; it
+# parts from it on English contractions alone ("don't" is one word here, two there).
+_WORD = re.compile(r"(?:[^\s!-/:-@\[-`{-~]|[.'](?=\w)|,(?=\d))+|[!-/:-@\[-`{-~]")
 
 
 def squad_normalise(text: str) -> str:

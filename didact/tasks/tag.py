@@ -61,7 +61,7 @@ class Tag(Task):
     class_weights: Literal["balanced"] | tuple[float, ...] | None = None
     dropout: float | None = None
 
-    def rows(self, source: Source) -> Iterator[Row]:
+    def rows(self, source: Source, labelled: bool = True) -> Iterator[Row]:  # noqa: ARG002
         return rows(source, {**DEFAULT_COLUMNS, **self.columns}, self.format)
 
     @property
