@@ -91,13 +91,16 @@ class Row:
 
 
 def rows(source: Source, mapping: Columns, format: str | None = None, header: bool | None = None) -> Iterator[Row]:
-    """The rows of a source; format and header as `data.records` takes them. Raises InputError."""
+    """The rows of a source. format: as `data.records` takes it; header: of tsv and csv, whether the first row names the
+    columns, None = it does unless the mapping gives numbers. Raises InputError.
+    """
     if isinstance(source, str | Path):
         from didact.data.records import records  # reading files brings in datasets; records from Python do not
 
-        # columns given by number: the file names none
-        flat = [c for column in mapping.values() for c in (column if isinstance(column, tuple | list) else (column,))]
-        for record in records(source, format=format, header=not any(isinstance(c, int) for c in flat)):
+        if header is None:
+            named = (c if isinstance(c, tuple | list) else (c,) for c in mapping.values())
+            header = not any(isinstance(column, int) for columns in named for column in columns)
+        for record in records(source, format, header):
             yield Row(record.fields, mapping, str(source), record.row)
     else:
         for number, record in enumerate(source, 1):
