@@ -189,8 +189,8 @@ class Store:
 
     def _source_bytes(self, start: int, stop: int) -> Array:
         sizes = self._bytes[start:stop].astype(np.int64)
-        for row in np.flatnonzero(sizes == ESCAPE).tolist():
-            sizes[row] = self._escapes[np.searchsorted(self._escapes[:, 0], start + row), 1]
+        for row in (sizes == ESCAPE).nonzero()[0].tolist():
+            sizes[row] = self._escapes[self._escapes[:, 0].searchsorted(start + row), 1]
         return sizes
 
     @cached_property

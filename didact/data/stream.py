@@ -25,7 +25,7 @@ from didact.batch import Batch, Example
 from didact.data.flat import Flat
 from didact.data.packing import deal, pack
 from didact.errors import InputError
-from didact.randomness import Permutation, generator, key, keys
+from didact.randomness import Permutation, generators, key, keys
 
 Keys = NDArray[np.uint64]
 Prepare = Callable[[Sequence[Example], Keys, int], Flat]
@@ -182,8 +182,8 @@ class Stream:
         for member, at, epoch, indices in self._places(numbers):
             own = keys(self.seed, member, epoch, each=indices)
             every[at] = own
-            for place, index, k in zip(at.tolist(), indices.tolist(), own.tolist(), strict=True):
-                examples[place] = self._members[member](index, generator(k))
+            for place, index, rng in zip(at.tolist(), indices.tolist(), generators(own), strict=True):
+                examples[place] = self._members[member](index, rng)
         return examples, every
 
     def _places(self, numbers: NDArray[np.int64]) -> Iterator[tuple[int, Any, int, Any]]:

@@ -21,7 +21,7 @@ from torch import Tensor
 from didact.batch import Batch, Example, Labels, Loss, Part, Prepared
 from didact.data.flat import Flat, lay, lay_prepared
 from didact.heads import Head
-from didact.randomness import generator
+from didact.randomness import generators
 
 Keys = NDArray[np.uint64]
 
@@ -81,7 +81,7 @@ class Objective(ABC):
         """All sequences of a step at once: sequence i depends on flat's sequence i and keys[i] alone."""
         examples = [flat.example(i) for i in range(len(flat))]
         return flat.then(
-            lay_prepared([self.prepare(e, generator(int(k))) for e, k in zip(examples, keys, strict=True)])
+            lay_prepared([self.prepare(e, rng) for e, rng in zip(examples, generators(keys), strict=True)])
         )
 
     def __call__(self, examples: Sequence[Example], keys: Keys, step: int = 0) -> Flat:
