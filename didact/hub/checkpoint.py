@@ -8,13 +8,14 @@ describes, and for `convert`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from didact.config import ModelConfig
 from didact.errors import InputError
@@ -130,5 +131,18 @@ def theirs(
 
 def shapes_of(config: ModelConfig, heads: Mapping[str, Head]) -> dict[str, torch.Size]:
     """The shape of every parameter of such a model, without making it."""
-    with torch.device("meta"):
+    with torch.device("meta"), Undrawn():
         return {name: tensor.shape for name, tensor in Model(config, heads).state_dict().items()}
+
+
+class Undrawn(TorchFunctionMode):
+    """A context in which new weights are not drawn because a file fills them in: most of the time of making a model."""
+
+    DRAWS = frozenset((Tensor.normal_, Tensor.uniform_, nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_))
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in self.DRAWS:
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))

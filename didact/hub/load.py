@@ -12,9 +12,10 @@ from didact import tasks
 from didact.errors import InputError
 from didact.exchange import keys
 from didact.heads import Classes, Head
-from didact.hub.checkpoint import Checkpoint, open_checkpoint, shapes_of
+from didact.hub.checkpoint import Checkpoint, Undrawn, open_checkpoint, shapes_of
 from didact.hub.fetch import fetch
 from didact.model import Model, Pretrained
+from didact.nn.init import initialise
 from didact.tokenization.tokenizer import Tokenizer
 
 
@@ -46,8 +47,13 @@ def load(
         raise InputError(
             f"a tokenizer of {tokenizer.vocabulary} pieces", file=found.folder, expected=f"at most {config.vocabulary}"
         )
-    model = Model(config, wanted, generator)
-    fresh, unused = (tuple(model.state_dict()), ()) if scratch else _fill(model, found)
+    if scratch:
+        model = Model(config, wanted, generator)
+        fresh, unused = tuple(model.state_dict()), ()
+    else:
+        with Undrawn():
+            model = Model(config, wanted)
+        fresh, unused = _fill(model, found, generator)
     task = found.section.get("task") if heads is None else None
     return Pretrained(
         model=model.eval(),
@@ -61,8 +67,10 @@ def load(
     )
 
 
-def _fill(model: Model, found: Checkpoint) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Put the file's weights into the model; (parameters that stay as drawn, tensors of the file left over)."""
+def _fill(
+    model: Model, found: Checkpoint, generator: torch.Generator | None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Put the file's weights into the model and draw the rest; (parameters drawn, tensors of the file left over)."""
     read = found.ours()
     given = read.tensors
     sources = pair(model.specs, found)
@@ -81,8 +89,16 @@ def _fill(model: Model, found: Checkpoint) -> tuple[tuple[str, ...], tuple[str, 
                 file=found.folder,
                 expected="changes that leave the shapes as they are, or a start from scratch",
             )
+    fresh = tuple(name for name in own if name not in state)
+    for part in dict.fromkeys(_part(name) for name in fresh):
+        initialise(model.get_submodule(part), model.config.init_std, generator)
     model.load_state_dict(state, strict=False)
-    return tuple(name for name in own if name not in state), tuple(sorted({*read.unused, *(given.keys() - used)}))
+    return fresh, tuple(sorted({*read.unused, *(given.keys() - used)}))
+
+
+def _part(name: str) -> str:
+    """The part of a model that is drawn as one: "heads.<name>", "pooler" or "core"."""
+    return ".".join(name.split(".")[: 2 if name.startswith("heads.") else 1])
 
 
 def pair(wanted: Mapping[str, Head], found: Checkpoint) -> dict[str, str]:
