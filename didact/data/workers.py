@@ -1,20 +1,21 @@
-"""Workers that tokenize: spawned processes, fed and emptied in order.
+"""Workers that tokenize: new processes, fed and emptied in order.
 
-They are spawned, not forked, so that no lock or thread of this process is inherited, and each holds only its own end
-of a pipe: when this process dies, however it dies, they read the end of it and leave.
+They are started afresh, neither forked (no lock or thread of this process comes with them) nor by `multiprocessing`
+(which runs the user's script again in each of them). They read from a pipe that only this process writes to: when it
+dies, however it dies, they come to its end and leave.
 """
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-import multiprocessing
 import os
-import signal
+import pickle
+import subprocess
+import sys
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from multiprocessing.connection import Connection
 from queue import SimpleQueue
 
 from didact.data.chunks import Chunk, Tokenized, tokenize
@@ -52,68 +53,81 @@ def ordered(
 
 
 class _Workers:
-    """Processes, and a thread for each that sends to it and waits for its answer (a pipe that both ends write to at
-    once would lock up).
+    """Processes, and a thread for each that sends to it and waits for its answer (a process that writes while it is
+    written to would lock up).
     """
 
     def __init__(self, tokenizer: Tokenizer, segmenter: str | None, processes: int) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._free: SimpleQueue[Connection] = SimpleQueue()
-        self._connections: list[Connection] = []
-        self._processes = []
-        for _ in range(processes):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_work, args=(theirs, tokenizer, segmenter), daemon=True)
-            process.start()
-            theirs.close()
-            self._free.put(ours)
-            self._connections.append(ours)
-            self._processes.append(process)
+        path = os.pathsep.join(p or os.getcwd() for p in sys.path)
+        self._free: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
+        self._processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", f"from {__name__} import serve; serve()"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env={**os.environ, "PYTHONPATH": path, _THREADS: "false"},
+                start_new_session=True,  # Ctrl-C is for this process alone: it decides what becomes of them
+            )
+            for _ in range(processes)
+        ]
         self._threads = ThreadPoolExecutor(processes)
+        for process in self._processes:
+            _send(process, (tokenizer, segmenter))
+            self._free.put(process)
 
     def __enter__(self) -> _Workers:
         return self
 
     def __exit__(self, *_error: object) -> None:
         for process in self._processes:
-            process.terminate()
+            process.kill()
         self._threads.shutdown(wait=True, cancel_futures=True)
-        for process, connection in zip(self._processes, self._connections, strict=True):
-            process.join()
-            connection.close()
+        for process in self._processes:
+            with process:  # closes the pipes and waits
+                pass
 
     def submit(self, chunk: Chunk) -> Future[Tokenized]:
         """The chunk's tokens, in the future."""
         return self._threads.submit(self._ask, chunk)
 
     def _ask(self, chunk: Chunk) -> Tokenized:
-        connection = self._free.get()
+        process = self._free.get()
+        assert process.stdout is not None
         try:
-            connection.send(chunk.documents)
-            answer = connection.recv()
-        except (EOFError, OSError) as problem:
+            _send(process, chunk.documents)
+            answer = pickle.load(process.stdout)
+        except (EOFError, OSError, pickle.UnpicklingError) as problem:
             raise RuntimeError("a tokenizing process ended before its work was done (out of memory?)") from problem
-        self._free.put(connection)
+        finally:
+            self._free.put(process)  # a dead one too: who waits for one must not wait for ever
         if isinstance(answer, BaseException):
             raise answer
         return answer
 
 
-def _work(connection: Connection, tokenizer: Tokenizer, segmenter: str | None) -> None:
-    """A worker's life: tokenize what comes until nothing more can come."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
-    os.environ[_THREADS] = "false"
-    made: Segmenter | None = None
-    with contextlib.suppress(EOFError, OSError):
+def _send(process: subprocess.Popen[bytes], message: object) -> None:
+    assert process.stdin is not None
+    pickle.dump(message, process.stdin, protocol=pickle.HIGHEST_PROTOCOL)
+    process.stdin.flush()
+
+
+def serve() -> None:
+    """A worker's life: tokenize what comes in until nothing more can come. Run by `ordered` in a new process."""
+    questions, answers = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints must not come among the answers
+    with contextlib.suppress(EOFError, BrokenPipeError):
+        tokenizer, segmenter = pickle.load(questions)
+        made: Segmenter | None = None
         while True:
-            documents = connection.recv()
+            documents = pickle.load(questions)
             try:
                 made = made or _segmenter(segmenter)
                 answer: object = tokenize(documents, tokenizer, made)
             except Exception as error:
                 error.add_note("(in a tokenizing process)")
                 answer = error
-            connection.send(answer)
+            pickle.dump(answer, answers, protocol=pickle.HIGHEST_PROTOCOL)
+            answers.flush()
 
 
 def _segmenter(name: str | None) -> Segmenter | None:

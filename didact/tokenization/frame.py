@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from didact.batch import Example, Source
 from didact.errors import InputError
 from didact.tokenization import whole_words
 from didact.tokenization.encoded import Encoded
 
 if TYPE_CHECKING:
+    from didact.batch import Example, Source
     from didact.tokenization.tokenizer import Tokenizer
 
 Piece = tuple[str | int, int]
@@ -99,6 +99,8 @@ def frame(
     it: the longer one until they are level, then both); keep: which end of a cut text stays.
     Raises InputError where the text that may give way cannot make room.
     """
+    from didact.batch import Example  # here, so that tokenizing needs no torch: it takes seconds to import
+
     if max_length is not None:
         a, b = _shorten(a, b, max_length - tokenizer.template.overhead(b is not None), truncation, keep)
     pieces = tokenizer.template.single if b is None else tokenizer.template.pair
