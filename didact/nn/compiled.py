@@ -1,8 +1,11 @@
-"""Regional compilation: one block is compiled and serves every layer; so are the embedding and the heads, each alone.
+"""Regional compilation: one block is compiled and serves every layer; a head may be compiled, too.
 
 Ragged batches must not compile anything again, so the sizes that change from batch to batch (T, B, the number of asked
 rows) are declared dynamic before the first call; everything else is a constant of the code. Attention's plan carries
 what else may change (groups, windows) as data. At most one compilation per block and direction (tests/laws).
+
+The embedding is left alone: its compiled backward adds to the table from several threads in any order, so that a run
+could not be repeated bit for bit, and it is no faster.
 """
 
 from __future__ import annotations
@@ -19,12 +22,12 @@ if TYPE_CHECKING:
 
 
 def compile_blocks(transformer: Transformer, backend: str | Callable[..., Any] = "inductor") -> None:
-    """Compile the transformer's blocks and its embedding in place; names of parameters stay.
+    """Compile the transformer's blocks in place; names of parameters stay.
 
     The first forward and the first backward each take as long as a C++ compiler needs for one block.
     """
-    for part in (transformer.embedding, *transformer.blocks):
-        compile_module(part, backend)
+    for block in transformer.blocks:
+        compile_module(block, backend)
     transformer.compiled = True
 
 

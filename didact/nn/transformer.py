@@ -68,8 +68,6 @@ class Transformer(nn.Module):
     def forward(self, side: Side, layers: bool = False, attention: Collection[int] = ()) -> Hidden:
         """layers: keep every layer's output; attention: the layers whose probabilities are wanted."""
         packed = side.packed
-        if self.compiled:
-            ragged(packed)
         x = self.embedding(packed)
         contexts = self._contexts(side, x)
         kept = [x]
