@@ -133,6 +133,8 @@ class Pretrained:
         head says, else the mean. A text longer than the model takes is cut at its end. batch_tokens: tokens of one
         forward pass; texts of similar length share one.
         """
+        if not len(texts):
+            return np.empty((0, self.model.config.width), np.float32)
         own = next((head for head in self.model.specs.values() if isinstance(head, EmbeddingHead)), EmbeddingHead())
         head = own if pooling is None else EmbeddingHead(pooling, maximum=own.maximum)
         most = min((m for m in (head.maximum, self.maximum) if m is not None), default=None)

@@ -60,15 +60,11 @@ def read(config: Mapping[str, Any], keys: Keys, base: ModelConfig, file: object 
     values: dict[str, Any] = {}
     for key in keys.keys:
         value = config.get(key.theirs, key.default)
-        if key.words:
-            if value not in [word for word, _ in key.words]:
-                known = ", ".join(str(word) for word, _ in key.words)
-                raise InputError(f"{key.theirs} {value!r}", file=path, expected=f"one of {known}")
-            values[key.ours] = dict(key.words)[value]
-        elif not _like(value, key.default):
-            raise InputError(f"{key.theirs} {value!r}", file=path, expected=f"a value like {key.default!r}")
-        else:
-            values[key.ours] = type(key.default)(value)
+        if not _meant(value, key):
+            known = ", ".join(str(word) for word, _ in key.words)
+            expected = f"one of {known}" if known else f"a value like {key.default!r}"
+            raise InputError(f"{key.theirs} {value!r}", file=path, expected=expected)
+        values[key.ours] = dict(key.words)[value] if key.words else type(key.default)(value)
     try:
         return changed(base, values)
     except InputError as problem:
@@ -92,12 +88,12 @@ def write(config: ModelConfig, keys: Keys, carried: Mapping[str, Any]) -> dict[s
 
 def differences(config: ModelConfig, keys: Keys, base: ModelConfig) -> tuple[str, ...]:
     """The fields of `config` that these keys cannot express: those that do not come back when written and read."""
-    try:
-        back = read(write(config, keys, {}), keys, base)
-    except InputError as problem:
-        return (str(problem),)
-    a, b = config_to_json(config), config_to_json(back)
-    return tuple(f"{name} {a[name]!r}" for name in a if a[name] != b[name])
+    said = write(config, keys, {})
+    for key in keys.keys:
+        if not _meant(said[key.theirs], key):
+            del said[key.theirs]
+    ours, back = config_to_json(config), config_to_json(read(said, keys, base))
+    return tuple(f"{name} {ours[name]!r}" for name in ours if ours[name] != back[name])
 
 
 def config_to_json(config: ModelConfig) -> dict[str, Any]:
@@ -153,6 +149,11 @@ def _get(config: Any, path: str) -> Any:
     for name in path.split("."):
         config = getattr(config, name)
     return config
+
+
+def _meant(value: Any, key: Key) -> bool:
+    """Whether a value means something under this key."""
+    return value in [word for word, _ in key.words] if key.words else _like(value, key.default)
 
 
 def _like(value: Any, default: Any) -> bool:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 PROBLEMS = (("single_label_classification", "single"), ("multi_label_classification", "multiple"))
 PROBLEMS += (("regression", "regression"),)
+HEAD_KEYS = ("id2label", "label2id", "problem_type", "classifier_dropout")
 
 
 @dataclass(frozen=True)
@@ -120,9 +121,11 @@ class Family:
         """
         if strange := self.unsupported(config):
             raise InputError(f"no {self.name} of transformers has {', '.join(strange)}")
+        architecture = self.architecture(heads)
+        if carried.get("architectures") != [architecture.name]:  # another head's: it would set the number of outputs
+            carried = {name: value for name, value in carried.items() if name not in HEAD_KEYS}
         out = key_table.write(config, self.keys, carried)
         out["model_type"] = self.name
-        architecture = self.architecture(heads)
         out["architectures"] = [architecture.name]
         for head in heads.values():
             if head.slot in architecture.slots:
@@ -172,7 +175,7 @@ def _names(config: Mapping[str, Any], rows: int) -> tuple[str, ...] | None:
 def _described(head: Head, carried: Mapping[str, Any]) -> dict[str, Any]:
     """What config.json says of a head beyond its architecture."""
     out: dict[str, Any] = {}
-    if isinstance(head, Choice | Classes) and head.dropout is not None:
+    if isinstance(head, Choice | Classes):
         out["classifier_dropout"] = head.dropout
     if isinstance(head, Classes):
         names = head.names or _names(carried, head.classes) or tuple(f"LABEL_{i}" for i in range(head.classes))

@@ -56,5 +56,5 @@ class EmbeddingLayers(HeadLayers):
 
     def forward(self, hidden: Tensor, groups: Tensor | None = None, table: Tensor | None = None) -> Tensor:  # noqa: ARG002
         assert groups is not None, "an embedding is of a group of rows"
-        pooled = self.pool(hidden, groups)
+        pooled = self.pool(hidden.float(), groups)  # of low-precision rows the mean is worth more than they are
         return F.normalize(pooled, dim=-1) if self.normalise else pooled

@@ -76,6 +76,8 @@ class Checkpoint:
 
 def open_checkpoint(folder: Path) -> Checkpoint:
     """Read a local folder, a sentence-transformers one included. Raises InputError on whatever is wrong with it."""
+    if not folder.is_dir():
+        raise InputError("a file", file=folder, expected="a model's folder, a run folder or a name on the hub")
     folder, embedding = sentences.read(folder)
     path = folder / "config.json"
     config = weights.read_json(path)

@@ -10,35 +10,40 @@ from didact.errors import InputError
 SMALL = ("*.json", "*.txt", "*.model", "*/config.json")  # configuration, tokenizer, pooling
 PREFERRED = ("model.safetensors", "model-*.safetensors")
 FALLBACK = ("pytorch_model.bin", "pytorch_model-*.bin")
-_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+MARKS = ("config.json", "modules.json", "tokenizer.json", "vocab.txt")
+"""files of which a model's or a tokenizer's folder has one; sentence-transformers may keep config.json further in"""
+_HUB_NAME = re.compile(r"(?!\.)[\w.-]+(/[\w.-]+)?")
 
 
 def fetch(name: str | Path) -> Path:
-    """A folder with config.json: `name` itself, the `best` (else `last`) checkpoint of a run folder, or the hub's
-    repository of this name (OWNER/NAME, or NAME), in huggingface_hub's cache.
+    """A local folder of a model or a tokenizer: `name` itself, the `best` (else `last`) checkpoint of a run folder, or
+    the hub's repository of this name (OWNER/NAME, or NAME), in huggingface_hub's cache. A file is given back as it is.
 
     Raises InputError where there is none.
     """
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return within(folder)
-    if folder.exists():
-        raise InputError("a file", file=folder, expected="a model's folder, a run folder or a name on the hub")
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return within(path)
+    if path.exists():
+        return path
     if not _HUB_NAME.fullmatch(str(name)):
-        raise InputError("no such folder", file=folder, expected="a model's folder, a run folder or a name on the hub")
+        raise InputError("no such folder", file=path, expected="a model's folder, a run folder or a name on the hub")
     return _download(str(name))
 
 
 def within(folder: Path) -> Path:
     """The checkpoint that this local folder stands for. Raises InputError where there is none."""
-    places = (folder, folder / "checkpoints")
-    for candidate in (folder, *(place / name for name in ("best", "last") for place in places)):
+    if any((folder / name).is_file() for name in MARKS):
+        return folder
+    for candidate in (folder / "best", folder / "last"):
         if (candidate / "config.json").is_file():
             return candidate
-    modules = folder / "modules.json"
-    if modules.is_file():
-        return folder  # sentence-transformers may keep its transformer in a folder inside
-    raise InputError("no config.json here", file=folder, expected="a model's folder, or a run with a checkpoint")
+    inner = sorted(path.parent for path in folder.glob("*/last"))
+    raise InputError(
+        "no config.json here" + (f", but runs: {', '.join(p.name for p in inner[:8])}" if inner else ""),
+        file=folder,
+        expected="one of them" if inner else "a model's folder, or a run's with a checkpoint",
+    )
 
 
 def _download(name: str) -> Path:
@@ -58,7 +63,7 @@ def _download(name: str) -> Path:
         ) from problem
     except HfHubHTTPError as problem:
         raise InputError(
-            f"{name!r} is no folder here, and the hub says: {str(problem).splitlines()[0]}",
+            f"{name!r} is no folder here, and the hub says: {str(problem).partition(chr(10))[0]}",
             expected="an existing folder, or a model on huggingface.co",
         ) from problem
     return within(folder)

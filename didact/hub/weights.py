@@ -88,7 +88,8 @@ def _file(path: Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError as problem:
         raise InputError("holds more than tensors, or is damaged", file=path, expected="safetensors") from problem
     except (RuntimeError, EOFError, OSError, ValueError) as problem:
-        raise InputError(f"damaged or cut short ({str(problem).splitlines()[0]})", file=path) from problem
+        said = str(problem).partition("\n")[0] or type(problem).__name__
+        raise InputError(f"damaged or cut short ({said})", file=path) from problem
     if not isinstance(content, dict) or not all(isinstance(t, Tensor) for t in content.values()):
         raise InputError("not a dictionary of tensors", file=path)
     return content

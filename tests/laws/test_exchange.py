@@ -1,4 +1,4 @@
-"""Every family's tables: one rule a tensor, names, dtypes and bytes kept, and whatever does not fit said, not guessed."""
+"""Every family's tables: one rule a tensor, bytes and names kept, whatever does not fit said, not guessed."""
 
 from __future__ import annotations
 

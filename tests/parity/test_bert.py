@@ -84,7 +84,7 @@ def logits_of(model: Model, side: Side) -> dict[str, Tensor]:
         return dict(zip(model.specs, model(Batch(side, asked)), strict=True))
 
 
-def expected_of(model: Any, architecture: str, inputs: dict[str, Tensor], side: Side) -> dict[str, Tensor]:
+def expected_of(model: Any, architecture: str, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
     """Their logits of the same rows, by the names of our heads."""
     kept = inputs["attention_mask"].bool()
     if architecture == "BertForMultipleChoice":
@@ -122,7 +122,7 @@ def assert_same(ours: Model, theirs: Any, architecture: str, segments: int) -> N
         assert ours.pooler is not None
         with torch.inference_mode():
             assert_equal(ours.pooler(hidden.main[side.packed.cu_seqlens[:-1].long()]), out.pooler_output, "pooler")
-    logits, expected = logits_of(ours, side), expected_of(theirs, architecture, inputs, side)
+    logits, expected = logits_of(ours, side), expected_of(theirs, architecture, inputs)
     assert set(logits) == set(expected)
     for name in logits:
         assert_equal(logits[name], expected[name], name)
@@ -130,9 +130,7 @@ def assert_same(ours: Model, theirs: Any, architecture: str, segments: int) -> N
 
 @pytest.mark.parametrize("settings", CONFIGS.values(), ids=CONFIGS)
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_what_transformers_wrote(
-    architecture: str, settings: dict[str, Any], tmp_path: Path, vocabulary: Path
-) -> None:
+def test_what_transformers_wrote(architecture: str, settings: dict[str, Any], tmp_path: Path, vocabulary: Path) -> None:
     theirs = theirs_of(architecture, settings, tmp_path, vocabulary)
     ours = hub.load(tmp_path)
     assert {n: h.slot for n, h in ours.model.specs.items()} == {

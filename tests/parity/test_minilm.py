@@ -55,7 +55,7 @@ def test_a_pack_changes_nothing(ours: Pretrained) -> None:
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
-def test_sentence_transformers_opens_what_we_write(ours: Pretrained, pooling: Any, tmp_path: Path) -> None:
+def test_sentence_transformers_opens_what_we_write(pooling: Any, tmp_path: Path) -> None:
     peer("sentence_transformers")
     from sentence_transformers import SentenceTransformer
 
