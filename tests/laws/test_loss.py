@@ -1,0 +1,93 @@
+"""Loss: a step in G micro-batches is the step in one; on R ranks, the step on one. To a relative 1e-5, on the loss
+and every gradient, for every objective, with uneven counts. A combined objective keeps its weights.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gradients
+import numpy as np
+import pytest
+from gradients import one_step
+from training_tools import MADE
+
+from didact.objectives import Combined, Objective
+
+RANKS = 3
+ONE, MANY = 4096, 44  # tokens of a micro-batch: all sequences, or one or two
+objectives = pytest.mark.parametrize("objective", MADE, ids=lambda o: o.kind)
+
+
+def assert_same(found: dict[str, Any], wanted: dict[str, Any], loss: float, wanted_loss: float) -> None:
+    assert abs(loss - wanted_loss) <= 1e-5 * abs(wanted_loss)
+    assert found.keys() == wanted.keys()
+    for name, gradient in wanted.items():
+        error = np.abs(found[name] - gradient).max()
+        assert error <= 1e-5 * np.abs(gradient).max(), f"{name}: {error}"
+
+
+@objectives
+def test_micro_batches(objective: Objective, tmp_path: Path) -> None:
+    assert len(gradients.stream_of(objective, ONE)[0]) == 1
+    batches = gradients.stream_of(objective, MANY)[0]
+    counts = [tuple(batch.counts.values()) for batch in batches]
+    assert len(batches) >= 6
+    assert len(set(counts)) > 1, "the counts must be uneven"
+    whole = one_step(objective, ONE, tmp_path / "one")
+    parts = one_step(objective, MANY, tmp_path / "many")
+    assert_same(parts["gradients"], whole["gradients"], parts["loss"], whole["loss"])
+
+
+@objectives
+def test_weights_hold_whatever_the_counts(objective: Objective, tmp_path: Path) -> None:
+    line = one_step(objective, MANY, tmp_path)["line"][0]
+    weights = (objective.weights or ()) if isinstance(objective, Combined) else (1.0,)
+    wanted = sum(w * line[f"loss/{name}"] for w, name in zip(weights, objective.names, strict=True))
+    assert line["loss"] == pytest.approx(wanted, rel=1e-12)
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What rank 0 of three processes wrote, for DDP and FSDP2 and every objective."""
+    folder = tmp_path_factory.mktemp("ranks")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    path = os.pathsep.join([str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")])
+    common = {"WORLD_SIZE": str(RANKS), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "PYTHONPATH": path}
+    arguments = [sys.executable, gradients.__file__, str(folder), str(MANY)]
+    started = [
+        subprocess.Popen(
+            arguments,
+            env={**os.environ, **common, "OMP_NUM_THREADS": "1", "RANK": str(r), "LOCAL_RANK": str(r)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for r in range(RANKS)
+    ]
+    problems = [process.communicate(timeout=300)[1] for process in started]
+    assert not any(process.returncode for process in started), "\n".join(problems)
+    return folder
+
+
+@pytest.mark.slow
+@objectives
+@pytest.mark.parametrize("how", ["ddp", "fsdp"])
+def test_ranks(objective: Objective, how: str, ranks: Path, tmp_path: Path) -> None:
+    stream = gradients.stream_of(objective, MANY)
+    dealt = [replace(stream, rank=rank, ranks=RANKS)[0] for rank in range(RANKS)]
+    assert any(batch.tokens == 0 for own in dealt for batch in own), "a rank that runs out must be among them"
+    wanted = one_step(objective, MANY, tmp_path)
+    with np.load(ranks / f"{how}-{objective.kind}.npz") as saved:
+        found = {name: saved[name] for name in saved.files}
+    loss = float(found.pop("loss"))
+    unused = {name for name in found if name not in wanted["gradients"]}  # DDP gives what no rank used zeros, or none
+    assert all(not found.pop(name).any() for name in unused)
+    assert_same(found, wanted["gradients"], loss, wanted["loss"])
