@@ -97,9 +97,9 @@ class Answer(Task):
 
     def item(self, row: Row, labelled: bool, counts: Counts) -> tuple[Mapping[str, Any], Any] | None:
         context = row.text("context")
-        if self.no_answer and context.endswith(self.no_answer):
-            context = context.removesuffix(self.no_answer)
         fields = {"context": context, "question": row.text("question")}
+        if self.no_answer:
+            fields["context"] = context.removesuffix(self.no_answer)
         if not labelled:
             return fields, None
         gold = read_reference(row, context, self.no_answer, lambda what: counts.update([what]))

@@ -82,7 +82,9 @@ MEMBERS: dict[str, Member] = {
 
 @dataclass(frozen=True)
 class Glue(Task):
-    """name: of the task. Reads GLUE's own files, train.tsv and dev.tsv (labelled) and test.tsv (not), as they are."""
+    """name: of the task. Reads GLUE's own files, train.tsv and dev.tsv (labelled) and test.tsv (not), as they are.
+    dropout: on the pooled row, None = the model's.
+    """
 
     kind: ClassVar[str] = "glue"
     answer: ClassVar[str] = "label"

@@ -39,7 +39,7 @@ class Reference:
 def read_reference(row: Row, context: str, no_answer: str, count: Callable[[str], None]) -> Reference | None:
     """The reference answers of a row; None where an answer's text does not stand in the context.
 
-    no_answer: a text that stands for none. Raises InputError where the answer cannot be read, or none is stated.
+    no_answer: a text that stands for none; where the context ends with it, answers end before it. Raises InputError where the answer cannot be read, or none is stated.
     """
     given = next((form for form in FORMS if row.has(form)), None)
     if row.has("impossible") and str(row.value("impossible")).lower() in ("true", "1"):
@@ -51,7 +51,9 @@ def read_reference(row: Row, context: str, no_answer: str, count: Callable[[str]
     spans = readers[given](row, context, count)
     if None in spans:
         return None
-    kept = [s for s in spans if s is not None and (text := context[s[0] : s[1]]).strip() and text != no_answer]
+    limit = len(context.removesuffix(no_answer)) if no_answer else len(context)
+    clipped = [(s[0], min(s[1], limit)) for s in spans if s is not None]
+    kept = [(a, b) for a, b in clipped if (text := context[a:b]).strip() and text != no_answer]
     if not kept:
         return Reference()
     return Reference(tuple(dict.fromkeys(context[a:b] for a, b in kept)), *kept[0])

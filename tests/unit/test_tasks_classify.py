@@ -1,0 +1,104 @@
+"""Classes, several classes and numbers; pairs; cutting; weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+from task_tools import tokenizer
+
+from didact.errors import InputError
+from didact.heads import Classes
+from didact.randomness import generator
+from didact.tasks import Classify
+
+RECORDS = [{"text": f"good {i}", "label": label} for i, label in enumerate("abbcab")]
+
+
+def learned(task: Classify, records: list[dict] = RECORDS) -> Classify:  # type: ignore[type-arg]
+    return task.learn(task.items(records))
+
+
+def test_classes_are_learned_sorted() -> None:
+    assert learned(Classify()).labels == ("a", "b", "c")
+    assert learned(Classify(labels=("c", "b", "a"))).labels == ("c", "b", "a")
+    assert learned(Classify("regression"), [{"text": "a", "label": 1}]).labels is None
+
+
+def test_heads() -> None:
+    task = learned(Classify(dropout=0.1, pooled=False))
+    assert task.heads() == {"classes": Classes(3, "single", False, 0.1, names=("a", "b", "c"))}
+    assert Classify("regression").heads() == {"classes": Classes(1, "regression")}
+
+
+@pytest.mark.parametrize("task", [Classify(), Classify(class_weights="balanced", labels=("a",))])
+def test_heads_of_a_task_that_has_not_learned(task: Classify) -> None:
+    with pytest.raises(InputError, match="not known"):
+        task.heads()
+
+
+def test_balanced_weights_average_one() -> None:
+    weights = learned(Classify(class_weights="balanced")).class_weights
+    assert weights == pytest.approx((1.0, 2 / 3, 2.0))
+    counts = np.array([2, 3, 1])
+    assert (np.array(weights) * counts).sum() == pytest.approx(6)
+
+
+def test_cutting_is_counted() -> None:
+    task = Classify(labels=("a",), length=8, columns={"text_b": "b"})
+    records = [{"text": "cat " * 9, "b": "mat mat", "label": "a"}, {"text": "cat", "b": "mat", "label": "a"}]
+    dataset = task.read(records, tokenizer("wordpiece"))
+    assert [len(e) for e in dataset] == [8, 5]
+    assert dataset.counts == {"texts cut to the length": 1, "tokens cut off": 6}
+    assert dataset[0].segments.tolist() == [0, 0, 0, 0, 0, 1, 1, 1]
+
+
+def test_single_predictions() -> None:
+    task = learned(Classify())
+    dataset = task.read(RECORDS[:2], tokenizer("wordpiece"))
+    a, b = task.decode(dataset, [np.array([[0.0, np.log(3), 0.0]]), np.array([[9.0, 0, 0]])])
+    assert (a["id"], a["label"], b["label"]) == ("0", "b", "a")
+    assert a["scores"] == pytest.approx({"a": 0.2, "b": 0.6, "c": 0.2})
+
+
+@pytest.mark.parametrize(("threshold", "expected"), [(0.5, ["b", "c"]), (0.7, ["c"]), (0.3, ["a", "b", "c"])])
+def test_multiple_predictions(threshold: float, expected: list[str]) -> None:
+    task = learned(Classify("multiple", threshold=threshold))
+    dataset = task.read(RECORDS[:1], tokenizer("wordpiece"))
+    (found,) = task.decode(dataset, [np.array([[-0.5, 0.1, 2.0]])])
+    assert found["label"] == expected
+
+
+def test_labels_in_one_field() -> None:
+    task = Classify("multiple", separator="|")
+    items = task.items([{"text": "x", "label": "b | a|b"}, {"text": "x", "label": ""}, {"text": "x", "label": ["c"]}])
+    assert [i.gold for i in items] == [("a", "b"), (), ("c",)]
+
+
+@pytest.mark.parametrize("scores", [("f1",), ("f1_macro", "accuracy"), ("matthews",)])
+def test_scores_chosen(scores: tuple) -> None:  # type: ignore[type-arg]
+    task = learned(Classify(scores=scores, positive="b"))
+    items = task.items(RECORDS)
+    rng = generator(0, 0)
+    predicted = [{"label": "abc"[i]} for i in rng.integers(3, size=6)]
+    found = task.score(predicted, items)
+    y, p = [i.gold for i in items], [q["label"] for q in predicted]
+    oracle = {
+        "f1": sk.f1_score(y, p, labels=["b"], average="macro"),
+        "f1_macro": sk.f1_score(y, p, average="macro"),
+        "accuracy": sk.accuracy_score(y, p),
+        "matthews": sk.matthews_corrcoef(y, p),
+    }
+    assert found == pytest.approx({name: oracle[name] for name in scores})
+    assert task.main == scores[0]
+
+
+def test_numbers() -> None:
+    task = Classify("regression", scores=("mse", "pearson"))
+    records = [{"text": "a", "label": x} for x in (1.0, 2.0, 4.0)]
+    dataset = task.read(records, tokenizer("wordpiece"))
+    predictions = task.decode(dataset, [np.array([[x]]) for x in (1.0, 2.0, 3.0)])
+    assert predictions[2] == {"id": "2", "label": 3.0}
+    assert task.score(predictions, dataset.items)["mse"] == pytest.approx(1 / 3)
+    assert task.higher is False
+    assert task.ask(dataset[1]).values.tolist() == [2.0]
