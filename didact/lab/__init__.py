@@ -1,0 +1,23 @@
+"""Experiments: grids of runs with a verdict, the quickstart, benchmarks beside the peers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def run(name: str, out: Path | None = None, *, long: bool = False) -> Path:
+    """Carry out "quickstart" or the grid file `name` into `out` (runs/NAME unless given); the report's path.
+
+    Finished cells are skipped, an interrupted one goes on. Raises InputError for a file that is no grid, and after the
+    report is written the error of the first cell that failed.
+    """
+    if name == "quickstart":
+        from didact.lab import quickstart
+
+        return quickstart.run(out or Path("runs/quickstart-long" if long else "runs/quickstart"), long=long)
+    from didact.errors import InputError
+    from didact.lab import experiment
+
+    if long:
+        raise InputError("--long", expected="it with quickstart; a grid's length is its budget")
+    return experiment.run(Path(name), out)

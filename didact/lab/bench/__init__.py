@@ -1,0 +1,43 @@
+"""`didact bench`: side by side with the installed peers, in one run, on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def run(
+    names: Sequence[str] = (), repeats: int = 5, out: Path | None = None, small: bool = False, texts: Path | None = None
+) -> None:
+    """Measure the named benchmarks (all if none) and show a table as each is done.
+
+    out: a file of JSON lines to add the results to; small: at sizes at which the times mean nothing, to see that it
+    runs; texts: a file of real texts, one a line, in place of the installed packages' documentation. Raises InputError
+    for a name that is none and where a peer is not installed.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from didact.lab.bench import machine, peer, report
+    from didact.lab.bench.suite import chosen
+
+    benchmarks = chosen(names, small, texts)
+    peer.transformers()
+    console = Console(highlight=False)
+    console.print(machine.line(), markup=False, soft_wrap=True)
+    if not machine.has_bf16():
+        console.print("no bf16 unit: bf16 would be emulated and measure nothing, so it is left out", soft_wrap=True)
+    for benchmark in benchmarks:
+        table = Table(*report.COLUMNS, box=box.SIMPLE)
+        notes: list[str] = []
+        for outcome in benchmark.outcomes(repeats):
+            for row in report.rows(outcome):
+                table.add_row(*row)
+            table.add_section()
+            notes += outcome.notes
+            if out is not None:
+                report.append(report.record(outcome, machine.describe(), small), out)
+        console.print(table)
+        for note in notes:
+            console.print(note, markup=False, soft_wrap=True)

@@ -1,0 +1,28 @@
+"""The benchmarks, one file each, named in one tuple."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from didact.errors import InputError
+from didact.lab.bench.finetune import Finetuning
+from didact.lab.bench.inference import Inference
+from didact.lab.bench.masking import Masking
+from didact.lab.bench.measure import Benchmark
+from didact.lab.bench.step import TrainingStep
+from didact.lab.bench.storing import Storing
+
+BENCHMARKS: tuple[Benchmark, ...] = (TrainingStep(), Finetuning(), Inference(), Masking(), Storing())
+
+
+def chosen(names: Sequence[str], small: bool = False, texts: Path | None = None) -> list[Benchmark]:
+    """The named ones, all if none is named. InputError for a name that is none."""
+    known = {benchmark.name: benchmark for benchmark in BENCHMARKS}
+    if unknown := [name for name in names if name not in known]:
+        raise InputError(f"no benchmark {', '.join(unknown)}", expected=f"some of {', '.join(known)}")
+    found = [known[name] for name in names or known]
+    if texts is not None:
+        found = [replace(b, texts=texts) if isinstance(b, Finetuning | Inference | Storing) else b for b in found]
+    return [benchmark.small() for benchmark in found] if small else found

@@ -1,0 +1,53 @@
+"""A grid from its file to its report: `didact lab GRID.yaml`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from didact.errors import InputError, NotANumber
+from didact.lab import grid as grids
+from didact.lab import report
+from didact.lab.cells import Carried, Failure, Runner, Say, carry_out, in_subprocess
+from didact.lab.findings import judge
+from didact.lab.flops import flops_of
+from didact.lab.verdict import short_of, verdicts
+from didact.runs import runfile
+
+
+def run(file: Path, out: Path | None = None, runner: Runner = in_subprocess, say: Say | None = None) -> Path:
+    """Every cell of the grid in `file`, then OUT/report.html; its path. out: runs/GRID unless given.
+
+    say: told a line at a time what happens, the console unless given. Where cells failed, the report of the others is
+    written all the same and then the first failure is raised: InputError, NotANumber or RuntimeError.
+    """
+    grid = grids.read(file)
+    out = out or Path("runs") / grid.grid
+    console = Console(stderr=True, highlight=False)
+    tell: Say = say or (lambda line: console.print(line, markup=False, soft_wrap=True))
+    if small := short_of(grid):
+        tell("below the smallest comparison worth quoting: " + "; ".join(small))
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "grid.yaml").write_text(runfile.dump(grid), encoding="utf-8")
+    carried = carry_out(grid, out, runner, flops_of, tell)
+    return finish(grid, carried, out, tell)
+
+
+def finish(grid: grids.Grid, carried: Carried, out: Path, say: Say) -> Path:
+    """The report of what there is, then the failures, if any."""
+    findings = judge(grid, carried)
+    page = report.write(findings, out)
+    for sentence in verdicts(grid, findings.comparisons):
+        say(sentence)
+    say(f"{page}")
+    if carried.failures:
+        raise _error(carried.failures, page)
+    return page
+
+
+def _error(failures: list[Failure], page: Path) -> Exception:
+    """The first failure, as the exception whose exit code the cell had."""
+    first = next((f for f in failures if f.code), failures[0])
+    text = f"{len(failures)} cells have no result, the first: {first.name}: {first.reason}; the others are in {page}"
+    return {2: InputError, 3: NotANumber}.get(first.code, RuntimeError)(text)

@@ -1,0 +1,88 @@
+"""A grid's figures: every arm with its interval, and the pre-training curves. PNG bytes, drawn without a display."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from didact.lab.findings import Findings
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def forest(f: Findings) -> bytes | None:
+    """One panel a metric: every arm with its interval, the best trivial method as a broken line; None without any."""
+    from matplotlib.figure import Figure
+
+    if not f.keys:
+        return None
+    arms = list(f.grid.arms)
+    columns = min(3, len(f.keys))
+    lines = math.ceil(len(f.keys) / columns)
+    figure = Figure(figsize=(4.2 * columns, (0.9 + 0.32 * len(arms)) * lines), layout="constrained")
+    panels = list(figure.subplots(lines, columns, squeeze=False).flat)
+    for key, axes in zip(f.keys, panels, strict=False):
+        for place, arm in enumerate(arms):
+            if arm in (found := f.of(key)):
+                value = found[arm].value
+                sure = not math.isnan(value.low)
+                reach = [[max(0.0, value.value - value.low)], [max(0.0, value.high - value.value)]] if sure else None
+                axes.errorbar([value.value], [place], xerr=reach, fmt="o", capsize=3, color=f"C{place % 10}")
+        if floors := f.floors_of(key):
+            higher = next(iter(f.of(key).values())).higher
+            axes.axvline((max if higher else min)(floors.values()), linestyle="--", linewidth=1, color="0.5")
+        axes.set_yticks(range(len(arms)), arms, fontsize=8)
+        axes.set_ylim(len(arms) - 0.5, -0.5)
+        axes.set_title(f"{key[0]}: {key[2]}", fontsize=9)
+        axes.tick_params(axis="x", labelsize=8)
+        axes.grid(axis="x", linewidth=0.3)
+    for axes in panels[len(f.keys) :]:
+        axes.set_visible(False)
+    return _png(figure)
+
+
+def curves(f: Findings) -> bytes | None:
+    """Validation loss of the pre-training runs against real tokens, a colour an arm; None where none was kept."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+    axes = figure.subplots()
+    arms, drawn = list(f.grid.arms), set()
+    name = next((key[2] for key in f.keys if key[0] == "pretrain" and key[2].endswith("loss")), "loss")
+    for cell in f.carried.cells:
+        x, y = validation_curve(cell.folder / "metrics.jsonl", name)
+        if x:
+            label = None if cell.arm in drawn else cell.arm
+            axes.plot(x, y, marker=".", linewidth=1, color=f"C{arms.index(cell.arm) % 10}", label=label)
+            drawn.add(cell.arm)
+    if not drawn:
+        return None
+    axes.set_xlabel("real tokens")
+    axes.set_ylabel(f"{name}, nats")
+    axes.grid(linewidth=0.3)
+    axes.legend(fontsize=8)
+    return _png(figure)
+
+
+def validation_curve(file: Path, name: str) -> tuple[list[float], list[float]]:
+    """(tokens, figure) of a run's validations; the tokens are those of the last line before each."""
+    x: list[float] = []
+    y: list[float] = []
+    tokens = 0.0
+    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
+        event = json.loads(line)
+        tokens = float(event.get("tokens", tokens))
+        if event.get("kind") == "validation" and name in event:
+            x.append(tokens)
+            y.append(float(event[name]))
+    return x, y
+
+
+def _png(figure: Figure) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=130)
+    return stream.getvalue()

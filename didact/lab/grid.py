@@ -1,0 +1,231 @@
+"""A grid: arms × seeds at an equal budget, as a YAML file checked like a run file (unknown keys are errors).
+
+An arm is a named set of changes to one base pre-training run and to the base fine-tunings that follow it; everything
+else is shared, so that what differs between two arms is what the file says. `resolve` turns it into run files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, model_validator
+
+from didact.errors import InputError
+from didact.runs import runfile
+from didact.runs.schema import FinetuneRun, Part, PretrainRun
+
+Base = Path | dict[str, Any]
+
+
+class Arm(Part):
+    """One thing compared. Keys are paths of run-file keys, values replace what stands there, whole
+    (`objective: {masked: {rate: 0.4}}` or `objective.masked.rate: 0.4`).
+
+    pretrain: changes to the base pre-training run; false: no pre-training, the fine-tunings start from fresh weights
+    of the same architecture and tokenizer (the honest baseline). finetune: changes to every fine-tuning run.
+    """
+
+    pretrain: dict[str, Any] | Literal[False] = Field(default_factory=dict)
+    finetune: dict[str, Any] = Field(default_factory=dict)
+
+
+class Rates(Part):
+    """Peak learning rates tried for each arm; empty: the base run's own. Chosen on dev, never on test.
+
+    pretrain: tried with the first seed, chosen by the validation figure `by` (`smallest` or largest); finetune: tried
+    inside every fine-tuning run, chosen by its own main metric on dev.
+    """
+
+    pretrain: tuple[float, ...] = ()
+    finetune: tuple[float, ...] = ()
+    by: str = ""
+    smallest: bool = True
+
+    @model_validator(mode="after")
+    def _chosen_by_something(self) -> Rates:
+        if len(self.pretrain) > 1 and not self.by:
+            raise ValueError("`by`, the validation figure that chooses among the pre-training rates")
+        return self
+
+
+class Equal(Part):
+    """What all arms get the same amount of while pre-training.
+
+    steps: `steps` optimizer steps each; tokens: `tokens` real tokens each; flops: the reference arm takes `steps`,
+    every other arm the number of steps whose measured FLOPs come to the same.
+    """
+
+    equal: Literal["steps", "tokens", "flops"]
+    steps: int | None = Field(default=None, ge=1)
+    tokens: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _amount(self) -> Equal:
+        amount, other = ("tokens", "steps") if self.equal == "tokens" else ("steps", "tokens")
+        if getattr(self, amount) is None or getattr(self, other) is not None:
+            raise ValueError(f"equal: {self.equal} with `{amount}` and without `{other}`")
+        return self
+
+
+class Grid(Part):
+    """`didact lab GRID.yaml`.
+
+    grid: its name; question: what it is to answer, one line for the report; pretrain: the base pre-training run, a
+    file (beside the grid) or its content, or none; finetune: the base fine-tuning runs by task name; `run`, `start`
+    and `seed` of both are filled in; arms; reference: the arm the others are compared with, the first unless named;
+    seeds: one whole chain of runs each; floors: task -> metric -> what a trivial method reaches on the test file.
+    """
+
+    grid: str = Field(min_length=1, pattern=r"^[A-Za-z0-9._-]+$")
+    question: str = ""
+    pretrain: Base | None = None
+    finetune: dict[str, Base] = Field(default_factory=dict)
+    arms: dict[str, Arm] = Field(min_length=1)
+    reference: str = ""
+    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    learning_rates: Rates = Rates()
+    budget: Equal | None = None
+    floors: dict[str, dict[str, float]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Grid:
+        if self.pretrain is None and not self.finetune:
+            raise ValueError("something to run: `pretrain`, `finetune` or both")
+        if self.reference and self.reference not in self.arms:
+            raise ValueError(f"reference: one of the arms, {', '.join(self.arms)}; found {self.reference!r}")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds that differ; found {self.seeds}")
+        untrained = [name for name, arm in self.arms.items() if arm.pretrain is False]
+        if untrained and not self.finetune:
+            raise ValueError(f"`finetune` runs for the arms that are not pre-trained ({', '.join(untrained)})")
+        if self.pretrain is not None and len(untrained) == len(self.arms):
+            raise ValueError("at least one arm that is pre-trained, or no `pretrain`")
+        if self.budget is not None and self.pretrain is None:
+            raise ValueError("`pretrain` with `budget`: it is the budget of pre-training")
+        if self.budget is not None and self.budget.equal == "flops" and self.arms[self.first].pretrain is False:
+            raise ValueError(f"a reference arm that is pre-trained: its FLOPs are the budget ({self.first} is not)")
+        for name in (*self.arms, *self.finetune):
+            if name in ("", ".", "..", "pretrain", "rates") or "/" in name or "\\" in name:
+                raise ValueError(f"names that can be folders; found {name!r}")
+        unknown = sorted(set(self.floors) - set(self.finetune))
+        if unknown:
+            raise ValueError(f"floors of the tasks {', '.join(self.finetune)}; found {', '.join(unknown)}")
+        return self
+
+    @property
+    def first(self) -> str:
+        """The arm that the others are compared with."""
+        return self.reference or next(iter(self.arms))
+
+
+def read(path: Path) -> Grid:
+    """The grid file at `path`, its base runs read in: every arm of it is a valid run, or an InputError says which is
+    not and why."""
+    grid = runfile.read(path, Grid)
+    loaded = grid.model_copy(
+        update={
+            "pretrain": None if grid.pretrain is None else _content(grid.pretrain, path),
+            "finetune": {name: _content(base, path) for name, base in grid.finetune.items()},
+        }
+    )
+    for arm in loaded.arms:
+        if pretrained(loaded, arm):
+            pretrain_run(loaded, arm, loaded.seeds[0], Path("run"), file=path)
+        for task in loaded.finetune:
+            finetune_run(loaded, arm, task, loaded.seeds[0], Path("run"), "start", file=path)
+    return loaded
+
+
+def pretrained(grid: Grid, arm: str) -> bool:
+    """Whether this arm's weights come from a pre-training run of the grid."""
+    return grid.pretrain is not None and grid.arms[arm].pretrain is not False
+
+
+def pretrain_run(
+    grid: Grid,
+    arm: str,
+    seed: int,
+    folder: Path,
+    rate: float | None = None,
+    steps: int | None = None,
+    file: Path | None = None,
+) -> PretrainRun:
+    """The pre-training run of an arm: base, then the arm's changes, then what the grid itself decides.
+
+    rate: a peak learning rate in place of the run's own; steps: in place of the budget's (equal FLOPs).
+    """
+    changes = grid.arms[arm].pretrain or {}
+    values = changed(grid.pretrain, changes, f"arms.{arm}.pretrain", file)
+    values |= {"run": str(folder), "seed": seed}
+    if rate is not None:
+        values = changed(values, {"optimizer.learning_rate": rate}, "learning_rates", file)
+    if steps is not None:
+        values["budget"] = {"steps": steps}
+    elif grid.budget is not None:
+        unit = "tokens" if grid.budget.equal == "tokens" else "steps"
+        values["budget"] = {unit: getattr(grid.budget, unit)}
+    return runfile.checked(PretrainRun, values, file, f"arms.{arm}.pretrain")
+
+
+def finetune_run(
+    grid: Grid, arm: str, task: str, seed: int, folder: Path, start: str | None = None, file: Path | None = None
+) -> FinetuneRun:
+    """The fine-tuning of one task from `start`; None: from the run's own start. One seed: the grid's seeds are whole
+    chains. An arm without pre-training in a grid that has one starts from fresh weights (`start` gives the shape).
+    """
+    values = changed(grid.finetune[task], {}, f"finetune.{task}", file)
+    if start is not None and grid.pretrain is not None:
+        values["start"] = start
+        if not pretrained(grid, arm):
+            values["scratch"] = True
+    if grid.learning_rates.finetune:
+        values["learning_rates"] = list(grid.learning_rates.finetune)
+    values = changed(values, grid.arms[arm].finetune, f"arms.{arm}.finetune", file)
+    values |= {"run": str(folder), "seed": seed, "seeds": [seed]}
+    return runfile.checked(FinetuneRun, values, file, f"arms.{arm}.finetune ({task})")
+
+
+def changed(base: object, changes: Mapping[str, Any], name: str, file: Path | None = None) -> dict[str, Any]:
+    """A deep copy of `base` in which each path of `changes` ("data.format") holds its value, whole."""
+    if not isinstance(base, Mapping):
+        raise InputError(f"{name}: found {type(base).__name__}", file=file, expected="keys and values")
+    values = _plain(base)
+    for path, value in changes.items():
+        *sections, last = path.split(".")
+        place = values
+        for section in sections:
+            inner = place.setdefault(section, {})
+            if not isinstance(inner, dict):
+                raise InputError(f"{name}.{path}: {section} is {inner!r}, it has no keys", file=file)
+            place = inner
+        place[last] = _plain(value)
+    return values
+
+
+def _plain(value: Any) -> Any:
+    """A deep copy in YAML's own types."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _content(base: Base, grid_file: Path) -> dict[str, Any]:
+    """A base run's keys and values, from its file beside the grid where it is one."""
+    if not isinstance(base, Path):
+        return base
+    path = grid_file.parent / base
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError) as problem:
+        raise InputError(f"{base}: cannot be read: {problem}", file=grid_file, expected="a run file") from None
+    except yaml.MarkedYAMLError as problem:
+        row = None if problem.problem_mark is None else problem.problem_mark.line + 1
+        raise InputError(f"not YAML: {problem.problem}", file=path, row=row) from None
+    if not isinstance(values, dict):
+        raise InputError(f"found {type(values).__name__}", file=path, expected="keys and values")
+    return values

@@ -1,0 +1,152 @@
+"""A grid's report: one self-contained page (HTML, figures inside), and the same table as Markdown, CSV and JSON."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from didact.evaluation.intervals import Interval
+from didact.lab.figures import curves, forest
+from didact.lab.findings import Findings
+from didact.lab.grid import Grid
+from didact.lab.results import Results
+from didact.lab.verdict import short_of, verdicts
+
+Table = list[list[str]]
+PAGE = Path(__file__).with_name("report.html")
+NOTE = (
+    "Every interval is of 95 % and for itself: with many metrics, one in twenty lies beside the truth by chance. "
+    "Of a difference it is paired: over the test examples and the seeds where each example's part is known, else over "
+    "the seeds."
+)
+
+
+def write(f: Findings, out: Path) -> Path:
+    """OUT/report.html, report.md, results.csv, results.json, figure.png, curves.png; the page's path."""
+    figures = {"figure": forest(f), "curves": curves(f)}
+    drawn = {name: png for name, png in figures.items() if png is not None}
+    for name, png in drawn.items():
+        (out / f"{name}.png").write_bytes(png)
+    said, notes = verdicts(f.grid, f.comparisons), _notes(f)
+    tables = {"Results": table(f), "What it took": spent(f.grid, f.results)}
+    (out / "report.md").write_text(_markdown(f.grid, said, notes, tables, list(drawn)), encoding="utf-8")
+    with (out / "results.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["arm", "seed", "stage", "split", "metric", "value"])
+        writer.writerows([s.arm, s.seed, s.stage, s.split, s.metric, s.value] for s in f.results.scores)
+    (out / "results.json").write_text(json.dumps(_json(f, said, notes), indent=1, allow_nan=False), encoding="utf-8")
+    page = out / "report.html"
+    page.write_text(_page(f.grid, said, notes, tables, drawn), encoding="utf-8")
+    return page
+
+
+def table(f: Findings) -> Table:
+    """Header and rows: one line an arm and metric, trivial methods above the scores they are to be held against."""
+    rows = [["task", "metric", "arm", "value", "95 %", "less " + f.grid.first, "95 %", "over", "each seed"]]
+    for key in f.keys:
+        stage, split, metric = key
+        shown = metric if split == "test" else f"{metric} ({split})"
+        for name, value in f.floors_of(key).items():
+            rows.append([stage, shown, f"trivial: {name}", f"{value:.4g}", "", "", "", "", ""])
+        for arm, c in f.of(key).items():
+            change = ["", ""] if c.change is None else [f"{c.change.value:+.4g}", _bounds(c.change, "+")]
+            each = " ".join(f"{value:.4g}" for value in f.results.of(arm, stage, split, metric).values())
+            rows.append([stage, shown, arm, f"{c.value.value:.4g}", _bounds(c.value), *change, c.how, each])
+    return rows
+
+
+def spent(grid: Grid, results: Results) -> Table:
+    """What each arm took, averaged over its seeds: header and rows."""
+    rows = [["stage", "arm", "learning rate", "steps", "tokens", "PFLOP", "seconds"]]
+    for stage in dict.fromkeys(s.stage for s in results.spent):
+        for arm in grid.arms:
+            found = [s for s in results.spent if (s.stage, s.arm) == (stage, arm)]
+            if found:
+                mean = {
+                    k: sum(asdict(s)[k] for s in found) / len(found) for k in ("steps", "tokens", "flops", "seconds")
+                }
+                rates = "  ".join(dict.fromkeys(f"{s.rate:g}" for s in found))
+                tokens = f"{mean['tokens']:,.0f}" if mean["tokens"] else ""
+                flops = f"{mean['flops'] / 1e15:.4g}"
+                rows.append([stage, arm, rates, f"{mean['steps']:,.0f}", tokens, flops, f"{mean['seconds']:,.0f}"])
+    return rows
+
+
+def _notes(f: Findings) -> list[str]:
+    grid, carried, notes = f.grid, f.carried, []
+    if small := short_of(grid, f.results):
+        notes.append("Below the smallest comparison worth quoting: " + "; ".join(small) + ".")
+    notes += [f"Failed: {failed.name}: {failed.reason}" for failed in carried.failures]
+    for arm, rate in carried.rates.items():
+        tried = ", ".join(f"{r:g}: {v:.4g}" for r, v in carried.tried[arm].items())
+        notes.append(f"{arm}: learning rate {rate:g} by {grid.learning_rates.by} ({tried}).")
+    if carried.steps:
+        steps = ", ".join(f"{arm} {n:,} steps" for arm, n in carried.steps.items())
+        notes.append(f"Equal measured FLOPs: {steps}.")
+    return [*notes, NOTE]
+
+
+def _bounds(value: Interval, sign: str = "") -> str:
+    return "" if math.isnan(value.low) else f"[{value.low:{sign}.4g}, {value.high:{sign}.4g}]"
+
+
+def _markdown(
+    grid: Grid, said: Sequence[str], notes: Sequence[str], tables: Mapping[str, Table], figures: Sequence[str]
+) -> str:
+    lines = [f"# {grid.grid}", "", *([grid.question, ""] if grid.question else []), *(f"- {s}" for s in said), ""]
+    for title, rows in tables.items():
+        header, *body = rows
+        lines += [f"## {title}", ""]
+        for row in (header, ["---"] * len(header), *body):
+            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
+        lines.append("")
+    lines += [*(f"> {note}\n>" for note in notes), ""]
+    lines += [f"![{name}]({name}.png)" for name in figures]
+    return "\n".join(lines) + "\n"
+
+
+def _json(f: Findings, said: Sequence[str], notes: Sequence[str]) -> dict[str, Any]:
+    return _finite(
+        {
+            "grid": f.grid.model_dump(mode="json"),
+            "reference": f.grid.first,
+            "verdicts": list(said),
+            "notes": list(notes),
+            "rates": f.carried.rates,
+            "steps": f.carried.steps,
+            "failures": [asdict(failed) for failed in f.carried.failures],
+            "comparisons": [asdict(c) | {"better": c.better} for c in f.comparisons],
+            "floors": f.floors,
+            "scores": [asdict(s) for s in f.results.scores],
+            "spent": [asdict(s) for s in f.results.spent],
+        }
+    )
+
+
+def _finite(value: Any) -> Any:
+    """NaN (an interval that one seed does not have) as null: JSON has no other word for it."""
+    if isinstance(value, Mapping):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _page(
+    grid: Grid, said: Sequence[str], notes: Sequence[str], tables: Mapping[str, Table], figures: Mapping[str, bytes]
+) -> str:
+    import jinja2
+
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    template = environment.from_string(PAGE.read_text(encoding="utf-8"))
+    images = {name: base64.b64encode(png).decode() for name, png in figures.items()}
+    arms = yaml.safe_dump(grid.model_dump(mode="json")["arms"], sort_keys=False, allow_unicode=True)
+    return template.render(grid=grid, arms=arms, said=said, notes=notes, tables=tables, images=images)

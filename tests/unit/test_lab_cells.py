@@ -1,0 +1,136 @@
+"""Carrying out a grid, with a runner that only pretends: what is run, skipped, resumed, chosen and reported."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from didact.errors import InputError
+from didact.lab.cells import PRETRAIN, Carried, Cell, CellFailed, carry_out, in_subprocess
+from didact.lab.grid import Grid
+from didact.runs.runfile import checked
+from didact.runs.schema import PretrainRun
+
+BASE: dict[str, Any] = {"run": "unused", "data": {"train": "stores/x"}, "budget": {"steps": 10}}
+TUNE: dict[str, Any] = {"run": "unused", "start": "unused", "task": {"classify": {}}, "data": {"train": "a.tsv"}}
+
+
+def grid(**changes: Any) -> Grid:
+    values: dict[str, Any] = {
+        "grid": "trial",
+        "pretrain": BASE,
+        "finetune": {"topic": TUNE},
+        "arms": {"low": {}, "high": {"pretrain": {"objective.masked.rate": 0.4}}, "scratch": {"pretrain": False}},
+        "seeds": [0, 1],
+    }
+    return checked(Grid, values | changes)
+
+
+class Pretend:
+    """A runner that writes a plausible result.json, and fails where told."""
+
+    def __init__(self, fails: tuple[str, ...] = ()) -> None:
+        self.ran: list[str] = []
+        self.fails = fails
+
+    def __call__(self, cell: Cell) -> None:
+        self.ran.append(cell.name)
+        if cell.name in self.fails:
+            raise CellFailed(3, "loss is not a number")
+        cell.folder.mkdir(parents=True)
+        if isinstance(cell.run, PretrainRun):
+            rate = cell.run.optimizer.learning_rate
+            result: dict[str, Any] = {"validation": {"nll": abs(rate - 1e-3) + 2.0}, "steps": cell.run.budget.steps}
+        else:
+            result = {"seeds": {str(cell.seed): {"test": {"accuracy": 0.5}}}, "main": "accuracy"}
+        (cell.folder / "result.json").write_text(json.dumps(result))
+
+
+def carried(grid: Grid, out: Path, runner: Pretend, flops: Any = None) -> tuple[Carried, list[str]]:
+    said: list[str] = []
+    return carry_out(grid, out, runner, flops, said.append), said
+
+
+def test_every_cell_once_seed_by_seed(tmp_path: Path) -> None:
+    runner = Pretend()
+    done, _ = carried(grid(), tmp_path, runner)
+    one_seed = ["low, seed {}, pretrain", "high, seed {}, pretrain"]
+    one_seed += [f"{arm}, seed {{}}, topic" for arm in ("low", "high", "scratch")]
+    assert runner.ran == [name.format(seed) for seed in (0, 1) for name in one_seed]
+    assert not done.failures
+    assert [cell.name for cell in done.cells] == runner.ran
+    starts = {c.arm: c.run.start for c in done.cells if c.stage != PRETRAIN and c.seed == 1}  # type: ignore[union-attr]
+    base = tmp_path / "cells"
+    assert starts == {
+        "low": str(base / "low/1/pretrain"),
+        "high": str(base / "high/1/pretrain"),
+        "scratch": str(base / "low/1/pretrain"),
+    }
+
+
+def test_finished_cells_are_skipped(tmp_path: Path) -> None:
+    carried(grid(), tmp_path, Pretend())
+    (tmp_path / "cells/high/1/topic/result.json").unlink()
+    (tmp_path / "cells/high/1/topic").rmdir()
+    again = Pretend()
+    done, _ = carried(grid(), tmp_path, again)
+    assert again.ran == ["high, seed 1, topic"]
+    assert len(done.cells) == 10
+
+
+def test_a_failed_cell_loses_those_that_need_it_and_no_others(tmp_path: Path) -> None:
+    runner = Pretend(fails=("low, seed 0, pretrain",))
+    done, said = carried(grid(), tmp_path, runner)
+    assert [(f.name, f.code) for f in done.failures] == [("low, seed 0, pretrain", 3), ("low, seed 0, topic", 0)]
+    assert "loss is not a number" in done.failures[0].reason
+    assert any("failed" in line for line in said)
+    scratch = next(c for c in done.cells if (c.arm, c.seed, c.stage) == ("scratch", 0, "topic"))
+    assert scratch.run.start == str(tmp_path / "cells/high/0/pretrain")  # type: ignore[union-attr]
+    assert len(done.cells) == 8
+
+
+def test_a_run_without_a_result_has_failed(tmp_path: Path) -> None:
+    done = carry_out(grid(finetune={}, arms={"a": {}}), tmp_path, lambda _: None, lambda _: 1.0, lambda _: None)
+    assert [f.reason for f in done.failures] == ["exit code 0: ended without a result.json"] * 2
+
+
+def test_learning_rates_are_tried_with_the_first_seed(tmp_path: Path) -> None:
+    runner = Pretend()
+    rates = {"pretrain": [5e-4, 1e-3, 2e-3], "by": "nll"}
+    done, said = carried(grid(learning_rates=rates, finetune={}, arms={"a": {}}), tmp_path, runner)
+    assert runner.ran == [f"a, seed 0, pretrain at {rate}" for rate in ("0.0005", "0.001", "0.002")] + [
+        "a, seed 1, pretrain"
+    ]
+    assert done.rates == {"a": 1e-3}
+    assert {c.seed: c.folder.name for c in done.cells} == {0: "0.001", 1: "pretrain"}
+    assert all(c.run.optimizer.learning_rate == 1e-3 for c in done.cells)
+    assert "a: learning rate 0.001 (best nll of 3 tried)" in said
+    with pytest.raises(InputError, match="'loss' is no validation figure"):
+        carried(grid(learning_rates=rates | {"by": "loss"}), tmp_path / "other", Pretend())
+
+
+def test_equal_flops_become_steps(tmp_path: Path) -> None:
+    def flops(run: PretrainRun) -> float:
+        return 100.0 if "high" not in str(run.run) else 150.0
+
+    done, _ = carried(grid(budget={"equal": "flops", "steps": 30}), tmp_path, Pretend(), flops)
+    assert done.steps == {"low": 30, "high": 20}
+    steps = {c.arm: c.run.budget.steps for c in done.cells if isinstance(c.run, PretrainRun)}
+    assert steps == done.steps
+
+
+def test_a_folder_of_another_grid_is_refused(tmp_path: Path) -> None:
+    carried(grid(), tmp_path, Pretend())
+    with pytest.raises(InputError, match="budget: this cell was run with"):
+        carried(grid(budget={"equal": "steps", "steps": 11}), tmp_path, Pretend())
+
+
+def test_a_subprocess_that_fails_is_told_by_its_last_line(tmp_path: Path) -> None:
+    cell = Cell("a", 0, PRETRAIN, checked(PretrainRun, BASE | {"run": str(tmp_path / "cell")}))
+    cell.file.write_text("budget: 3\n")
+    with pytest.raises(CellFailed, match=r"exit code 2: didact: .*cell\.yaml: run: missing") as problem:
+        in_subprocess(cell)
+    assert problem.value.code == 2

@@ -1,0 +1,125 @@
+"""A grid from its file to its page, with a runner that only pretends to train."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from didact.errors import NotANumber
+from didact.lab import experiment, run
+from didact.lab.cells import Cell, CellFailed
+from didact.lab.figures import validation_curve
+from didact.runs.schema import PretrainRun
+
+GRID: dict[str, Any] = {
+    "grid": "trial",
+    "question": "Does <more> help?",
+    "pretrain": {"run": "r", "data": {"train": "x"}, "budget": {"steps": 10}},
+    "finetune": {
+        "topic": {
+            "run": "r",
+            "start": "s",
+            "task": {"classify": {}},
+            "data": {"train": "a.tsv"},
+            "learning_rates": [1e-4],
+        }
+    },
+    "arms": {"less": {}, "more": {"pretrain": {"seed": 0}}, "scratch": {"pretrain": False}},
+    "floors": {"topic": {"accuracy": 0.3}},
+}
+TEST = [{"text": f"text {i}", "label": "ab"[i % 2]} for i in range(300)]
+RIGHT = {"less": 0.5, "more": 0.7, "scratch": 0.5}
+
+
+def pretend(cell: Cell) -> None:
+    """Leave behind what runs leave behind."""
+    cell.folder.mkdir(parents=True)
+    rng = np.random.default_rng(cell.seed)
+    if isinstance(cell.run, PretrainRun):
+        validation = {"loss": 9.0, "mlm@15/loss": 2.0 + 0.01 * cell.seed}
+        result: dict[str, Any] = {"steps": 10, "tokens": 5000, "seconds": 1.0, "flops": 1e12, "validation": validation}
+        events = [
+            {"step": 10 * i, "kind": "validation", "mlm@15/loss": 3.0 - i / 2, "tokens": 2500 * i} for i in (1, 2)
+        ]
+        (cell.folder / "metrics.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))
+    else:
+        right = rng.random(300) < RIGHT[cell.arm]
+        scores = {"accuracy": float(right.mean()), "f1_macro": 0.5, "matthews": 0.1}
+        seed = {"learning_rate": 1e-4, "dev": scores, "test": scores, "steps": 3, "seconds": 2.0, "flops": 1e11}
+        result = {"seeds": {str(cell.seed): seed}, "main": "accuracy"}
+        (cell.folder / f"seed-{cell.seed}").mkdir()
+        labels = [row["label"] if ok else "ba"[i % 2] for i, (row, ok) in enumerate(zip(TEST, right, strict=True))]
+        lines = "".join(json.dumps({"label": label}) + "\n" for label in labels)
+        (cell.folder / f"seed-{cell.seed}" / "predictions-test.jsonl").write_text(lines)
+    (cell.folder / "result.json").write_text(json.dumps(result))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "grid.yaml"
+    (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in TEST))
+    files = {"train": str(tmp_path / "test.jsonl"), "test": str(tmp_path / "test.jsonl")}
+    topic = GRID["finetune"]["topic"] | {"data": files}
+    path.write_text(yaml.safe_dump(GRID | {"finetune": {"topic": topic}}))
+    return path
+
+
+def test_the_report(file: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    page = experiment.run(file, tmp_path / "out", pretend, said.append)
+    text = page.read_text()
+    assert "Does &lt;more&gt; help?" in text
+    assert "more is better than less by" in text
+    assert "scratch and less: no difference at this scale" in text
+    assert "Below the smallest comparison worth quoting" in text
+    assert text.count("data:image/png;base64,") == 2
+    assert not re.search(r'(src|href)="(?!data:)', text), "the page is one file"
+    for floor in ("majority", "TF-IDF + linear", "given in the grid"):
+        assert f"trivial: {floor}" in text
+    assert any("below the smallest comparison" in line for line in said)
+    assert said[-1] == str(page)
+    markdown = (page.parent / "report.md").read_text()
+    assert "| topic | accuracy | trivial: majority | 0.5 |" in markdown
+    stored = json.loads((page.parent / "results.json").read_text())
+    assert {c["arm"]: c["better"] for c in stored["comparisons"] if c["metric"] == "accuracy"} == {
+        "less": None, "more": True, "scratch": None,
+    }  # fmt: skip
+    rows = list(csv.DictReader((page.parent / "results.csv").read_text().splitlines()))
+    assert len(rows) == 2 * 3 * 2 + 3 * 3 * 6
+    assert yaml.safe_load((page.parent / "grid.yaml").read_text())["arms"].keys() == GRID["arms"].keys()
+
+
+def test_a_failed_cell_is_raised_after_the_report(file: Path, tmp_path: Path) -> None:
+    def runner(cell: Cell) -> None:
+        if cell.name == "more, seed 1, topic":
+            raise CellFailed(3, "the loss is nan")
+        pretend(cell)
+
+    with pytest.raises(NotANumber, match="1 cells have no result, the first: more, seed 1, topic: exit code 3"):
+        experiment.run(file, tmp_path / "out", runner, lambda _: None)
+    assert "the loss is nan" in (tmp_path / "out/report.html").read_text()
+
+
+def test_nothing_finished_is_a_report_all_the_same(file: Path, tmp_path: Path) -> None:
+    def runner(cell: Cell) -> None:
+        raise CellFailed(1, cell.name)
+
+    with pytest.raises(RuntimeError, match="no result"):
+        experiment.run(file, tmp_path / "out", runner, lambda _: None)
+    assert (tmp_path / "out/report.html").is_file()
+
+
+def test_long_is_for_the_quickstart(file: Path) -> None:
+    with pytest.raises(ValueError, match="--long"):
+        run(str(file), long=True)
+
+
+def test_curves_of_a_run_without_validation(tmp_path: Path) -> None:
+    assert validation_curve(tmp_path / "absent.jsonl", "loss") == ([], [])

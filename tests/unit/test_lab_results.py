@@ -1,0 +1,74 @@
+"""What is read from finished runs' folders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from didact.errors import InputError
+from didact.lab.cells import PRETRAIN, Cell
+from didact.lab.results import Results, Score, collect
+from didact.runs.runfile import checked
+from didact.runs.schema import FinetuneRun, PretrainRun
+
+
+def tuned(folder: Path, lines: list[Any] | None = None, **result: Any) -> Cell:
+    values = {"run": str(folder), "start": "s", "task": {"classify": {}}, "data": {"train": "a.tsv"}}
+    of_seed = {"learning_rate": 1e-4, "dev": {"accuracy": 0.7}, "test": {"accuracy": 0.5}}
+    of_seed |= {"steps": 5, "seconds": 1.5, "flops": 1e9}
+    (folder / "seed-3").mkdir(parents=True)
+    (folder / "result.json").write_text(json.dumps({"seeds": {"3": of_seed}, "main": "accuracy"} | result))
+    if lines is not None:
+        (folder / "seed-3/predictions-test.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return Cell("a", 3, "topic", checked(FinetuneRun, values))
+
+
+def test_a_fine_tuning(tmp_path: Path) -> None:
+    found = collect([tuned(tmp_path / "f", [{"label": "x"}, {"label": "y"}])])
+    assert found.scores == (
+        Score("a", 3, "topic", "dev", "accuracy", 0.7),
+        Score("a", 3, "topic", "test", "accuracy", 0.5),
+    )
+    assert found.metrics() == (("topic", "test", "accuracy"),)
+    assert found.answers["a", "topic"] == {3: [{"label": "x"}, {"label": "y"}]}
+    assert (found.spent[0].rate, found.spent[0].steps) == (1e-4, 5)
+
+
+def test_what_is_compared() -> None:
+    split = {"validation": ["loss", "mlm@15/loss", "mlm@15/bits_per_token", "mlm@15/accuracy"], "dev": ["f1"]}
+    scores = tuple(Score("a", 0, "pretrain", "validation", m, 1.0) for m in split["validation"])
+    dev = (Score("a", 0, "topic", "dev", "f1", 1.0),)
+    kept = [("pretrain", "validation", "mlm@15/loss"), ("pretrain", "validation", "mlm@15/accuracy")]
+    assert Results(scores + dev).metrics() == (*kept, ("topic", "dev", "f1"))
+    test = (Score("a", 0, "topic", "test", "f1", 1.0),)
+    assert Results(scores + dev + test).metrics() == (*kept, ("topic", "test", "f1"))
+
+
+def test_a_pre_training(tmp_path: Path) -> None:
+    folder = tmp_path / "p"
+    folder.mkdir()
+    result = {
+        "steps": 10,
+        "tokens": 1000,
+        "seconds": 2.0,
+        "flops": 1e12,
+        "validation": {"mlm@15/loss": 2.5},
+        "best": 2.5,
+    }
+    (folder / "result.json").write_text(json.dumps(result))
+    run = checked(PretrainRun, {"run": str(folder), "data": {"train": "x"}, "budget": {"steps": 10}})
+    found = collect([Cell("a", 0, PRETRAIN, run)])
+    assert found.of("a", PRETRAIN, "validation", "mlm@15/loss") == {0: 2.5}
+    assert (found.spent[0].tokens, found.spent[0].rate) == (1000, 5e-4)
+
+
+def test_strange_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"result\.json: not a run's result"):
+        collect([tuned(tmp_path / "f", None, seeds={})])
+    cell = tuned(tmp_path / "g", [])
+    (cell.folder / "seed-3/predictions-test.jsonl").write_text("{\n")
+    with pytest.raises(InputError, match=r"predictions-test\.jsonl:1: not JSON"):
+        collect([cell])
