@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,10 +59,11 @@ class Flat:
     lengths: Integers
 
     def split(self) -> list[Encoded]:
-        ends = np.cumsum(self.lengths).tolist()
+        """One Encoded a text."""
+        cuts = [0, *np.cumsum(self.lengths).tolist()]
         return [
             Encoded(self.tokens[a:b], self.offsets[a:b], self.word_starts[a:b], self.source_bytes[a:b])
-            for a, b in zip([0, *ends[:-1]], ends, strict=True)
+            for a, b in pairwise(cuts)
         ]
 
 
