@@ -29,7 +29,7 @@ from didact.randomness import Permutation, generators, key, keys
 
 Keys = NDArray[np.uint64]
 Prepare = Callable[[Sequence[Example], Keys, int], Flat]
-_BLOCK = 1 << 16  # examples over which a mixture's proportions are exact
+_DECK = 1 << 12  # examples over which a mixture's proportions are exact
 _PACKS = 128  # of a window, unless told: what is lost to the last, part-filled one is then below half a percent
 
 
@@ -58,9 +58,10 @@ class Listed:
 class Mixture:
     """Several sources, drawn in proportion to `weights` (any positive numbers), each in its own shuffled order.
 
-    Example i picks its source by a counter-based draw: every block of 65,536 examples is a shuffle of one deck, of
-    which each source holds its share of the cards, and the card drawn also says which of the source's examples comes:
-    no counting, so any i is found in O(1), and every example of a source comes exactly once in its own epoch.
+    Every 4,096 examples are a deck, shuffled by a counter-based permutation, in which each source has its share of the
+    cards, at least one. Card i says whose example i is, and how many cards of that source came before it (in whole
+    decks, and in this one) which of the source's examples: so any i is found without those before it, and each
+    source shows every example once an epoch of its own.
     """
 
     sources: tuple[Source, ...]
@@ -83,14 +84,38 @@ class Mixture:
     def __len__(self) -> int:
         return sum(len(source) for source in self.sources)
 
+    def __call__(self, index: int, rng: np.random.Generator) -> Example:
+        """Example `index` of all sources laid end to end (a stream draws by weight instead)."""
+        for source in self.sources:
+            if index < len(source):
+                return source(index, rng)
+            index -= len(source)
+        raise IndexError("past the last source")
+
     @cached_property
-    def shares(self) -> NDArray[np.int64]:
-        """(sources + 1,): where each source's cards of the deck begin; largest remainders, at least one each."""
-        exact = np.array(self.weights) / sum(self.weights) * (_BLOCK - len(self.sources))
-        cards = np.floor(exact).astype(np.int64)
-        left = _BLOCK - len(self.sources) - int(cards.sum())
-        cards[np.argsort(-(exact - cards), kind="stable")[:left]] += 1
-        return np.concatenate([[0], np.cumsum(cards + 1)])
+    def cards(self) -> NDArray[np.int64]:
+        """(sources,): how many of a deck's cards each source has; largest remainders."""
+        exact = np.array(self.weights) / sum(self.weights) * _DECK
+        cards = np.maximum(np.floor(exact).astype(np.int64), 1)
+        while left := _DECK - int(cards.sum()):
+            cards[(exact - cards).argmax() if left > 0 else cards.argmax()] += np.sign(left)
+        return cards
+
+    def drawn(self, numbers: NDArray[np.int64], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Examples number i (n,) -> whose each is, and the how-manieth of that source it is (n,), (n,)."""
+        whose, place = np.empty_like(numbers), np.empty_like(numbers)
+        owners = np.repeat(np.arange(len(self.cards)), self.cards)
+        first = np.cumsum(self.cards) - self.cards
+        for deck in np.unique(numbers // _DECK).tolist():
+            shuffled = owners[Permutation(_DECK, key(seed, deck))(np.arange(_DECK))]
+            before = np.empty(_DECK, np.int64)
+            by_owner = np.argsort(shuffled, kind="stable")
+            before[by_owner] = np.arange(_DECK) - first[shuffled[by_owner]]
+            own = numbers // _DECK == deck
+            cards = numbers[own] % _DECK
+            whose[own] = shuffled[cards]
+            place[own] = deck * self.cards[whose[own]] + before[cards]
+        return whose, place
 
 
 @dataclass(frozen=True)
@@ -108,6 +133,8 @@ class BySequences:
     @staticmethod
     def linear(start: int, size: int, steps: int) -> BySequences:
         """From `start` to `size` in equal stairs over `steps`."""
+        if start > size:
+            raise InputError(f"a warm-up from {start} to {size} sequences", expected="a rise")
         stairs = size - start
         untils = {-(-steps * (k + 1) // stairs): start + k for k in range(stairs)}  # a later, larger one wins a tie
         return BySequences(size, tuple(untils.items()))
@@ -129,6 +156,10 @@ class ByTokens:
 
     tokens: int
     window: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.tokens < 1 or (self.window is not None and self.window < 1):
+            raise InputError(f"a batch of {self.tokens} tokens, windows of {self.window}", expected="more than none")
 
 
 @dataclass(frozen=True)
@@ -154,7 +185,7 @@ class Stream:
     pack; rank of ranks: whose packs; max_seqlen: a bound for every batch to state, None = its longest sequence.
     """
 
-    source: Source | Mixture
+    source: Source
     prepare: Prepare
     batch: BySequences | ByTokens
     micro_tokens: int
@@ -190,14 +221,7 @@ class Stream:
         """numbers (n,) -> for every source and epoch that occurs: which of the numbers are its, and its indices."""
         member, place = np.zeros(len(numbers), np.int64), numbers
         if isinstance(self.source, Mixture):
-            shares = self.source.shares
-            block = numbers // _BLOCK
-            card = np.zeros(len(numbers), np.int64)
-            for b in np.unique(block).tolist():
-                own = block == b
-                card[own] = Permutation(_BLOCK, key(self.seed, b))(numbers[own] % _BLOCK)
-            member = np.searchsorted(shares, card, side="right") - 1
-            place = block * np.diff(shares)[member] + card - shares[member]
+            member, place = self.source.drawn(numbers, self.seed)
         sizes = np.array([len(source) for source in self._members])[member]
         epochs = place // sizes
         for m, epoch in np.unique(np.stack([member, epochs]), axis=1).T.tolist():

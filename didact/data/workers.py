@@ -83,7 +83,7 @@ class _Workers:
             process.kill()
         self._threads.shutdown(wait=True, cancel_futures=True)
         for process in self._processes:
-            with process:  # closes the pipes and waits
+            with contextlib.suppress(BrokenPipeError), process:  # closes the pipes and waits
                 pass
 
     def submit(self, chunk: Chunk) -> Future[Tokenized]:

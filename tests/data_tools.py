@@ -1,0 +1,90 @@
+"""Small corpora and a small WordPiece vocabulary, for whatever reads documents or stores."""
+
+from __future__ import annotations
+
+import string
+from pathlib import Path
+
+import numpy as np
+
+from didact.batch import Batch, Example
+from didact.data.document import Document
+from didact.data.store import Store, build_store
+from didact.tokenization.tokenizer import Tokenizer
+
+SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+STEMS = ("river", "stone", "cloud", "lamp", "winter", "paper", "glass", "night", "field", "song")
+
+
+def small_tokenizer(folder: Path) -> Tokenizer:
+    """WordPiece of some words, their endings, single letters and a few Chinese characters."""
+    folder.mkdir(parents=True, exist_ok=True)
+    letters = [*string.ascii_lowercase, *(f"##{c}" for c in string.ascii_lowercase), ".", ",", "!"]
+    pieces = [*SPECIALS, *letters, *STEMS, "##s", "##ing", "##er", "天", "地", "人", "。"]
+    (folder / "vocab.txt").write_text("\n".join(dict.fromkeys(pieces)) + "\n", encoding="utf-8")
+    return Tokenizer.load(folder / "vocab.txt")
+
+
+def made_up_documents(count: int, seed: int = 0, longest: int = 12) -> list[Document]:
+    """Documents of 1 to `longest` sentences of 1 to 12 words; one in ten is empty, one has a line of 400 words."""
+    rng = np.random.default_rng(seed)
+    documents = []
+    for number in range(count):
+        sentences = [
+            " ".join(
+                str(rng.choice(STEMS)) + str(rng.choice(["", "s", "ing", "er", "天地"]))
+                for _ in range(int(rng.integers(1, 13)))
+            ).capitalize()
+            + "."
+            for _ in range(int(rng.integers(1, longest + 1)))
+        ]
+        if number == count // 2:
+            sentences.insert(1, " ".join(["stone"] * 400) + ".")
+        text = "  \n " if number % 10 == 7 else " ".join(sentences)
+        documents.append(Document(f"made/{number}", text))
+    return documents
+
+
+def small_store(folder: Path, count: int = 60, validation: float = 0.2, seed: int = 0) -> Store:
+    """A store of made-up documents."""
+    tokenizer = small_tokenizer(folder / "tokenizer")
+    return build_store(made_up_documents(count, seed), tokenizer, folder / "store", processes=1, validation=validation)
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def same(a: Batch, b: Batch) -> bool:
+    """Whether two batches are equal in every tensor."""
+
+    def tensors(batch: Batch) -> list[object]:
+        packed = batch.inputs.packed
+        found: list[object] = [packed.tokens.tolist(), packed.cu_seqlens.tolist(), packed.positions.tolist()]
+        found += [packed.max_seqlen, None if packed.segments is None else packed.segments.tolist(), batch.tokens]
+        for asked in batch.labels:
+            found += [asked.name, asked.head, asked.rows.tolist(), asked.values.tolist(), asked.count]
+        return found
+
+    return tensors(a) == tensors(b)
+
+
+def example(length: int, seed: int = 0, vocabulary: int = 100, relation: int | None = None) -> Example:
+    """[CLS] words [SEP]: tokens from 5 up, words of one to four tokens, special tokens 2 and 3 at the ends."""
+    rng = np.random.default_rng(seed)
+    tokens = rng.integers(5, vocabulary, length)
+    special = np.zeros(length, bool)
+    special[[0, -1]] = True
+    tokens[0], tokens[-1] = 2, 3
+    sizes = rng.integers(1, 5, length)
+    words = np.repeat(np.arange(length), sizes)[:length]
+    words[special] = -1
+    return Example(
+        tokens=tokens,
+        special=special,
+        segments=np.zeros(length, np.int64),
+        words=words,
+        source_bytes=np.where(special, 0, 3),
+        targets={} if relation is None else {"relation": relation},
+    )
