@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from didact.batch import Labels, Part
 from didact.config import ModelConfig
 from didact.heads.base import Head, HeadLayers, part
+from didact.heads.cross_entropy import cross_entropy
 from didact.nn.feedforward import ACTIVATIONS
 
 
@@ -33,8 +34,7 @@ class Vocabulary(Head):
         return VocabularyLayers(config)
 
     def loss(self, logits: Tensor, labels: Labels) -> Part:
-        losses = F.cross_entropy(logits, labels.values, reduction="none")
-        return part(losses, logits.detach().argmax(-1) == labels.values, labels)
+        return part(*cross_entropy(logits, labels.values), labels)
 
 
 class VocabularyLayers(HeadLayers):

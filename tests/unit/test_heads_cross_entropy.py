@@ -1,0 +1,63 @@
+"""The fused loss against torch's own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from didact.heads import cross_entropy as module
+from didact.heads.cross_entropy import cross_entropy
+
+DTYPES = {torch.float32: 1e-6, torch.bfloat16: 1e-2, torch.float16: 2e-3}
+
+
+@pytest.mark.parametrize(("n", "vocabulary"), [(0, 5), (1, 1), (7, 30), (33, 1000)])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("cached", [1, 64, 2**19])
+def test_losses_and_gradients(
+    n: int, vocabulary: int, dtype: torch.dtype, cached: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CACHED", cached)
+    generator = torch.Generator().manual_seed(0)
+    drawn = (torch.randn(n, vocabulary, generator=generator) * 4).to(dtype)
+    values = torch.randint(vocabulary, (n,), generator=generator)
+    weights = torch.rand(n, generator=generator)
+    ours, theirs = (drawn.clone().requires_grad_() for _ in range(2))
+    losses, right = cross_entropy(ours, values)
+    (losses * weights).sum().backward()
+    expected = F.cross_entropy(theirs.float(), values, reduction="none")
+    (expected * weights).sum().backward()
+    assert losses.dtype == torch.float32
+    assert torch.allclose(losses, expected, atol=1e-5)
+    assert ours.grad is not None
+    assert theirs.grad is not None
+    assert ours.grad.dtype == dtype
+    assert torch.allclose(ours.grad.float(), theirs.grad.float(), atol=DTYPES[dtype])
+    best = drawn.amax(-1) if vocabulary else None
+    assert torch.equal(right, drawn.gather(1, values[:, None]).squeeze(1) == best)
+
+
+def test_without_gradients_it_is_torchs() -> None:
+    logits, values = torch.tensor([[1.0, 3.0, 3.0], [0.0, 0.0, -1.0]]), torch.tensor([2, 0])
+    losses, right = cross_entropy(logits, values)
+    assert torch.equal(losses, F.cross_entropy(logits, values, reduction="none"))
+    assert right.tolist() == [False, True]  # the first of a tie is the likeliest
+    assert cross_entropy(logits.requires_grad_(), values)[1].tolist() == [True, True]
+
+
+def test_extreme_logits_stay_finite() -> None:
+    logits = torch.tensor([[1e4, -1e4], [-1e4, 1e4]]).requires_grad_()
+    losses, _ = cross_entropy(logits, torch.tensor([0, 0]))
+    losses.sum().backward()
+    assert losses.tolist() == [0.0, 2e4]
+    assert logits.grad is not None
+    assert logits.grad.tolist() == [[0.0, 0.0], [-1.0, 1.0]]
+
+
+def test_a_second_backward_is_refused_not_wrong() -> None:
+    logits = torch.randn(3, 4).requires_grad_()
+    loss = cross_entropy(logits, torch.tensor([0, 1, 2]))[0].sum()
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match=r"in-?place"):
+        loss.backward()
