@@ -81,10 +81,10 @@ class Answer(Task):
     def heads(self) -> Mapping[str, Head]:
         return {"span": Span(nullable=bool(self.nullable))}
 
-    def rows(self, source: Source, labelled: bool = True) -> Iterator[Row]:  # noqa: ARG002
+    def rows(self, source: Source, labelled: bool = True) -> Iterator[Row]:
         """The rows, contexts looked up where the file holds only their ids."""
         mapping = {**DEFAULT_COLUMNS, **self.columns}
-        found = rows(source, mapping, self.format, self.header)
+        found = rows(source, mapping, self.format, self.header, not labelled, ("question", "context"))
         if self.contexts is None:
             yield from found
             return

@@ -45,8 +45,8 @@ class Choose(Task):
     first: int = 0
     dropout: float | None = None
 
-    def rows(self, source: Source, labelled: bool = True) -> Iterator[Row]:  # noqa: ARG002
-        return rows(source, {**DEFAULT_COLUMNS, **self.columns}, self.format, self.header)
+    def rows(self, source: Source, labelled: bool = True) -> Iterator[Row]:
+        return rows(source, {**DEFAULT_COLUMNS, **self.columns}, self.format, self.header, not labelled)
 
     def heads(self) -> Mapping[str, Head]:
         return {"choice": Choice(self.dropout)}

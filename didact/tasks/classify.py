@@ -34,7 +34,7 @@ DEFAULT_SCORES: dict[Problem, tuple[Score, ...]] = {
     "multiple": ("f1_micro", "f1_macro", "exact"),
     "regression": ("pearson", "spearman", "mse"),
 }
-DEFAULT_COLUMNS: Columns = {"text": "text", "label": "label", "id": "id"}
+DEFAULT_COLUMNS: Columns = {"text": "text", "text_b": "text_b", "label": "label", "id": "id"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class Classify(Task):
     """problem: "single" (one class), "multiple" (any number of classes) or "regression" (a number).
 
     columns: of text and label, and where there are such of text_b and id ({"text": "sentence", "label": "label"}, or
-    by number from 0); format, header: of the file, None = by its name's ending and first row (`data.records`);
+    by number from 0); a field that is not named here is looked for under its own name. format, header: of the file,
+    None = by its name's ending and by whether columns are names.
     labels: the classes in order, learned from the training file where not given (sorted); separator: between the
     labels of one field, in a "multiple" file; drop: labels whose rows are left out and counted (OCNLI's "-");
     scores: the main one first, None = by the problem; positive: the class that "f1" is of, None = the last;
@@ -68,8 +69,10 @@ class Classify(Task):
     pooled: bool = True
     dropout: float | None = None
 
-    def rows(self, source: Source, labelled: bool = True) -> Iterator[Row]:  # noqa: ARG002
-        return rows(source, {**DEFAULT_COLUMNS, **self.columns}, self.format, self.header)
+    def rows(self, source: Source, labelled: bool = True) -> Iterator[Row]:
+        return rows(
+            source, {**DEFAULT_COLUMNS, **self.columns}, self.format, self.header, not labelled, ("text", "text_b")
+        )
 
     @property
     def known(self) -> tuple[str, ...]:
@@ -91,7 +94,7 @@ class Classify(Task):
 
     def item(self, row: Row, labelled: bool, counts: Counts) -> tuple[Mapping[str, Any], Any] | None:
         fields = {"text": row.text("text")}
-        if "text_b" in row.mapping:
+        if "text_b" in self.columns or row.has("text_b"):
             fields["text_b"] = row.text("text_b")
         gold: Any = None
         if labelled:
@@ -112,11 +115,15 @@ class Classify(Task):
         return found[0] if self.problem == "single" else tuple(sorted(set(found)))
 
     def learn(self, items: Sequence[Item]) -> Self:
-        """Classes: every label of the training file, sorted. Weights: balanced over it."""
+        """Classes: every label of the training file, sorted. Weights: balanced over it. Whether texts are pairs."""
+        task = self
+        if items and "text_b" in items[0].fields:
+            task = replace(task, columns={"text_b": "text_b", **self.columns})
         if self.problem == "regression":
-            return self
+            return task
         seen = Counter(label for gold in self.gold(items) for label in ((gold,) if isinstance(gold, str) else gold))
-        task = self if self.labels is not None else replace(self, labels=tuple(sorted(seen)))
+        if self.labels is None:
+            task = replace(task, labels=tuple(sorted(seen)))
         if self.class_weights == "balanced":
             task = replace(task, class_weights=balanced(tuple(seen[label] for label in task.known)))
         return task
@@ -125,6 +132,9 @@ class Classify(Task):
         counts: Counts = Counter()
         a = encode_all(tokenizer, [item.fields["text"] for item in items])
         paired = bool(items) and "text_b" in items[0].fields
+        for item in items:
+            if ("text_b" in item.fields) is not paired:
+                raise item.wrong(f"{'one text' if paired else 'two texts'}", "pairs, or single texts, throughout")
         b = encode_all(tokenizer, [item.fields["text_b"] for item in items]) if paired else [None] * len(items)
         room = self.length - tokenizer.template.overhead(paired)
         number = {} if self.problem == "regression" else {label: i for i, label in enumerate(self.known)}

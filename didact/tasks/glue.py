@@ -122,7 +122,7 @@ class Glue(Task):
             plain = replace(plain, columns={**member.unlabelled, "id": "index"}, header=True)
         if member.broken and isinstance(source, str | Path):
             return _uneven_rows(source, plain.columns)
-        return plain.rows(source)
+        return plain.rows(source, labelled)
 
     def item(self, row: Row, labelled: bool, counts: Counts) -> tuple[Mapping[str, Any], Any] | None:
         asked = ("text", "text_b", "label") if labelled else ("text", "text_b")

@@ -39,7 +39,8 @@ class Reference:
 def read_reference(row: Row, context: str, no_answer: str, count: Callable[[str], None]) -> Reference | None:
     """The reference answers of a row; None where an answer's text does not stand in the context.
 
-    no_answer: a text that stands for none; where the context ends with it, answers end before it. Raises InputError where the answer cannot be read, or none is stated.
+    no_answer: a text that stands for none; where the context ends with it, answers end before it. Raises InputError
+    where the answer cannot be read, or none is stated.
     """
     given = next((form for form in FORMS if row.has(form)), None)
     if row.has("impossible") and str(row.value("impossible")).lower() in ("true", "1"):

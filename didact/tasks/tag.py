@@ -61,8 +61,8 @@ class Tag(Task):
     class_weights: Literal["balanced"] | tuple[float, ...] | None = None
     dropout: float | None = None
 
-    def rows(self, source: Source, labelled: bool = True) -> Iterator[Row]:  # noqa: ARG002
-        return rows(source, {**DEFAULT_COLUMNS, **self.columns}, self.format)
+    def rows(self, source: Source, labelled: bool = True) -> Iterator[Row]:
+        return rows(source, {**DEFAULT_COLUMNS, **self.columns}, self.format, None, not labelled, ("words",))
 
     @property
     def known(self) -> tuple[str, ...]:

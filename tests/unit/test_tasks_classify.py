@@ -102,3 +102,20 @@ def test_numbers() -> None:
     assert task.score(predictions, dataset.items)["mse"] == pytest.approx(1 / 3)
     assert task.higher is False
     assert task.ask(dataset[1]).values.tolist() == [2.0]
+
+
+def test_pairs_are_recognised_and_stay_pairs() -> None:
+    records = [{"text": "a", "text_b": "b", "label": "x"}]
+    task = learned(Classify(), records)
+    assert task.columns == {"text_b": "text_b"}
+    assert len(task.read([("the cat", "sat")], tokenizer("wordpiece"), labelled=False)[0]) == 6
+    with pytest.raises(InputError, match="records:1: columns text, label; expected 'text_b'"):
+        task.items([{"text": "a", "label": "x"}])
+    with pytest.raises(InputError, match="records:2: one text; expected pairs"):
+        Classify(labels=("x",)).read([*records, {"text": "a", "label": "x"}], tokenizer("wordpiece"))
+
+
+def test_bare_texts_can_be_predicted() -> None:
+    task = Classify(labels=("x",), columns={"text": "sentence"})
+    dataset = task.read(["the cat", {"text": "sat"}, {"sentence": "on"}], tokenizer("wordpiece"), labelled=False)
+    assert [i.fields["text"] for i in dataset.items] == ["the cat", "sat", "on"]

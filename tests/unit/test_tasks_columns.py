@@ -61,5 +61,35 @@ def test_not_text() -> None:
 
 
 def test_records_that_are_not() -> None:
-    with pytest.raises(InputError, match="expected a record with text"):
+    with pytest.raises(InputError, match=r"records:2: found .b.; expected a record with text"):
         list(rows([{"text": "a"}, "b"], {"text": "text"}))  # type: ignore[list-item]
+
+
+def test_records_to_be_predicted_may_use_the_fields_names() -> None:
+    mapping = {"text": "sentence", "choices": ("a", "b"), "label": 3}
+    (found,) = rows([{"text": "hi", "choices": ["x", "y"]}], mapping, loose=True)
+    assert (found.text("text"), found.texts("choices"), found.has("label")) == ("hi", ["x", "y"], False)
+    (strict,) = rows([{"text": "hi"}], mapping)
+    with pytest.raises(InputError, match="expected 'sentence'"):
+        strict.text("text")
+    (both,) = rows([{"text": "hi", "sentence": "ho"}], mapping, loose=True)
+    assert both.text("text") == "ho"
+
+
+@pytest.mark.parametrize(
+    ("given", "bare", "expected"),
+    [
+        ("hi", ("text",), {"text": "hi"}),
+        ("hi", ("text", "text_b"), {"text": "hi"}),
+        (("a", "b"), ("text", "text_b"), {"text": "a", "text_b": "b"}),
+        (["the", "cat"], ("words",), {"words": ["the", "cat"]}),
+    ],
+)
+def test_bare_records(given: Any, bare: tuple[str, ...], expected: dict[str, Any]) -> None:
+    (found,) = rows([given], {}, loose=True, bare=bare)
+    assert found.record == expected
+
+
+def test_one_column_in_a_list_is_that_column() -> None:
+    (found,) = rows([{"options": ["x", "y"]}], {"choices": ("options",)})
+    assert found.texts("choices") == ["x", "y"]
