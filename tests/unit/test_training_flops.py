@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from training_tools import MADE, Chain, model, step_of
+
+from didact.batch import Batch
+from didact.config import PRE_NORM
+from didact.data.stream import BySequences, Stream
+from didact.objectives import Objective
+from didact.training.flops import batch_flops, matmul_peak, measured_flops, step_flops
+from didact.training.optim import AdamW
+
+SHAPES = {
+    "plain": {},
+    "gated": {"gated": True},
+    "shared": {"layers": 4, "layer_groups": 2},
+    "narrow": {"embedding_width": 16},
+    "untied": {"tied": False},
+    "pre-norm": {"norms": PRE_NORM},
+}
+
+
+def batches(objective: Objective) -> list[Batch]:
+    return Stream(Chain(40, (3, 12)), objective, BySequences(12), 128)[0]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("objective", MADE, ids=lambda o: o.kind)
+def test_counts_what_torch_does(objective: Objective, shape: str) -> None:
+    step = step_of(objective, **SHAPES[shape])
+    own = batches(objective)
+
+    def run() -> None:
+        for batch in own:
+            step(batch).scaled(batch.counts).backward()
+
+    measured, computed = measured_flops(run), step_flops(dict(step.models.items()), own)
+    assert computed == pytest.approx(measured, rel=0.01)
+
+
+@pytest.mark.parametrize("freeze", ["embeddings", 1, 2])
+def test_frozen_layers_have_no_backward(freeze: Any) -> None:
+    objective = MADE[1]
+    step = step_of(objective)
+    AdamW(freeze=freeze).frozen(step)
+    own = batches(objective)
+
+    def run() -> None:
+        for batch in own:
+            step(batch).scaled(batch.counts).backward()
+
+    # The lowest trained block's first product passes no gradient on, which is not told apart.
+    assert step_flops(dict(step.models.items()), own) == pytest.approx(measured_flops(run), rel=0.1)
+
+
+def test_windows_and_causality_see_less() -> None:
+    batch = batches(MADE[0])[0]
+    full = batch_flops(model(MADE[0]), batch)
+    narrow = batch_flops(model(MADE[0], windows=(2, None)), batch)
+    narrower = batch_flops(model(MADE[0], windows=(2, 2)), batch)
+    assert full - narrow == pytest.approx(narrow - narrower)
+    pairs = sum(sum(min(n, q + 3) - max(0, q - 2) for q in range(n)) for n in batch.inputs.packed.lengths)
+    wide = sum(n * n for n in batch.inputs.packed.lengths)
+    assert full - narrow == 12 * 32 * (wide - pairs)
+
+
+def test_other_modules_count_nothing() -> None:
+    assert step_flops({"main": torch.nn.Linear(3, 3)}, batches(MADE[0])) == 0.0
+
+
+def test_peak_is_measured_once() -> None:
+    first = matmul_peak(torch.device("cpu"), torch.float32, (64, 128), 2)
+    assert first > 1e6
+    assert matmul_peak(torch.device("cpu"), torch.float32, (64, 128), 2) == first

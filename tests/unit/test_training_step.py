@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch.utils._pytree as pytree
+from training_tools import MADE, masked, model, step_of, stream_of
+
+from didact.batch import Loss
+from didact.objectives import Masked, Objective
+from didact.training.step import Step
+
+
+@dataclass(frozen=True)
+class Later(Masked):
+    """Masked, whose loss says which step it was resolved for."""
+
+    resolved: int = -1
+
+    def at(self, step: int) -> Masked:
+        return replace(self, resolved=step)
+
+
+@pytest.mark.parametrize("objective", MADE, ids=lambda o: o.kind)
+def test_loss_and_answers(objective: Objective) -> None:
+    step = step_of(objective)
+    batch = stream_of(objective)[0][0]
+    loss, answers = step(batch), step(batch, logits=True)
+    assert isinstance(loss, Loss)
+    assert list(loss.parts) == list(objective.names)
+    for asked, logits in zip(batch.labels, answers, strict=True):
+        again = model(objective).loss(logits, asked)
+        assert again.total.item() == loss.parts[asked.name].total.item()
+
+
+def test_names() -> None:
+    names = [name for name, _ in step_of(MADE[0]).named_parameters()]
+    assert all(name.startswith("models.main.") for name in names)
+    assert "models.main.core.embedding.word.weight" in names
+
+
+def test_schedules_are_resolved() -> None:
+    objective = Later(mask_id=3, vocabulary=16, specials=(0, 1, 2, 3))
+    step = Step({"main": model(objective)}, objective)
+    step.settle(17)
+    assert step.objective == replace(objective, resolved=17)
+    step.settle(18)
+    assert step.base == objective
+
+
+def test_main_is_missing() -> None:
+    with pytest.raises(ValueError, match="no model is called 'main', only teacher"):
+        Step({"teacher": model(masked())}, masked())
+
+
+def test_a_loss_is_a_tree_of_its_tensors() -> None:
+    loss = step_of(MADE[-1])(stream_of(MADE[-1])[0][0])
+    leaves, spec = pytree.tree_flatten(loss)
+    assert [leaf is part for leaf, part in zip(leaves[::2], (p.total for p in loss.parts.values()), strict=True)]
+    assert pytree.tree_unflatten(leaves, spec) == loss
