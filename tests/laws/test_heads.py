@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
 from didact import heads
-from didact.batch import Labels
+from didact.batch import Batch, Labels, Side
 from didact.config import ModelConfig
 from didact.heads import HEADS, Choice, Classes, EmbeddingHead, Head, PairRelation, Span, Vocabulary
+from didact.model import Model
+from didact.packed import Packed
 
 CONFIG = ModelConfig(vocabulary=23, width=16, layers=1, heads=2, feedforward=16)
 SIZES = (3, 1, 5, 2)  # rows of each group
@@ -163,3 +167,28 @@ def test_nothing_asked_is_zero(head: Head) -> None:
     part = head.loss(built(torch.zeros(0, CONFIG.width), asked.groups, table), asked)
     assert part.total.item() == 0
     assert part.count == 0
+
+
+@EVERY
+def test_a_sequence_alone_is_the_sequence_in_any_pack(head: Head) -> None:
+    """Through the whole model: what a head says of a sequence does not depend on its neighbours. Lengths include 1."""
+    generator = torch.Generator().manual_seed(3)
+    config = replace(CONFIG, layers=2)
+    model = Model(config, {"head": head}, generator).eval()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.normal_(std=0.3, generator=generator)
+    sequences = [torch.randint(CONFIG.vocabulary, (n,), generator=generator).tolist() for n in (4, 1, 7, 2)]
+
+    def ask(some: list[list[int]]) -> tuple[Tensor, list[int]]:
+        """Every row of every sequence, a group a sequence; and how many logits each sequence has."""
+        packed = Packed.of(some)
+        groups = packed.cu_seqlens if head.grouped != "never" else None
+        rows = torch.arange(len(packed.tokens))
+        with torch.inference_mode():
+            (logits,) = model(Batch(Side(packed), (Labels("head", rows, rows, groups),)))
+        return logits, [len(s) if len(logits) == len(rows) else 1 for s in some]
+
+    together, counts = ask(sequences)
+    for own, sequence in zip(together.split(counts), sequences, strict=True):
+        assert torch.allclose(own, ask([sequence])[0], atol=1e-5, rtol=1e-5)
