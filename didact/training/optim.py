@@ -14,6 +14,8 @@ from typing import Literal
 import torch
 from torch import nn
 
+from didact.training.parallel import sharded
+
 _BLOCK = re.compile(r"(?:^|\.)blocks\.(\d+)\.")
 _EMBEDDING = re.compile(r"(?:^|\.)embedding\.")
 
@@ -61,7 +63,7 @@ class AdamW:
         if not groups:
             raise ValueError("every parameter is frozen: nothing to train")
         devices = {p.device.type for _, p in trained(module)}
-        fused = devices <= {"cpu", "cuda", "mps"} and not any(_sharded(p) for _, p in trained(module))
+        fused = devices <= {"cpu", "cuda", "mps"} and not any(sharded(p) for _, p in trained(module))
         return torch.optim.AdamW(
             [
                 {"params": members, "scale": scale, "weight_decay": self.decay if decaying else 0.0}
@@ -106,9 +108,3 @@ def _blocks(module: nn.Module) -> int:
     """Blocks of the deepest stack."""
     found = (_BLOCK.search(name) for name, _ in module.named_parameters())
     return max((int(match[1]) + 1 for match in found if match), default=0)
-
-
-def _sharded(parameter: nn.Parameter) -> bool:
-    from torch.distributed.tensor import DTensor
-
-    return isinstance(parameter, DTensor)

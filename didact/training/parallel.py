@@ -10,9 +10,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 import torch
 import torch.distributed as dist
@@ -20,6 +21,9 @@ from torch import Tensor, nn
 
 from didact.batch import Batch, Loss
 from didact.training.step import Step
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
 
 How = Literal["auto", "ddp", "fsdp"]
 
@@ -132,18 +136,23 @@ def wrap(step: Step, how: How, ranks: Ranks, device: torch.device) -> Wrapped:
     return Wrapped(step, module, ranks, "ddp")
 
 
+def sharded(tensor: Tensor) -> TypeGuard[DTensor]:
+    """Whether ranks hold a piece each. Where nothing has loaded torch's sharded tensors (seconds), none is."""
+    return "torch.distributed.tensor" in sys.modules and isinstance(
+        tensor, sys.modules["torch.distributed.tensor"].DTensor
+    )
+
+
 def whole(tensor: Tensor) -> Tensor:
     """A sharded tensor put together (every rank must ask); any other as it is."""
-    from torch.distributed.tensor import DTensor
-
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return tensor.full_tensor() if sharded(tensor) else tensor
 
 
 def spread(tensor: Tensor, like: Tensor) -> Tensor:
     """A whole tensor, sharded as `like` is, on its device."""
-    from torch.distributed.tensor import DTensor, distribute_tensor
-
     tensor = tensor.to(like.device)
-    if isinstance(like, DTensor):
+    if sharded(like):
+        from torch.distributed.tensor import distribute_tensor
+
         return distribute_tensor(tensor, like.device_mesh, like.placements)
     return tensor
