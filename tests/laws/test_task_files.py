@@ -1,4 +1,7 @@
-"""Labelled files as people have them: Windows line ends, byte order marks, cut short, mis-encoded, with typos. task yields right items, or stops with one line that names file and row."""
+"""Labelled files as people have them: Windows line ends, byte order marks, cut short, mis-encoded, with typos.
+
+Every task yields right items, or stops with one line that names file and row.
+"""
 
 from __future__ import annotations
 
