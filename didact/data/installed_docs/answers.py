@@ -19,7 +19,7 @@ TITLES = frozenset(
     ("parameters", "other parameters", "args", "arguments", "params", "keyword args", "keyword arguments")
 )
 FEWEST_PARAMETERS = 3
-LONGEST_CONTEXT = 800  # characters: about 200 tokens
+LONGEST_CONTEXT = 380  # characters: with the question at most about 128 tokens
 SHORTEST, LONGEST = 3, 40  # words of an answer
 
 _GOOGLE_ITEM = re.compile(r"^(\*{0,2}\w+)\s*(\([^)]*\))?\s*:\s*(.*)$")

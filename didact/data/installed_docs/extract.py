@@ -6,11 +6,12 @@ import gc
 import hashlib
 import io
 import json
-import multiprocessing
 import os
+import pickle
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -21,6 +22,8 @@ import zstandard
 from didact.data.installed_docs.entries import Entry, entries_of, read_source
 from didact.data.installed_docs.libraries import Installed, fingerprint, installed
 
+Chunk = Sequence[tuple[str, str, Path]]  # (library, module, file)
+Parsed = tuple[list[Entry], list[str]]  # entries, and files that failed with their reason
 FEWEST_WORDS = 3  # shorter documentation says nothing
 FEWEST_LETTERS = 0.5  # share of letters and spaces below which a text is a table or a drawing, not language
 
@@ -61,12 +64,12 @@ def extract(cache: Path | None = None, search: Sequence[str] | None = None, proc
 
 def _extract(libraries: Sequence[Installed], mark: str, processes: int | None) -> Extraction:
     jobs = [(i.library.name, module, path) for i in libraries for path, module in i.files()]
-    chunks = [jobs[start : start + 100] for start in range(0, len(jobs), 100)]
+    chunks = [jobs[start : start + 50] for start in range(0, len(jobs), 50)]
     counts: Counter[str] = Counter({"files": len(jobs)})
     failures: list[str] = []
     kept: list[Entry] = []
     seen: set[bytes] = set()
-    for entries, failed in _in_order(chunks, processes or min(4, len(os.sched_getaffinity(0)))):
+    for entries, failed in _in_order(chunks, processes or min(4, _cpus())):
         counts["files_failed"] += len(failed)
         failures += failed
         for entry in entries:
@@ -77,6 +80,10 @@ def _extract(libraries: Sequence[Installed], mark: str, processes: int | None) -
     counts["entries"] = len(kept)
     versions = {i.library.name: i.version for i in libraries}
     return Extraction(tuple(kept), dict(counts), versions, mark, tuple(failures))
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _keep(entry: Entry, kept: list[Entry], seen: set[bytes], counts: Counter[str]) -> None:
@@ -92,18 +99,53 @@ def _keep(entry: Entry, kept: list[Entry], seen: set[bytes], counts: Counter[str
         kept.append(entry)
 
 
-def _in_order(
-    chunks: Sequence[Sequence[tuple[str, str, Path]]], processes: int
-) -> Iterator[tuple[list[Entry], list[str]]]:
+def _in_order(chunks: Sequence[Chunk], processes: int) -> Iterator[Parsed]:
+    """Every chunk parsed, in order. Worker i of n takes chunks i, i + n, …
+
+    Workers are started afresh: neither forked (no lock or thread of this process comes with them) nor by
+    `multiprocessing` (which runs the user's script again in each of them).
+    """
     if processes <= 1 or len(chunks) <= 1:
         yield from map(_parse_files, chunks)
         return
-    # spawn: the parent may hold threads (torch, BLAS) that a fork would copy in the middle of their work
-    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(_parse_files, chunks)
+    path = os.pathsep.join(p or os.getcwd() for p in sys.path)
+    workers: list[subprocess.Popen[bytes]] = []
+    try:
+        for first in range(min(processes, len(chunks))):
+            worker = subprocess.Popen(
+                [sys.executable, "-c", f"from {__name__} import serve; serve()"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env={**os.environ, "PYTHONPATH": path},
+            )
+            workers.append(worker)
+            assert worker.stdin is not None
+            with worker.stdin as questions:
+                pickle.dump(chunks[first::processes], questions)
+        for number in range(len(chunks)):
+            answers = workers[number % len(workers)].stdout
+            assert answers is not None
+            try:
+                yield pickle.load(answers)
+            except (EOFError, pickle.UnpicklingError) as problem:
+                raise RuntimeError("a process that reads sources ended before its work was done") from problem
+    finally:
+        for worker in workers:
+            worker.kill()
+            with worker:  # closes the pipes and waits
+                pass
 
 
-def _parse_files(jobs: Sequence[tuple[str, str, Path]]) -> tuple[list[Entry], list[str]]:
+def serve() -> None:
+    """A worker's life: parse the chunks that come in, one answer each. Run by `_in_order` in a new process."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever is printed must not come among the answers
+    for chunk in pickle.load(sys.stdin.buffer):
+        pickle.dump(_parse_files(chunk), answers, protocol=pickle.HIGHEST_PROTOCOL)
+        answers.flush()
+
+
+def _parse_files(jobs: Chunk) -> Parsed:
     entries: list[Entry] = []
     failed: list[str] = []
     collecting = gc.isenabled()

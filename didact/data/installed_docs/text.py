@@ -89,6 +89,7 @@ def _is_prose(text: str) -> bool:
 def plain(text: str) -> str:
     """Markup of reStructuredText and Markdown taken off: roles keep their text, code keeps its words."""
     text = re.sub(r":[a-z:+-]+:`~?!?([^`<]*?)(?:\s*<[^`>]*>)?`", r"\1", text)
+    text = re.sub(r"`([^`<]+?)\s*<[^`>]+>`_{0,2}", r"\1", text)
     text = re.sub(r"`{1,2}([^`]+)`{1,2}_{0,2}", r"\1", text)
     text = re.sub(r"\*\*([^*\n]+)\*\*", r"\1", text)
     text = re.sub(r"(?<![\w*])\*([^\s*][^*\n]*)\*(?![\w*])", r"\1", text)
@@ -154,6 +155,13 @@ class Mask:
         """A compound less its parts that are names; runs of parts count as one name too ("scikit-learn")."""
         if self._named(word):
             return ""
-        pieces = re.split(r"([-_])", word)
-        kept = [piece for piece in pieces[::2] if not self._named(piece)]
-        return word if len(kept) == len(pieces[::2]) else "-".join(kept)
+        pieces = re.split(r"[-_]", word)
+        kept: list[str] = []
+        at = 0
+        while at < len(pieces):
+            ends = range(len(pieces), at, -1)
+            named = next((end for end in ends if self._named("-".join(pieces[at:end]))), None)
+            if named is None:
+                kept.append(pieces[at])
+            at = named or at + 1
+        return word if len(kept) == len(pieces) else "-".join(kept)
