@@ -1,14 +1,16 @@
 """The `flex` kernel: PyTorch's flex_attention, which compiles the rule and the distance terms into one fused kernel.
 
-CUDA; on a CPU its forward alone runs. No dropout.
+CUDA; on a CPU its forward alone runs, and unfused. No dropout.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from didact.nn.distance import DistanceTerms, relate
@@ -16,7 +18,7 @@ from didact.packed import Packed
 from didact.visibility import Visibility
 
 if TYPE_CHECKING:
-    from torch.nn.attention.flex_attention import BlockMask  # imports the compiler, which takes seconds
+    from torch.nn.attention.flex_attention import BlockMask  # importing it takes seconds: only those who use it wait
 
 
 @dataclass(frozen=True)
@@ -35,23 +37,32 @@ class Flex:
     name: str = "flex"
 
     def plan(self, packed: Packed, visibility: Visibility) -> Plan:
-        from torch.nn.attention.flex_attention import create_block_mask
-
         T, device = packed.tokens.shape[0], packed.tokens.device
-        blocks = create_block_mask(visibility.mask_mod(packed), None, None, T, T, device=str(device))
-        return Plan(blocks, packed.positions, packed.segments)
+        make = _functions(device.type == "cuda")[1]
+        return Plan(
+            make(visibility.mask_mod(packed), None, None, T, T, device=device), packed.positions, packed.segments
+        )
 
     def __call__(self, qkv: Tensor, plan: Plan, distance: DistanceTerms | None = None, dropout: float = 0.0) -> Tensor:
         """qkv (T, 3, N, H) -> (T, N, H)."""
-        from torch.nn.attention.flex_attention import flex_attention
-
         if dropout > 0:
             raise ValueError("the flex kernel has no dropout")
+        attend = _functions(qkv.device.type == "cuda" and not torch.compiler.is_compiling())[0]
         q, k, v = (x.transpose(0, 1)[None] for x in qkv.unbind(1))
         score = None if distance is None else _score_mod(distance, plan.positions, plan.segments)
-        out = flex_attention(q, k, v, score_mod=score, block_mask=plan.blocks)
-        assert isinstance(out, Tensor)
-        return out[0].transpose(0, 1)
+        return attend(q, k, v, score_mod=score, block_mask=plan.blocks)[0].transpose(0, 1)
+
+
+@functools.cache
+def _functions(fused: bool) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """(flex_attention, create_block_mask); not fused, both write T x T pairs out."""
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+    return (
+        (torch.compile(flex_attention), torch.compile(create_block_mask))
+        if fused
+        else (flex_attention, create_block_mask)
+    )
 
 
 def _score_mod(distance: DistanceTerms, positions: Tensor, segments: Tensor | None) -> Callable[..., Tensor]:

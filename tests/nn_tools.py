@@ -1,0 +1,134 @@
+"""Small packs, rules, distance terms and models for the tests of `nn`: every law walks over these tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from didact.config import POST_NORM, PRE_NORM, ModelConfig, Norms, Position
+from didact.nn.distance import DistanceTerms
+from didact.nn.kernel import Kernel
+from didact.packed import Packed
+from didact.visibility import (
+    NOBODY,
+    Visibility,
+    bidirectional,
+    causal,
+    joined,
+    permuted,
+    prefix,
+    ranked,
+    right_to_left,
+)
+
+LENGTHS = {
+    "one": [5],
+    "single rows": [1, 1, 2],
+    "equal": [4, 4, 4],
+    "neighbours": [1, 3, 3, 6],
+    "scattered": [3, 5, 3, 1, 5, 3, 5, 1],
+    "empty inside": [3, 0, 4, 0, 0],
+}
+
+RULES: dict[str, Callable[[Packed], Visibility]] = {
+    "full": lambda _: bidirectional(),
+    "causal": lambda _: causal(),
+    "window": lambda _: bidirectional().within(1),
+    "causal window": lambda _: causal().within(2),
+    "wide window": lambda _: bidirectional().within(100),
+    "prefix": lambda p: prefix(p.positions, 2),
+    "right to left": lambda p: right_to_left(p.positions),
+    "permuted": lambda p: permuted(_order(p)),
+    "permuted window": lambda p: permuted(_order(p)).within(2),
+    "mixed": lambda p: joined([(bidirectional(), causal())[b % 2] for b in range(len(p.lengths))], p.lengths),
+    "blind rows": lambda p: ranked(_order(p), _order(p) - 1),
+    "unseen keys": lambda p: ranked(torch.where(p.positions % 2 == 0, 0, NOBODY), torch.zeros_like(p.positions)),
+}
+
+TERMS = ("none", "by_distance", "by_query", "by_key", "all, with segments")
+
+NORMS: dict[str, Norms] = {
+    "post": POST_NORM,
+    "pre": PRE_NORM,
+    "sandwich": Norms("layer", "layer", "layer", "rms", "rms", "rms", eps=1e-6),
+    "none": Norms(None, None, None, None, None, None),
+    "rms, no bias": replace(PRE_NORM, attention_in="rms", feedforward_in="layer", bias=False),
+}
+
+CONFIGS: dict[str, dict] = {
+    "narrow, shared": {"embedding_width": 8, "layer_groups": 1},
+    "two groups of layers": {"layers": 4, "layer_groups": 2},
+    "gated, no biases": {"gated": True, "biases": False, "activation": "silu"},
+    "windows": {"windows": (1, None)},
+    "no segments": {"segments": 0},
+    "wide heads": {"head_width": 12},
+}
+
+
+def _order(packed: Packed) -> Tensor:
+    """A factorization order of each sequence: its rows' places after a fixed shuffle."""
+    generator = torch.Generator().manual_seed(5)
+    return torch.cat([torch.randperm(n, generator=generator) for n in packed.lengths])
+
+
+def tiny(**changes: object) -> ModelConfig:
+    """Two layers of width 16, weights drawn wide (0.3), so that a wrong mask shows."""
+    plain = ModelConfig(
+        vocabulary=40, width=16, layers=2, heads=4, feedforward=24, init_std=0.3, position=Position(maximum=32)
+    )
+    return replace(plain, **changes)  # type: ignore[arg-type]
+
+
+def pack(lengths: list[int], seed: int = 0) -> Packed:
+    """Random tokens and segments of those lengths."""
+    draw = torch.Generator().manual_seed(seed)
+
+    def rows(high: int) -> list[list[int]]:
+        return [torch.randint(high, (n,), generator=draw).tolist() for n in lengths]
+
+    return Packed.of(rows(40), rows(2))
+
+
+def distance_terms(name: str, rows: int, heads: int, dtype: torch.dtype = torch.float64) -> DistanceTerms | None:
+    """The terms of that name, random, with gradients; reach 3, so that far rows share an index."""
+    if name == "none":
+        return None
+    draw = torch.Generator().manual_seed(7)
+    values = 9
+
+    def some(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=draw, dtype=dtype).requires_grad_()
+
+    if name == "all, with segments":
+        index = torch.randint(values, (7, 2), generator=draw)
+        return DistanceTerms(index, some(heads, values), some(rows, heads, values), some(rows, heads, values))
+    index = torch.randint(values, (7,), generator=draw)
+    if name == "by_distance":
+        return DistanceTerms(index, by_distance=some(heads, values))
+    return DistanceTerms(index, **{name: some(rows, heads, values)})
+
+
+def tensors(terms: DistanceTerms | None) -> list[Tensor]:
+    """Those of the terms that have gradients."""
+    return [] if terms is None else [by for by in (terms.by_distance, terms.by_query, terms.by_key) if by is not None]
+
+
+def knows(kernel: Kernel, rule: str, terms: str) -> bool:
+    """Whether the kernel is for such a rule with such terms at all."""
+    return kernel.name != "varlen" or (terms == "none" and RULES[rule](pack([2, 3])).kind != "ranked")
+
+
+def place(kernel: Kernel) -> tuple[torch.device, torch.dtype, float]:
+    """Where the kernel can run here, in which dtype, and how near the definition it must be; skips if nowhere."""
+    cuda = torch.cuda.is_available()
+    if kernel.name == "varlen":
+        if not cuda:
+            pytest.skip("the varlen kernel needs CUDA")
+        return torch.device("cuda"), torch.bfloat16, 3e-2
+    if kernel.name == "flex":
+        return torch.device("cuda" if cuda else "cpu"), torch.float32, 1e-4 if cuda else 1e-5
+    return torch.device("cpu"), torch.float64, 1e-12
