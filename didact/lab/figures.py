@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from didact.lab.cells import PRETRAIN
 from didact.lab.findings import Findings
 
 if TYPE_CHECKING:
@@ -15,17 +16,21 @@ if TYPE_CHECKING:
 
 
 def forest(f: Findings) -> bytes | None:
-    """One panel a metric: every arm with its interval, the best trivial method as a broken line; None without any."""
+    """A panel for each pre-training loss and each task's main score: every arm with its interval, the best trivial
+    method as a broken line. None without any.
+    """
     from matplotlib.figure import Figure
 
-    if not f.keys:
+    main = {stage: (stage, split, metric) for stage, split, metric in reversed(f.keys) if stage != PRETRAIN}
+    keys = [key for key in f.keys if (key[0] == PRETRAIN and key[2].endswith("loss")) or main.get(key[0]) == key]
+    if not keys:
         return None
     arms = list(f.grid.arms)
-    columns = min(3, len(f.keys))
-    lines = math.ceil(len(f.keys) / columns)
+    columns = min(3, len(keys))
+    lines = math.ceil(len(keys) / columns)
     figure = Figure(figsize=(4.2 * columns, (0.9 + 0.32 * len(arms)) * lines), layout="constrained")
     panels = list(figure.subplots(lines, columns, squeeze=False).flat)
-    for key, axes in zip(f.keys, panels, strict=False):
+    for key, axes in zip(keys, panels, strict=False):
         for place, arm in enumerate(arms):
             if arm in (found := f.of(key)):
                 value = found[arm].value
@@ -40,7 +45,7 @@ def forest(f: Findings) -> bytes | None:
         axes.set_title(f"{key[0]}: {key[2]}", fontsize=9)
         axes.tick_params(axis="x", labelsize=8)
         axes.grid(axis="x", linewidth=0.3)
-    for axes in panels[len(f.keys) :]:
+    for axes in panels[len(keys) :]:
         axes.set_visible(False)
     return _png(figure)
 
@@ -52,7 +57,7 @@ def curves(f: Findings) -> bytes | None:
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.subplots()
     arms, drawn = list(f.grid.arms), set()
-    name = next((key[2] for key in f.keys if key[0] == "pretrain" and key[2].endswith("loss")), "loss")
+    name = next((key[2] for key in f.keys if key[0] == PRETRAIN and key[2].endswith("loss")), "loss")
     for cell in f.carried.cells:
         x, y = validation_curve(cell.folder / "metrics.jsonl", name)
         if x:

@@ -65,7 +65,7 @@ def table(f: Findings) -> Table:
 
 def spent(grid: Grid, results: Results) -> Table:
     """What each arm took, averaged over its seeds: header and rows."""
-    rows = [["stage", "arm", "learning rate", "steps", "tokens", "PFLOP", "seconds"]]
+    rows = [["stage", "arm", "learning rate", "steps", "tokens", "FLOP", "seconds"]]
     for stage in dict.fromkeys(s.stage for s in results.spent):
         for arm in grid.arms:
             found = [s for s in results.spent if (s.stage, s.arm) == (stage, arm)]
@@ -75,7 +75,7 @@ def spent(grid: Grid, results: Results) -> Table:
                 }
                 rates = "  ".join(dict.fromkeys(f"{s.rate:g}" for s in found))
                 tokens = f"{mean['tokens']:,.0f}" if mean["tokens"] else ""
-                flops = f"{mean['flops'] / 1e15:.4g}"
+                flops = f"{mean['flops']:.3g}"
                 rows.append([stage, arm, rates, f"{mean['steps']:,.0f}", tokens, flops, f"{mean['seconds']:,.0f}"])
     return rows
 

@@ -1,0 +1,112 @@
+"""Whole grids, really trained at a size at which they say nothing: every recipe, in this process."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from didact.data.document import Document
+from didact.data.store import build_store
+from didact.lab import experiment
+from didact.lab import grid as grids
+from didact.lab.cells import Cell
+from didact.lab.flops import flops_of
+from didact.runs.finetune import finetune
+from didact.runs.pretrain import pretrain
+from didact.runs.schema import PretrainRun
+from didact.tokenization.train import train
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes" / "grids"
+SMALL = {
+    "model": {"family": "bert", "layers": 1, "width": 16, "heads": 2, "feedforward": 32},
+    "batch": {"size": "4 sequences", "micro_tokens": 128},
+    "validation": {"every": 100, "sequences": 8},
+    "quiet": True,
+}
+FILES = {"text": "text\tlabel", "pair": "premise\thypothesis\tlabel"}
+
+
+def sentence(rng: random.Random, topic: int) -> str:
+    return " ".join(f"word{rng.randrange(20) + 20 * topic}" for _ in range(rng.randint(4, 8))) + "."
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a store and the labelled files that the recipes name."""
+    folder = tmp_path_factory.mktemp("world")
+    rng = random.Random(0)
+    texts = [" ".join(sentence(rng, i % 3) for _ in range(6)) for i in range(60)]
+    tokenizer, _ = train(texts, "wordpiece", 200)
+    build_store(
+        (Document(str(i), t) for i, t in enumerate(texts)), tokenizer, folder / "store", processes=1, validation=0.2
+    )
+    for name, header in FILES.items():
+        (folder / name).mkdir()
+        for split, count in (("train", 24), ("dev", 9), ("test", 30)):
+            fields = header.count("\t")
+            rows = ["\t".join([*(sentence(rng, i % 3) for _ in range(fields)), "abc"[i % 3]]) for i in range(count)]
+            (folder / name / f"{split}.tsv").write_text("\n".join([header, *rows]) + "\n")
+    return folder
+
+
+def small(recipe: Path, folder: Path, world: Path) -> Path:
+    """The recipe with its sizes, and nothing else, made small."""
+    values: dict[str, Any] = grids.read(recipe).model_dump(mode="json")
+    values["pretrain"] |= SMALL | {"data": values["pretrain"]["data"] | {"train": str(world / "store"), "length": 32}}
+    for run in values["finetune"].values():
+        run["data"] = {split: str(world / path) for split, path in run["data"].items()}
+        run |= {"length": 32, "batch": SMALL["batch"], "budget": {"steps": 2}, "quiet": True}
+    values["seeds"] = values["seeds"][:1]
+    values["learning_rates"] |= {"pretrain": [1e-3, 2e-3], "finetune": [1e-3]}
+    values["budget"] |= {"steps": 3} if values["budget"]["equal"] != "tokens" else {"tokens": 300}
+    path = folder / recipe.name
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def here(cell: Cell) -> None:
+    """Run a cell in this process."""
+    if isinstance(cell.run, PretrainRun):
+        pretrain(cell.run)
+    else:
+        finetune(cell.run)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_runs(recipe: Path, tmp_path: Path, world: Path) -> None:
+    path = small(recipe, tmp_path, world)
+    said: list[str] = []
+    page = experiment.run(path, tmp_path / "out", here, said.append)
+    grid = grids.read(path)
+    text = page.read_text()
+    assert all(arm in text for arm in grid.arms)
+    assert "mlm@15/loss" in text
+    assert "trivial: majority" in text
+    again: list[Cell] = []
+    assert experiment.run(path, tmp_path / "out", again.append, said.append) == page
+    assert again == [], "finished cells are skipped"
+
+
+def test_recipes_are_worth_quoting() -> None:
+    from didact.lab.verdict import short_of
+
+    for recipe in RECIPES.glob("*.yaml"):
+        assert short_of(grids.read(recipe)) == [], recipe.name
+
+
+def test_measured_operations_are_those_that_are_counted(tmp_path: Path, world: Path) -> None:
+    """And measuring leaves torch's randomness as it was."""
+    import torch
+
+    grid = grids.read(small(RECIPES / "masking_rate.yaml", tmp_path, world))
+    torch.manual_seed(0)
+    costs = {arm: flops_of(grids.pretrain_run(grid, arm, 0, tmp_path / "x")) for arm in ("15", "40")}
+    drawn = torch.rand(1)
+    torch.manual_seed(0)
+    assert torch.equal(drawn, torch.rand(1))
+    assert 1.0 < costs["40"] / costs["15"] < 2.7
