@@ -4,25 +4,31 @@ several, and writes what rank 0 saw to the folder in its arguments.
 
 from __future__ import annotations
 
+import itertools
+import os
+import signal
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a program: where pytest would have put it
 from training_tools import MADE, Chain, quick, step_of
 
 from didact.data.stream import BySequences, Stream
+from didact.errors import Interrupted
 from didact.objectives import Objective
 from didact.training.checkpoint import RunFolder
 from didact.training.loop import fit
 from didact.training.optim import AdamW, trained
-from didact.training.parallel import How, processes, whole
+from didact.training.parallel import How, Ranks, processes, started, whole
 from didact.training.record import read_metrics
 
 SEQUENCES = 13
@@ -63,10 +69,43 @@ def one_step(objective: Objective, micro_tokens: int, folder: Path, how: How = "
     return {"loss": lines[0]["loss"] if lines else None, "line": lines, "gradients": dict(SEEN)}
 
 
+def several_steps(folder: Path, how: How, stop_in: int | None = None) -> None:
+    """Six steps of the last objective; one rank is asked to stop in micro-batch `stop_in`."""
+    objective = MADE[-1]
+    step = step_of(objective, seed=3, init_std=0.3)
+    seen = itertools.count()
+
+    def interrupt(*_: Any) -> None:
+        if next(seen) == stop_in and started().rank == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def export(folder: Path, models: Mapping[str, nn.Module]) -> None:
+        save_file({n: p.detach().clone() for n, p in models["main"].named_parameters()}, folder / "model.safetensors")
+
+    step.register_forward_pre_hook(interrupt)
+    settings = quick(6, parallel=how, optimizer=AdamW(1e-3), save_every=2, keep=9)
+    fit(step, stream_of(objective, 64), settings, RunFolder(folder), export=export)
+
+
+def stopped_and_resumed(out: Path, how: How, ranks: Ranks) -> None:
+    """A run of all ranks that is not interrupted, and one that is."""
+    several_steps(out / f"{how}-whole", how)
+    try:
+        several_steps(out / f"{how}-cut", how, stop_in=5)
+        raise AssertionError("the interruption went unnoticed")
+    except Interrupted:
+        steps = ranks.agree(RunFolder(out / f"{how}-cut").steps())
+        assert steps[-1] < 6, steps
+        assert len(set(map(str, ranks.exchange(steps)))) == 1
+    several_steps(out / f"{how}-cut", how)
+
+
 def main(out: Path, micro_tokens: int) -> None:
     torch.set_num_threads(1)
     with processes(torch.device("cpu")) as ranks:
+        assert ranks.gather([ranks.rank] * ranks.rank) == [r for r in range(ranks.size) for _ in range(r)]
         for how in ("ddp", "fsdp"):
+            stopped_and_resumed(out, how, ranks)
             for objective in MADE:
                 folder = ranks.agree(tempfile.mkdtemp(dir=out))
                 found = one_step(objective, micro_tokens, Path(folder), how)

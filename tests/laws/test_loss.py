@@ -15,10 +15,13 @@ from typing import Any
 import gradients
 import numpy as np
 import pytest
+import torch
 from gradients import one_step
+from safetensors.torch import load_file
 from training_tools import MADE
 
 from didact.objectives import Combined, Objective
+from didact.training.record import read_metrics
 
 RANKS = 3
 ONE, MANY = 4096, 44  # tokens of a micro-batch: all sequences, or one or two
@@ -91,3 +94,21 @@ def test_ranks(objective: Objective, how: str, ranks: Path, tmp_path: Path) -> N
     unused = {name for name in found if name not in wanted["gradients"]}  # DDP gives what no rank used zeros, or none
     assert all(not found.pop(name).any() for name in unused)
     assert_same(found, wanted["gradients"], loss, wanted["loss"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["ddp", "fsdp"])
+def test_ranks_stop_together_and_go_on(how: str, ranks: Path, tmp_path: Path) -> None:
+    """One rank was interrupted: all saved the same step, and went on to what they would have come to."""
+    runs = [ranks / f"{how}-whole", ranks / f"{how}-cut"]
+    losses = [[line["loss"] for line in read_metrics(run / "metrics.jsonl")] for run in runs]
+    assert len(losses[0]) == 6
+    assert losses[0] == losses[1]
+    tensors = [load_file(run / "last" / "state" / "weights-00001.safetensors") for run in runs]
+    assert all(torch.equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
+    exported = load_file(ranks / f"{how}-cut" / "last" / "model.safetensors")
+    assert {f"models.main.{name}" for name in exported} == set(tensors[1])
+    assert all(torch.equal(exported[name], tensors[1][f"models.main.{name}"]) for name in exported)
+    gradients.several_steps(tmp_path, "auto")
+    alone = [line["loss"] for line in read_metrics(tmp_path / "metrics.jsonl")]
+    assert losses[0] == pytest.approx(alone, rel=1e-4)
