@@ -63,7 +63,8 @@ def generator(seed: int, *counters: int) -> np.random.Generator:
 
     `generator(seed, epoch, index)` is the one that an example of the training stream is prepared with.
     """
-    return np.random.Generator(np.random.Philox(key=[seed % _WORD, key(*counters)]))
+    # An array: of a list with a number above 2^63 and one below numpy makes floats, which drop bits of the key.
+    return np.random.Generator(np.random.Philox(key=np.array([seed % _WORD, key(*counters)], np.uint64)))
 
 
 def generators(keys: Words) -> Iterator[np.random.Generator]:

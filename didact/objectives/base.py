@@ -12,7 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +62,7 @@ class Objective(ABC):
         return ()
 
     @property
-    def relation(self) -> str | None:
+    def relation(self) -> Literal["next", "order"] | None:
         """What it wants to know of a pair of segments, for the document format to make: "next", "order" or nothing.
 
         Raises ValueError where its parts want different things.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -50,11 +50,13 @@ class Combined(Objective):
         return tuple(name for part in self.parts for name in part.rated)
 
     @property
-    def relation(self) -> str | None:
-        wanted = {part.relation for part in self.parts} - {None}
+    def relation(self) -> Literal["next", "order"] | None:
+        wanted: list[Literal["next", "order"]] = sorted(
+            {found for part in self.parts if (found := part.relation) is not None}
+        )
         if len(wanted) > 1:
-            raise ValueError(f"parts that want different pairs: {', '.join(sorted(map(str, wanted)))}")
-        return next(iter(wanted), None)
+            raise ValueError(f"parts that want different pairs: {', '.join(wanted)}")
+        return wanted[0] if wanted else None
 
     def at(self, step: int) -> Combined:
         return replace(self, parts=tuple(part.at(step) for part in self.parts))

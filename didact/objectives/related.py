@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -57,7 +57,7 @@ class NextSentence(_Relation):
     name: str = "nsp"
 
     @property
-    def relation(self) -> str:
+    def relation(self) -> Literal["next"]:
         return "next"
 
 
@@ -72,5 +72,5 @@ class SentenceOrder(_Relation):
     name: str = "sop"
 
     @property
-    def relation(self) -> str:
+    def relation(self) -> Literal["order"]:
         return "order"

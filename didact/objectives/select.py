@@ -25,7 +25,8 @@ from didact.randomness import unit, words
 Array = NDArray[Any]
 Keys = NDArray[np.uint64]
 _BITS = 20  # that number a row, or a sequence, in a sort key: up to a million of each
-_ORDER, _BUDGET, _LENGTH = (np.uint64(n) for n in (0x6F72646572, 0x627564676574, 0x6C656E677468))  # what a draw is for
+# What a draw is for, mixed into its key.
+_ORDER, _BUDGET, _LENGTH, _BEGUN, _SIDE = (np.uint64(k) for k in (0xA5A1, 0xB5B2, 0xC5C3, 0xD5D4, 0xE5E5))
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,9 @@ class Spans(Select):
     """Runs of whole words, k of them with probability proportional to (1 - p)^(k - 1), k <= longest.
 
     p = 0.2 and longest 10 give a mean of 3.8 words. The words of a sequence are tiled with such runs end to end and
-    the tiles taken in random order, the last one cut where the budget ends; special tokens break a run. (The
-    reference code throws anchors and drops those that hit what is masked, which favours short spans.)
+    the tiles taken in random order, the last one cut, at either end, where the budget ends; special tokens break a
+    run. The tiling goes on past both ends of the sequence, so that no word is more often at the edge of a run than
+    another. (The reference code throws anchors and drops those that hit what is masked, which favours short spans.)
     """
 
     kind: ClassVar[str] = "spans"
@@ -94,24 +96,39 @@ class Spans(Select):
 
     def __call__(self, flat: Flat, rate: float, keys: Keys) -> Chosen:
         units = _Words.of(flat)
-        tile = self._tile(units, keys)
-        order = _shuffled(units.owner, units.cuts, words(keys[units.owner] ^ _ORDER, tile))
-        taken = units.take(order, _budget(units.tokens, rate, keys))
-        return units.chosen(taken, tile)
+        starts = self._tile(units, keys)
+        tile = np.cumsum(starts) - 1
+        number = tile - tile[units.cuts[units.owner]]  # within the sequence
+        order = _shuffled(units.owner, units.cuts, words(keys[units.owner] ^ _ORDER, number))
+        borders = np.append(np.flatnonzero(starts), len(starts))
+        word = np.arange(len(starts))
+        backwards = words(keys[units.owner] ^ _SIDE, number) & np.uint64(1) > 0
+        mirrored = np.where(backwards, borders[tile] + borders[tile + 1] - 1 - word, word)
+        return units.chosen(units.take(mirrored[order], _budget(units.tokens, rate, keys)), number)
 
     def _tile(self, units: _Words, keys: Keys) -> Array:
-        """(U,): the number of the tile that each word belongs to, within its sequence."""
-        below = 1.0 - (1.0 - self.p) ** self.longest  # the distribution is cut at `longest`: invert what lies below
+        """(U,) bool: the words at which tiles start."""
+        k = np.arange(1, self.longest + 1)
+        share = self.p * (1.0 - self.p) ** (k - 1)
         draw = unit(words(keys[units.owner] ^ _LENGTH, units.local))
-        lengths = 1 + np.floor(np.log1p(-draw * below) / np.log1p(-self.p)).astype(np.int64)
-        first = units.cuts[units.owner]
+        lengths = _drawn(share, draw)
+        opening = units.local == 0  # the tile in which a sequence begins: longer ones are hit more often, anywhere
+        where = unit(words(keys ^ _BEGUN, np.zeros(len(keys), np.int64)))[units.owner[opening]]
+        hit = _drawn(share * k, draw[opening])
+        lengths[opening] = hit - np.floor(hit * where).astype(np.int64)
+        begin = units.cuts[units.owner]
         ends = np.cumsum(lengths)
-        ends -= np.append(0, ends)[first]  # the word, counted within the sequence, at which the next tile starts
+        ends -= np.append(0, ends)[begin]  # the word, counted within the sequence, at which the next tile starts
         inside = ends < (units.cuts[1:] - units.cuts[:-1])[units.owner]
-        starts = units.breaks.astype(np.int64)
-        starts[(first + ends)[inside]] = 1
-        tile = np.cumsum(starts)
-        return tile - tile[first]
+        starts = units.breaks.copy()
+        starts[(begin + ends)[inside]] = True
+        return starts
+
+
+def _drawn(share: Array, draw: Array) -> Array:
+    """Numbers from 1 on, k with probability proportional to share[k - 1], by inverting the distribution at `draw`."""
+    until = np.cumsum(share)
+    return 1 + np.searchsorted(until[:-1] / until[-1], draw, side="right")
 
 
 @dataclass(frozen=True)
@@ -133,9 +150,9 @@ class _Words:
     def of(flat: Flat) -> _Words:
         rows, row_owner, token_cuts = _choosable(flat)
         numbers = flat.column("words")
-        if numbers is None:
+        if numbers is None and len(flat):
             raise ValueError("whole words and spans need examples whose `words` are numbered")
-        word = numbers[rows]
+        word = rows if numbers is None else numbers[rows]
         other = np.ones(len(rows), bool)
         other[1:] = row_owner[1:] != row_owner[:-1]
         gap = other.copy()
