@@ -1,0 +1,119 @@
+"""Ragged batches compile nothing again: one compilation per block and direction, whatever the model's shape."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import pytest
+import torch
+from nn_tools import CONFIGS, pack, tiny
+
+from didact.batch import Side
+from didact.config import PRE_NORM, Position
+from didact.nn.compiled import compile_blocks, compile_module, ragged
+from didact.nn.feedforward import FeedForward
+from didact.nn.transformer import build
+from didact.training.policy import compiler_missing
+from didact.visibility import bidirectional, causal
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # the compiler's own deprecations are not ours to judge
+
+MODELS = {
+    "bert": tiny(layers=3),
+    "narrow, shared": tiny(**CONFIGS["narrow, shared"]),
+    "rotary, gated, windows": tiny(
+        layers=3, position=Position("rotary"), norms=PRE_NORM, gated=True, windows=(None, 2, None)
+    ),
+    "bucketed": tiny(position=Position("bucketed")),
+    "dropout": tiny(dropout=0.1, attention_dropout=0.1),
+}
+
+
+class Counter:
+    """A compiler that compiles nothing and counts how often it is asked to, forward and backward."""
+
+    def __init__(self) -> None:
+        from functorch.compile import make_boxed_func
+        from torch._dynamo.backends.common import aot_autograd
+
+        self.forward = self.backward = 0
+
+        def forward(module: torch.fx.GraphModule, _inputs: object) -> object:
+            self.forward += 1
+            return make_boxed_func(module.forward)
+
+        def backward(module: torch.fx.GraphModule, _inputs: object) -> object:
+            self.backward += 1
+            return make_boxed_func(module.forward)
+
+        self.backend = aot_autograd(fw_compiler=forward, bw_compiler=backward)
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> Iterator[None]:
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def batches(count: int = 50) -> Iterator[list[int]]:
+    """Lengths of ragged packs. The first has as many rows as the model is wide: chance equality must bind nothing."""
+    draw = random.Random(0)
+    yield [4, 4, 4, 4]
+    for _ in range(count - 1):
+        lengths = [draw.randint(1, 12) for _ in range(draw.randint(1, 9))]
+        lengths = draw.choice([lengths, sorted(lengths), [lengths[0]] * len(lengths)])
+        yield lengths if sum(lengths) > 1 else [2]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_one_compilation_per_block_and_direction(name: str) -> None:
+    counter = Counter()
+    model = build(MODELS[name], torch.Generator().manual_seed(0)).train()
+    compile_blocks(model, counter.backend)
+    for seed, lengths in enumerate(batches()):
+        model(Side(pack(lengths, seed))).main.sum().backward()
+    blocks = len(model.blocks)
+    assert 1 <= counter.forward <= blocks
+    assert 1 <= counter.backward <= blocks
+    assert counter.forward == counter.backward == 1  # blocks of one shape even share it
+
+
+def test_evaluation_compiles_the_forward_once_more_and_no_other() -> None:
+    counter = Counter()
+    model = build(MODELS["bert"]).eval()
+    compile_blocks(model, counter.backend)
+    with torch.no_grad():
+        for seed, lengths in enumerate(batches()):
+            side = Side(pack(lengths, seed))
+            compiled = model(side).main
+            assert compiled.shape == (sum(lengths), 16)
+    assert (counter.forward, counter.backward) == (1, 0)
+
+
+def test_a_head_compiles_once_for_any_number_of_rows() -> None:
+    counter = Counter()
+    head = FeedForward(16, 16, "gelu", gated=False, bias=True)
+    compile_module(head, counter.backend)
+    for rows in (16, 2, 40, 3, 17):
+        hidden = torch.randn(rows, 16)
+        ragged(hidden)
+        head(hidden).sum().backward()
+    assert (counter.forward, counter.backward) == (1, 1)
+
+
+@pytest.mark.slow
+def test_compiled_is_eager() -> None:
+    if missing := compiler_missing(torch.device("cpu")):
+        pytest.skip(missing)
+    plain, compiled = (build(MODELS["rotary, gated, windows"], torch.Generator().manual_seed(0)) for _ in range(2))
+    compile_blocks(compiled)
+    for seed, lengths in enumerate(batches(6)):
+        side = Side(pack(lengths, seed), causal() if seed % 2 else bidirectional())
+        for model in (plain.double(), compiled.double()):
+            model.zero_grad()
+            model(side).main.square().sum().backward()
+        for a, b in zip(plain.parameters(), compiled.parameters(), strict=True):
+            assert a.grad is not None
+            torch.testing.assert_close(b.grad, a.grad, atol=1e-6, rtol=1e-6)  # rotary angles stay float32
