@@ -86,6 +86,7 @@ def measure(
     ends[last] = (bases + sizes)[kept]
     before = np.concatenate([[0], ends[:-1]])
     before[first] = bases[kept]
+    starts[first] = True  # whatever the text before ended with
     utf8 = 1 + (points >= 0x80) + (points >= 0x800) + (points >= 0x10000)
     until = np.concatenate([[0], np.cumsum(utf8)])
     return starts, until[ends] - until[before]

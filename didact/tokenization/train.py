@@ -11,10 +11,10 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from itertools import chain
 from typing import Literal
 
-import numpy as np
 import tokenizers
 from tokenizers import models, pre_tokenizers, trainers
 
@@ -30,6 +30,10 @@ Kind = Literal["wordpiece", "bpe", "unigram", "char", "kmer"]
 Progress = Callable[[str, float], None]
 """(what is being done, share of it that is done)"""
 
+MOST_SYMBOLS = 10_000_000
+"""characters (for BPE: bytes) of distinct words that are learned from, or counting pairs in them takes too much memory:
+about 100 bytes each. Reached in scripts without spaces; what comes after it in the sample is left out of it.
+"""
 COVERAGE = 0.9999
 """share of the sample's characters that the alphabet must have, rarest left out first (SentencePiece: 0.9995)"""
 
@@ -59,34 +63,38 @@ def train(
     least = len(BERT_SPECIALS) + (256 if kind == "bpe" else 1)
     if vocabulary < least:
         raise InputError(f"a vocabulary of {vocabulary}", expected=f"at least {least} ({kind})")
-    tell("learning", 0.0)
     material = [cut_runs(text) for text in taken.texts]
-    model = _learn(material, kind, vocabulary, cased, k, tell)
-    backend = pipeline(kind, model, cased, k)
+    words, used = _words(pipeline(kind, models.BPE(), cased, k), material, tell)
+    if used < len(material):
+        size = sum(len(text.encode()) for text in taken.texts[:used])
+        taken, material = replace(taken, texts=taken.texts[:used], size=size), material[:used]
+    backend = pipeline(kind, _learn(material, words, kind, vocabulary, cased, tell), cased, k)
     finish(kind, backend)
     tokenizer = Tokenizer(backend, {"model_max_length": 512, "do_lower_case": not cased})
     tell("measuring", 0.0)
     return tokenizer, measure(tokenizer, taken, started)
 
 
-def _learn(material: list[str], kind: Kind, vocabulary: int, cased: bool, k: int, tell: Progress) -> models.Model:
-    if kind == "bpe":
-        return _bpe(material, vocabulary, cased, tell)
-    if kind == "wordpiece":
-        return _wordpiece(material, vocabulary, cased, tell)
-    backend = pipeline(kind, models.BPE(), cased, k)
-    words = _words(backend, material, tell)
-    if kind == "unigram":
-        alphabet = _alphabet(_characters(words), (vocabulary - len(BERT_SPECIALS)) // 2)
-        pieces = learn_pieces(words, alphabet, vocabulary - len(BERT_SPECIALS))
-        return models.Unigram([*((token, 0.0) for token in BERT_SPECIALS), *pieces], unk_id=1)
+def _learn(
+    material: list[str], words: Counter[str], kind: Kind, vocabulary: int, cased: bool, tell: Progress
+) -> models.Model:
     room = vocabulary - len(BERT_SPECIALS)
-    if kind == "char":
-        return models.WordLevel(_numbered(["▁", *_alphabet(_characters(words), room - 1)]), unk_token="[UNK]")
-    characters = _alphabet(_characters(words), room)
-    longer = sorted((w for w in words if len(w) > 1), key=lambda w: (-words[w], w))
-    pieces = [*characters, *longer[: room - len(characters)]]
-    return models.WordPiece(_numbered(pieces), unk_token="[UNK]", continuing_subword_prefix="")
+    characters = _characters(words)
+    match kind:
+        case "bpe":
+            return _bpe(material, vocabulary, cased, tell)
+        case "wordpiece":
+            return _wordpiece(material, _alphabet(characters, room // 2), vocabulary, cased, tell)
+        case "unigram":
+            pieces = learn_pieces(words, _alphabet(characters, room // 2), room)
+            return models.Unigram([*((token, 0.0) for token in BERT_SPECIALS), *pieces], unk_id=1)
+        case "char":
+            return models.WordLevel(_numbered(["▁", *_alphabet(characters, room - 1)]), unk_token="[UNK]")
+        case "kmer":
+            alphabet = _alphabet(characters, room)
+            longer = sorted((w for w in words if len(w) > 1), key=lambda w: (-words[w], w))
+            pieces = _numbered([*alphabet, *longer[: room - len(alphabet)]])
+            return models.WordPiece(pieces, unk_token="[UNK]", continuing_subword_prefix="")
 
 
 def _numbered(pieces: Iterable[str]) -> dict[str, int]:
@@ -106,18 +114,9 @@ def _bpe(material: list[str], vocabulary: int, cased: bool, tell: Progress) -> m
     return backend.model
 
 
-def _wordpiece(material: list[str], vocabulary: int, cased: bool, tell: Progress) -> models.Model:
-    """Chosen characters are handed over as special tokens, whose numbers are the order in which they are given."""
+def _wordpiece(material: list[str], alphabet: list[str], vocabulary: int, cased: bool, tell: Progress) -> models.Model:
+    """The characters are handed over as special tokens, whose numbers are the order in which they are given."""
     backend = pipeline("wordpiece", models.WordPiece(unk_token="[UNK]"), cased, 0)
-    normalizer = backend.normalizer
-    assert normalizer is not None
-    counts: Counter[str] = Counter()
-    for text in material:
-        points = np.frombuffer(normalizer.normalize_str(text).encode("utf-32-le"), np.uint32)
-        there, times = np.unique(points, return_counts=True)
-        counts.update(dict(zip(map(chr, there.tolist()), times.tolist(), strict=True)))
-    counts = Counter({c: n for c, n in counts.items() if not c.isspace()})
-    alphabet = _alphabet(counts, (vocabulary - len(BERT_SPECIALS)) // 2)
     inside = [c for c in alphabet if _joins(backend, c)]
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocabulary,
@@ -143,24 +142,39 @@ def _joins(backend: tokenizers.Tokenizer, character: str) -> bool:
 
 def _told(material: list[str], tell: Progress) -> Iterable[str]:
     for i, text in enumerate(material):
-        if i % 1024 == 0:
-            tell("learning", 0.5 * i / len(material))
+        if i % 256 == 0:
+            tell("learning", i / len(material))
         yield text
-    tell("learning", 0.5)
 
 
-def _words(backend: tokenizers.Tokenizer, material: list[str], tell: Progress) -> Counter[str]:
-    """How often each pre-token occurs."""
-    words: Counter[str] = Counter()
-    runs: Counter[str] = Counter()
-    for text in _told(material, tell):
-        normal = text if backend.normalizer is None else backend.normalizer.normalize_str(text)
-        runs.update(normal.split())
+def _words(backend: tokenizers.Tokenizer, material: list[str], tell: Progress) -> tuple[Counter[str], int]:
+    """How often each word (pre-token) occurs, and in how many of the texts: those that have MOST_SYMBOLS at most."""
     assert backend.pre_tokenizer is not None
+    runs: Counter[str] = Counter()
+    parts: dict[str, list[str]] = {}
+    words: set[str] = set()
+    symbols = used = 0
+    for text in material:
+        if used % 256 == 0:
+            tell("counting words", used / len(material))
+        normal = text if backend.normalizer is None else backend.normalizer.normalize_str(text)
+        found = Counter(normal.split())
+        for run in found:
+            if run not in parts:
+                parts[run] = [part for part, _ in backend.pre_tokenizer.pre_tokenize_str(run)]
+                for part in parts[run]:
+                    if part not in words:
+                        words.add(part)
+                        symbols += len(part)
+        if symbols > MOST_SYMBOLS and used:
+            break
+        used += 1
+        runs.update(found)
+    counts: Counter[str] = Counter()
     for run, times in runs.items():
-        for word, _ in backend.pre_tokenizer.pre_tokenize_str(run):
-            words[word] += times
-    return words
+        for part in parts[run]:
+            counts[part] += times
+    return counts, used
 
 
 def _characters(words: Counter[str]) -> Counter[str]:
