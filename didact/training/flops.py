@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from didact.batch import Batch, Labels
+from didact.batch import Batch
 from didact.heads import Vocabulary
 from didact.model import Model
 
@@ -27,25 +30,50 @@ SIZES = (1024, 2048, 4096)
 
 
 def step_flops(models: Mapping[str, nn.Module], batches: Iterable[Batch]) -> float:
-    """Operations of forward and backward of these micro-batches, still on the host. Modules that are no `Model`
-    count nothing.
+    """Operations of forward and backward of these micro-batches, still on the host."""
+    every = costs(models)
+    return float(sum(cost(batch) for batch in batches for cost in every))
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a batch costs a model, all that does not change from batch to batch worked out beforehand.
+
+    per_token: operations of the stack's matrix products; pairs: per window of attention, operations of each pair of
+    rows that see each other; answers: parameters that an asked row is multiplied with, by head.
     """
-    return float(sum(batch_flops(m, b) for m in models.values() if isinstance(m, Model) for b in batches))
+
+    per_token: float
+    pairs: tuple[tuple[int | None, float], ...]
+    answers: Mapping[str, float]
+
+    @staticmethod
+    def of(model: Model) -> Cost:
+        """Reads which parameters are trained: to be asked after layers were frozen."""
+        config, blocks = model.config, list(model.core.blocks)
+        projected = (p for name, p in model.core.embedding.named_parameters() if "project.weight" in name)
+        per_token = 6.0 * sum(p.numel() for p in projected)
+        pairs: dict[int | None, float] = {}
+        trains = _trains(model.core.embedding)
+        for layer, window in enumerate(model.core.windows):
+            block = blocks[layer * len(blocks) // len(model.core.windows)]
+            trains = trains or _trains(block)
+            per_token += (6 if trains else 2) * _matrices(block)
+            pairs[window] = pairs.get(window, 0.0) + (12 if trains else 4) * config.heads * config.key_width
+        return Cost(per_token, tuple(pairs.items()), {name: _answer(model, name) for name in model.specs})
+
+    def __call__(self, batch: Batch) -> float:
+        """Operations of forward and backward of a batch that is still on the host."""
+        lengths = np.diff(batch.inputs.packed.cu_seqlens.numpy()).astype(np.int64)
+        causal = batch.inputs.visibility.kind == "causal"
+        total = self.per_token * batch.tokens
+        total += sum(each * _seen(lengths, window, causal) for window, each in self.pairs)
+        return total + sum(6.0 * len(asked.rows) * self.answers[asked.head] for asked in batch.labels)
 
 
-def batch_flops(model: Model, batch: Batch) -> float:
-    """Operations of one model on one batch."""
-    config, blocks = model.config, list(model.core.blocks)
-    tokens, lengths = batch.tokens, batch.inputs.packed.lengths
-    trains = _trains(model.core.embedding)
-    total = 6.0 * tokens * sum(p.numel() for n, p in model.core.embedding.named_parameters() if "project.weight" in n)
-    for layer, window in enumerate(model.core.windows):
-        block = blocks[layer * len(blocks) // config.layers]
-        trains = trains or _trains(block)
-        products = tokens * _matrices(block)
-        seen = sum(_seen(n, window, batch.inputs.visibility.kind == "causal") for n in lengths)
-        total += (6 if trains else 2) * products + (12 if trains else 4) * seen * config.heads * config.key_width
-    return total + sum(6.0 * len(asked.rows) * _answer(model, asked) for asked in batch.labels)
+def costs(models: Mapping[str, nn.Module]) -> tuple[Cost, ...]:
+    """Of every `Model` among these; other modules count nothing."""
+    return tuple(Cost.of(model) for model in models.values() if isinstance(model, Model))
 
 
 def measured_flops(run: Callable[[], Any]) -> int:
@@ -99,22 +127,22 @@ def _trains(module: nn.Module) -> bool:
     return any(p.requires_grad for p in module.parameters())
 
 
-def _seen(length: int, window: int | None, causal: bool) -> float:
-    """Pairs of rows of a sequence that see each other."""
-    reach = length - 1 if window is None else min(window, length - 1)
-    one_side = length * reach - reach * (reach + 1) / 2
-    return length + one_side * (1 if causal else 2)
+def _seen(lengths: NDArray[np.int64], window: int | None, causal: bool) -> float:
+    """Pairs of rows that see each other, over sequences of these lengths."""
+    reach = lengths - 1 if window is None else np.minimum(window, lengths - 1)
+    one_side = lengths * reach - reach * (reach + 1) // 2
+    return float((lengths + one_side * (1 if causal else 2)).sum())
 
 
-def _answer(model: Model, asked: Labels) -> int:
-    """Parameters that an asked row is multiplied with."""
-    spec = model.specs[asked.head]
-    used = _matrices(model.heads[asked.head])
+def _answer(model: Model, head: str) -> float:
+    """Parameters that a row asked by this head is multiplied with."""
+    spec = model.specs[head]
+    used = _matrices(model.heads[head])
     if isinstance(spec, Vocabulary) and model.config.tied:
         used += model.core.embedding.word.weight.numel()
     if spec.pooled and model.pooler is not None:
         used += _matrices(model.pooler)
-    return used
+    return float(used)
 
 
 def _attention_formulas() -> dict[Any, Any]:

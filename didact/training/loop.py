@@ -24,7 +24,7 @@ from didact.errors import InputError, Interrupted, NotANumber
 from didact.randomness import key
 from didact.training import policy
 from didact.training.checkpoint import RunFolder
-from didact.training.flops import step_flops
+from didact.training.flops import costs
 from didact.training.keeper import Export, Keeper
 from didact.training.optim import set_rate, trained
 from didact.training.pace import Pace
@@ -95,7 +95,7 @@ class _Loop:
         self.stream, self.settings, self.evaluate = stream, settings, evaluate
         self.ready, self.recorder, self.keeper = ready, recorder, keeper
         self.step, self.ranks, self.device = ready.step, ready.wrapped.ranks, ready.plan.device
-        self.models = dict(self.step.models.items())
+        self.costs = costs(dict(self.step.models.items()))
         self.parameters = [parameter for _, parameter in trained(self.step)]
         self.progress = progress
         self.signals = Signals()
@@ -168,7 +168,7 @@ class _Loop:
         to stop.
         """
         counts = _summed([batch.counts for batch in batches])
-        tokens, flops = sum(batch.tokens for batch in batches), step_flops(self.models, batches)
+        tokens, flops = sum(batch.tokens for batch in batches), sum(c(b) for c in self.costs for b in batches)
         everybody = self.ranks.exchange([counts, tokens, flops, self._clock(), self.signals.caught])
         self.progress.seconds = everybody[0][3]
         self.stopping = any(stop for *_, stop in everybody)

@@ -10,7 +10,7 @@ from didact.batch import Batch
 from didact.config import PRE_NORM
 from didact.data.stream import BySequences, Stream
 from didact.objectives import Objective
-from didact.training.flops import batch_flops, matmul_peak, measured_flops, step_flops
+from didact.training.flops import Cost, matmul_peak, measured_flops, step_flops
 from didact.training.optim import AdamW
 
 SHAPES = {
@@ -58,9 +58,9 @@ def test_frozen_layers_have_no_backward(freeze: Any) -> None:
 
 def test_windows_and_causality_see_less() -> None:
     batch = batches(MADE[0])[0]
-    full = batch_flops(model(MADE[0]), batch)
-    narrow = batch_flops(model(MADE[0], windows=(2, None)), batch)
-    narrower = batch_flops(model(MADE[0], windows=(2, 2)), batch)
+    full = Cost.of(model(MADE[0]))(batch)
+    narrow = Cost.of(model(MADE[0], windows=(2, None)))(batch)
+    narrower = Cost.of(model(MADE[0], windows=(2, 2)))(batch)
     assert full - narrow == pytest.approx(narrow - narrower)
     pairs = sum(sum(min(n, q + 3) - max(0, q - 2) for q in range(n)) for n in batch.inputs.packed.lengths)
     wide = sum(n * n for n in batch.inputs.packed.lengths)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from training_tools import MADE, quick, step_of, stream_of
 
 import didact
 from didact.errors import InputError, Interrupted, NotANumber
-from didact.training import ready
+from didact.training import policy, ready
 from didact.training.checkpoint import RunFolder
 from didact.training.loop import fit
 from didact.training.optim import AdamW
@@ -326,3 +328,36 @@ def test_a_validation_that_was_broken_off_is_made_up_for(tmp_path: Path) -> None
         train(tmp_path, quick(6, evaluate_every=3), evaluate=interrupted)
     train(tmp_path, quick(6, evaluate_every=3), evaluate=scores(1.0, 2.0))
     assert [(line["step"], line["score"]) for line in lines(tmp_path, "validation")] == [(3, 1.0), (6, 2.0)]
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision(precision: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Autocast, and for fp16 scaled gradients, whose scale is part of the state."""
+    plan = policy.Plan(torch.device("cpu"), precision, "auto", "off", "as on a GPU")
+    monkeypatch.setattr(policy, "plan", lambda *_: plan)
+    settings = quick(6, save_every=3)
+    train(tmp_path / "whole", settings)
+    with pytest.raises(_Power):
+        train(tmp_path / "cut", settings, _StopsAt(4)(step_of(MADE[0])))
+    train(tmp_path / "cut", settings)
+    assert lines(tmp_path / "cut") == lines(tmp_path / "whole")
+    scaler = read_progress(tmp_path / "cut" / "last" / "state").scaler
+    assert (scaler is not None) == (precision == "fp16")
+    losses = [line["loss"] for line in lines(tmp_path / "whole")]
+    monkeypatch.undo()
+    train(tmp_path / "exact", settings)
+    assert losses == pytest.approx([line["loss"] for line in lines(tmp_path / "exact")], rel=0.02)
+
+
+def test_a_scale_that_is_too_large_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An overflowing step is passed over, and is no reason to stop."""
+    plan = policy.Plan(torch.device("cpu"), "fp16", "auto", "off", "as on a GPU")
+    monkeypatch.setattr(policy, "plan", lambda *_: plan)
+    monkeypatch.setattr(ready.torch.amp, "GradScaler", partial(torch.amp.GradScaler, init_scale=2.0**24))
+    train(tmp_path, quick(16))
+    found = lines(tmp_path)
+    assert not math.isfinite(found[0]["gradient_norm"])
+    assert math.isfinite(found[-1]["gradient_norm"])
+    scaler = read_progress(tmp_path / "last" / "state").scaler
+    assert scaler is not None
+    assert scaler["scale"] < 2.0**24
