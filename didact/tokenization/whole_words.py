@@ -21,6 +21,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Iterable
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -186,7 +187,7 @@ def number(word_starts: Bits) -> Integers:
 def words(text: str, segmenter: Segmenter | None = None) -> list[str]:
     """The words of a text in order, without the white space between them."""
     starts = np.flatnonzero(boundaries(text, segmenter)).tolist()
-    return [text[a:b].rstrip() for a, b in zip(starts, [*starts[1:], len(text)], strict=True)]
+    return [text[a:b].rstrip() for a, b in pairwise([*starts, len(text)])]
 
 
 def jieba_segmenter() -> Segmenter:
