@@ -58,10 +58,10 @@ def plan(packed: Packed, visibility: Visibility) -> Plan:
 
 def group(lengths: list[int]) -> tuple[list[Group], list[int] | None]:
     """Lengths of the sequences in pack order -> groups of neighbours of equal length, and None; or, where sorting the
-    sequences by length first saves at least a third of the groups, those of the sorted pack, and the sequences' order.
+    sequences by length first saves more than a third of the groups, those of the sorted pack, and the sequences' order.
     """
     runs = _runs(lengths)
-    if 3 * len(set(lengths)) > 2 * len(runs):
+    if 3 * len(set(lengths)) >= 2 * len(runs):
         return runs, None
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
     return _runs([lengths[b] for b in order]), order
