@@ -24,7 +24,7 @@ def run(
 
     benchmarks = chosen(names, small, texts)
     peer.transformers()
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if Console().is_terminal else 120)
     console.print(machine.line(), markup=False, soft_wrap=True)
     if not machine.has_bf16():
         console.print("no bf16 unit: bf16 would be emulated and measure nothing, so it is left out", soft_wrap=True)
