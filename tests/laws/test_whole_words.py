@@ -1,4 +1,4 @@
-"""Law: words are right in every script and the same whatever the tokenizer; punctuation is apart, sentences never whole."""
+"""Law: words are right in every script, the same for every tokenizer; punctuation apart, sentences never whole."""
 
 from __future__ import annotations
 
