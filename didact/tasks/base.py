@@ -45,7 +45,8 @@ class Item:
     """One row of a labelled file as its task understands it.
 
     id: the file's, else its number in the file, from 0; fields: what is given (text, question …); gold: the right
-    answer in the task's own form, None where the file does not say; file, row: where it stands.
+    answer in the task's own form, None where the file does not say; file, row: where it stands; group: items of equal
+    group belong together (two pairs made of one text), which intervals heed.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Item:
     gold: Any = None
     file: str | None = None
     row: int | None = None
+    group: str | None = None
 
     def wrong(self, found: str, expected: str | None = None) -> InputError:
         """The error that says what is wrong with this item."""
@@ -89,8 +91,8 @@ class Task(ABC):
     """What every task answers to. A task is a frozen dataclass of plain values and goes to JSON field by field.
 
     kind: its name in run files; answer: the key of a prediction that is scored; length: of a sequence in tokens,
-    special ones included. By convention, columns: which column of the file is which field; format: of the file, None =
-    by the name's ending.
+    special ones included. By convention, columns: which column of the file is which field (of any task: id, and group,
+    see `Item`); format: of the file, None = by the name's ending.
     """
 
     kind: ClassVar[str]
@@ -162,7 +164,8 @@ class Task(ABC):
                 continue
             fields, gold = made
             id = str(row.value("id")) if row.has("id") else str(len(items))
-            items.append(Item(id, fields, gold, row.file, row.number))
+            group = str(row.value("group")) if row.has("group") else None
+            items.append(Item(id, fields, gold, row.file, row.number, group))
         if not items and isinstance(source, str | Path):
             raise InputError("no records", file=source, expected="at least one")
         return items
@@ -184,9 +187,11 @@ class Task(ABC):
                 raise item.wrong("no label", "labelled records to score predictions with")
         return [item.gold for item in items]
 
-    def groups(self, items: Sequence[Item]) -> list[Any] | None:  # noqa: ARG002
+    def groups(self, items: Sequence[Item]) -> list[Any] | None:
         """What items belong together in a resample, by equal values; None = each is drawn alone."""
-        return None
+        if all(item.group is None for item in items):
+            return None
+        return [i if item.group is None else item.group for i, item in enumerate(items)]
 
     def predicted(self, predictions: Sequence[Prediction]) -> list[Any]:
         """What of each prediction is scored."""

@@ -30,12 +30,11 @@ from didact.tokenization.encoded import Encoded
 from didact.tokenization.frame import frame
 from didact.tokenization.tokenizer import Tokenizer
 
-DEFAULT_COLUMNS: Columns = {"words": "words", "tags": "tags", "id": "id"}
-
 
 @dataclass(frozen=True)
 class Tag(Task):
-    """columns: of words and tags (CoNLL-U: {"words": "form", "tags": "upos"}), lists or text with spaces between; id;
+    """columns: of words and tags, lists or text with spaces between, and id; where not given, "words" and "tags", in
+    CoNLL-U "form" and "upos", in CoNLL the first and the last;
     characters: words and tags are texts of equal length, each character a word (residues of a protein);
     joiner: what stands between words before the tokenizer sees them ("" for scripts without spaces);
     tags: learned from the training file where not given (sorted); default: the tag of a word that is not asked, "O" or
@@ -62,7 +61,8 @@ class Tag(Task):
     dropout: float | None = None
 
     def rows(self, source: Source, labelled: bool = True) -> Iterator[Row]:
-        return rows(source, {**DEFAULT_COLUMNS, **self.columns}, self.format, None, not labelled, ("words",))
+        for row in rows(source, self.columns, self.format, None, not labelled, ("words",)):
+            yield replace(row, mapping={**_columns(row.record), **self.columns})
 
     @property
     def known(self) -> tuple[str, ...]:
@@ -194,6 +194,15 @@ class Tag(Task):
             return [["O" if o else t for t, o in zip(s, os, strict=True)] for s, os in zip(side, out, strict=True)]
 
         return cover(predicted), cover(gold)
+
+
+def _columns(record: Mapping[Any, Any]) -> Columns:
+    """The columns of words and tags where the task names none: CoNLL-U's; of CoNLL the first and last; our own."""
+    if "form" in record and "words" not in record:
+        return {"words": "form", "tags": "upos", "id": "id"}
+    if 0 in record:
+        return {"words": 0, "tags": max(record)}
+    return {"words": "words", "tags": "tags", "id": "id"}
 
 
 def first_pieces(text: Encoded, sizes: Sequence[int], gap: int) -> tuple[Array, Array]:

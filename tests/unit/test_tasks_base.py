@@ -101,3 +101,10 @@ def test_encode_all_is_encode() -> None:
 def test_json_refuses_what_it_does_not_know(data: dict, said: str) -> None:
     with pytest.raises(InputError, match=said):
         tasks.from_json(data)
+
+
+def test_groups() -> None:
+    records = [{"text": "a", "label": "x", "of": g} for g in ("p", "p", None)]
+    assert Classify().groups(Classify().items(records)) is None
+    task = Classify(columns={"group": "of"})
+    assert task.groups(task.items(records)) == ["p", "p", 2]

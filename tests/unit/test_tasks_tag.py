@@ -109,3 +109,17 @@ def test_real_treebanks(shared_data) -> None:  # type: ignore[no-untyped-def]
     dataset = task.dataset(items, tokenizer("bytes"))
     assert task.score(task.decode(dataset, perfect(task, dataset)), items)["accuracy"] == 1.0
     assert np.concatenate([task.ask(e).rows for e in dataset]).size == sum(len(i.fields["words"]) for i in items)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.conllu", "1\tThe\t_\tD\t_\t_\t0\t_\t_\t_\n2\tcat\t_\tN\t_\t_\t1\t_\t_\t_\n\n"),
+        ("a.conll", "The x D\ncat y N\n"),
+        ("a.jsonl", '{"words": ["The", "cat"], "tags": "D N"}\n'),
+    ],
+)
+def test_columns_that_need_no_telling(tmp_path, name: str, text: str) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    (item,) = Tag().items(tmp_path / name)
+    assert (item.fields["words"], item.gold) == (("The", "cat"), ("D", "N"))
