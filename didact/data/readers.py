@@ -54,7 +54,7 @@ class Shard:
                 counts.empty += 1
                 continue
             counts.cut += len(document.text) > LONGEST
-            for part in document.parts():
+            for part in document.parts(LONGEST):
                 counts.documents += 1
                 counts.characters += len(part.text)
                 yield part
