@@ -27,16 +27,17 @@ SPECIALS = (0, CLS, SEP, MASK)
 SYMBOLS = 12  # two halves, each a chain of its own
 FIRST = len(SPECIALS)
 VOCABULARY = FIRST + SYMBOLS
+NEXT = 0.85
 
 
 def _transition() -> np.ndarray[Any, Any]:
-    """From each symbol: to the next of its half with 0.85, to the one after that with 0.15."""
+    """From each symbol: to the next of its half with probability NEXT, else to the one after that."""
     half = SYMBOLS // 2
     matrix = np.zeros((SYMBOLS, SYMBOLS))
     for s in range(SYMBOLS):
         base = s // half * half
-        matrix[s, base + (s - base + 1) % half] = 0.85
-        matrix[s, base + (s - base + 2) % half] = 0.15
+        matrix[s, base + (s - base + 1) % half] = NEXT
+        matrix[s, base + (s - base + 2) % half] = 1 - NEXT
     return matrix
 
 
@@ -65,11 +66,11 @@ class Chain:
         return Example(tokens, special, segments, words=words, targets=targets)
 
     def _segment(self, half: int, rng: np.random.Generator) -> np.ndarray[Any, Any]:
+        """Symbols of one half, as TRANSITION has them: each is one or two after the one before."""
         length = int(rng.integers(self.lengths[0], self.lengths[1] + 1))
-        symbols = [half * SYMBOLS // 2 + int(rng.integers(SYMBOLS // 2))]
-        while len(symbols) < length:
-            symbols.append(int(rng.choice(SYMBOLS, p=TRANSITION[symbols[-1]])))
-        return np.array(symbols) + FIRST
+        moves = np.where(rng.random(length) < NEXT, 1, 2)
+        moves[0] = rng.integers(SYMBOLS // 2)
+        return FIRST + half * SYMBOLS // 2 + np.cumsum(moves) % (SYMBOLS // 2)
 
 
 def masked(**changes: Any) -> Masked:
