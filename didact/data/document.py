@@ -34,7 +34,7 @@ class Document:
             at += len(sentence) + 1
         return spans
 
-    def parts(self, longest: int) -> Iterator[Document]:
+    def parts(self, longest: int = LONGEST) -> Iterator[Document]:
         """The document itself, or where it is longer than `longest` characters its parts, "id/1", "id/2" …"""
         if len(self.text) <= longest:
             yield self

@@ -24,7 +24,8 @@ class Encoded:
     """One text as tokens, no special ones among them.
 
     tokens (L,) int64; offsets (L, 2) int64: characters [start, end) of the *original* text (whatever was lower-cased,
-    stripped or composed on the way), None where they are not known; word_starts (L,) bool: see
+    stripped or composed on the way), without white space at either end, empty for a token of white space alone; None
+    where they are not known; word_starts (L,) bool: see
     `didact.tokenization.whole_words`; source_bytes (L,) int64: UTF-8 bytes of the text each token stands for. White
     space (and anything else no token covers) counts for the token after it, at the end of the text for the last one;
     of several tokens on one character the first has its bytes. So the sum is the text's size wherever L > 0.
@@ -69,17 +70,19 @@ class Flat:
 
 def measure(
     texts: Sequence[str], lengths: Integers, offsets: Integers, segmenter: whole_words.Segmenter | None
-) -> tuple[NDArray[np.bool_], Integers]:
-    """Word starts (T,) and source bytes (T,) of texts laid end to end, each after a line break."""
+) -> tuple[Integers, NDArray[np.bool_], Integers]:
+    """A tokenizer's offsets (T, 2) of texts end to end -> offsets, word_starts and source_bytes as in Encoded."""
     text = "".join(chain.from_iterable(("\n", t) for t in texts)) + "\n"
     points = whole_words.codes(text)
     sizes = np.fromiter(map(len, texts), np.int64, len(texts))
     bases = np.cumsum(sizes + 1) - sizes  # (texts,) first character of each in `text`
-    rows = offsets + np.repeat(bases, lengths)[:, None]
+    base = np.repeat(bases, lengths)[:, None]
+    given = offsets + base
     kinds = whole_words.classes(points)
-    starts = whole_words.token_starts(whole_words.boundaries(text, segmenter, points, kinds), kinds, rows)
+    rows = whole_words.visible(kinds, given)
+    starts = whole_words.token_starts(whole_words.boundaries(text, segmenter, points, kinds), rows)
 
-    ends = np.maximum.accumulate(rows[:, 1]) if len(rows) else rows[:, 1]
+    ends = np.maximum.accumulate(given[:, 1]) if len(given) else given[:, 1]
     kept = lengths > 0
     last = np.cumsum(lengths)[kept] - 1  # the last token of each text that has any takes what is left
     first = last + 1 - lengths[kept]
@@ -87,6 +90,8 @@ def measure(
     before = np.concatenate([[0], ends[:-1]])
     before[first] = bases[kept]
     starts[first] = True  # whatever the text before ended with
+    if text.isascii():
+        return rows - base, starts, ends - before
     utf8 = 1 + (points >= 0x80) + (points >= 0x800) + (points >= 0x10000)
     until = np.concatenate([[0], np.cumsum(utf8)])
-    return starts, until[ends] - until[before]
+    return rows - base, starts, until[ends] - until[before]

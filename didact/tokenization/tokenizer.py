@@ -134,7 +134,7 @@ class Tokenizer:
         tokens = np.fromiter(chain.from_iterable(e.ids for e in encodings), np.int64, total)
         flat_offsets = chain.from_iterable(chain.from_iterable(e.offsets for e in encodings))
         offsets = np.fromiter(flat_offsets, np.int64, 2 * total).reshape(total, 2)
-        return Flat(tokens, offsets, *measure(texts, lengths, offsets, segmenter), lengths)
+        return Flat(tokens, *measure(texts, lengths, offsets, segmenter), lengths)
 
     def encode_many(
         self, texts: Sequence[str], *, segmenter: whole_words.Segmenter | None = None, special: bool = False

@@ -155,23 +155,29 @@ def _segment(text: str, bits: Bits, unspaced: Bits, segmenter: Segmenter) -> Non
         bits[starts] = True
 
 
-def token_starts(word_boundaries: Bits, kinds: NDArray[np.uint8], offsets: Integers) -> Bits:
-    """offsets (L, 2) characters -> (L,) whether each token starts a word; boundaries and kinds (n,) of the text.
+def visible(kinds: NDArray[np.uint8], offsets: Integers) -> Integers:
+    """offsets (L, 2) -> the same without the white space at both ends; (end, end) for tokens of white space alone."""
+    n = len(kinds)
+    here = np.arange(n, dtype=np.int32 if n < 2**31 else np.int64)
+    space = kinds == SPACE
+    after = np.append(np.minimum.accumulate(np.where(space, n, here)[::-1])[::-1], n)  # first from here on
+    before = np.append(0, np.maximum.accumulate(np.where(space, -1, here)) + 1)  # just after the last before here
+    start, end = offsets[:, 0], offsets[:, 1]
+    start = np.minimum(after[start], end)
+    return np.stack([start, np.maximum(start, np.minimum(before[end], end))], axis=1)
+
+
+def token_starts(word_boundaries: Bits, offsets: Integers) -> Bits:
+    """offsets (L, 2), `visible`, (L,) whether each token starts a word; word_boundaries (n,) of the text.
 
     A token of white space alone starts the word that follows it. Several texts may be laid end to end with white
     space between them, as long as the offsets go on counting.
     """
-    if not len(offsets):
-        return np.zeros(0, bool)
-    n = len(kinds)
     start, end = offsets[:, 0], offsets[:, 1]
-    follows = np.where(kinds == SPACE, n, np.arange(n))
-    follows = np.append(np.minimum.accumulate(follows[::-1])[::-1], n)  # the first character that is not space
-    first = follows[start]
-    blank = first >= end
-    after_blank = np.concatenate([[False], blank[:-1]])
-    covered = np.concatenate([[0], np.maximum.accumulate(end)[:-1]])
-    opens = np.append(word_boundaries, False)[first] & (first >= covered)
+    blank = start == end
+    after_blank = np.concatenate([[False], blank])[: len(blank)]
+    covered = np.concatenate([[0], np.maximum.accumulate(end)])[: len(blank)]
+    opens = np.append(word_boundaries, False)[start] & (start >= covered)
     return (blank | opens) & ~after_blank
 
 
