@@ -25,7 +25,8 @@ from typing import Any
 
 from didact.errors import InputError
 
-_ASIDE = ".aside-"  # a folder whose name begins so is rubbish
+_ASIDE = ".aside-"  # what is named so is being written, or removed: rubbish where no process does
+_READY = ".ready-"  # a whole checkpoint, about to replace the one of its step
 
 
 @dataclass(frozen=True)
@@ -83,22 +84,21 @@ class RunFolder:
     def publish(self, step: int, write: Callable[[Path], None], facts: Callable[[], dict[str, Any]]) -> Path:
         """Make the checkpoint of `step`: `write` fills a folder aside, `facts` is its state.json, read after that.
 
-        Where the step has one already (its weights are the same: the step is), only the facts are replaced.
+        One that the step has already (saved before it was validated, say) is replaced.
         """
-        place = self.at(step)
-        if (place / "state" / "state.json").is_file():
-            _replace(place / "state" / "state.json", _json(facts()))
-            return place
-        aside = self.checkpoints / f"{_ASIDE}{place.name}"
-        if place.exists():  # without state: nothing to go on from, in the way
-            self._drop(place)
+        aside = self.checkpoints / f"{_ASIDE}step-{step}"
         (aside / "state").mkdir(parents=True)
         write(aside)
         (aside / "state" / "state.json").write_bytes(_json(facts()))
         sync_tree(aside)
-        os.rename(aside, place)
-        sync(self.checkpoints)
-        return place
+        if not self.at(step).exists():
+            os.rename(aside, self.at(step))
+            sync(self.checkpoints)
+        else:
+            os.rename(aside, ready := self.checkpoints / f"{_READY}step-{step}")
+            sync(self.checkpoints)
+            self._promote(ready)
+        return self.at(step)
 
     def link(self, name: str, step: int) -> None:
         """Point RUN/name at a step's checkpoint, from one moment to the next."""
@@ -136,8 +136,18 @@ class RunFolder:
         os.rename(place, aside)
         shutil.rmtree(aside)
 
+    def _promote(self, ready: Path) -> None:
+        """Put a whole checkpoint in the place of the one that bears its name."""
+        place = self.checkpoints / ready.name.removeprefix(_READY)
+        if place.exists():
+            self._drop(place)
+        os.rename(ready, place)
+        sync(self.checkpoints)
+
     def _tidy(self) -> None:
-        """Remove what a killed process left half done."""
+        """Finish, or remove, what a killed process left half done."""
+        for ready in self.checkpoints.glob(f"{_READY}*"):
+            self._promote(ready)
         for rubbish in self.checkpoints.glob(f"{_ASIDE}*"):
             shutil.rmtree(rubbish)
         for rubbish in self.path.glob(f"{_ASIDE}*"):

@@ -39,12 +39,11 @@ class Keeper:
         p.window, p.environment, p.logged = window.settled, self.ready.environment(), self.recorder.size()
         p.seconds = self.ranks.agree(seconds)
         p.scaler = None if scaler is None else scaler.state_dict()
-        there = self.ranks.agree(p.step in self.run.steps())
         if self.ranks.first:
             self.run.publish(p.step, self._write, p.to_json)
             self._link(p)
             self.run.prune(self.keep, p.best_step)
-        elif not there:
+        else:
             self._write(None)
 
     def last_good(self) -> str:

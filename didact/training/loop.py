@@ -118,7 +118,7 @@ class _Loop:
             while not self._stopped():
                 self._optimize(*next(batches))
                 self._look()
-                improved = self._due(s.evaluate_every) and self._validated()
+                improved = (self._due(s.evaluate_every) or self._stopped()) and self._validated()
                 if improved or self._due(s.save_every) or self._save_is_old() or self._interrupted():
                     self._save()
                 self._leave_if_interrupted()

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +37,40 @@ def test_a_checkpoint_is_published_whole(run: RunFolder) -> None:
     assert not list(run.checkpoints.glob(".*"))
 
 
-def test_a_step_published_again_changes_its_facts_alone(run: RunFolder) -> None:
+def test_a_step_published_again_is_replaced(run: RunFolder) -> None:
     place = publish(run, 20, note="first")
-    before = (place / "model.safetensors").stat().st_mtime_ns
+    (place / "old").touch()
     publish(run, 20, note="validated")
     assert json.loads((place / "state" / "state.json").read_text())["note"] == "validated"
-    assert (place / "model.safetensors").stat().st_mtime_ns == before
+    assert not (place / "old").exists()
+    assert [p.name for p in run.checkpoints.iterdir()] == ["step-20"]
+
+
+@pytest.mark.parametrize("moment", range(1, 5))
+def test_a_kill_while_it_is_replaced_loses_nothing(
+    moment: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The only checkpoint there is, killed before each of the operations that make the swap."""
+    with RunFolder(tmp_path).locked() as run:
+        publish(run, 20, note="first")
+        left = [moment]
+        for module, name in ((os, "rename"), (checkpoint.shutil, "rmtree")):
+            monkeypatch.setattr(module, name, partial(_killed_at_last, left, getattr(module, name)))
+        with pytest.raises(KeyboardInterrupt):
+            publish(run, 20, note="validated")
+        monkeypatch.undo()
+    with RunFolder(tmp_path).locked() as run:
+        assert run.steps() == [20]
+        note = json.loads((run.at(20) / "state" / "state.json").read_text())["note"]
+        assert note == ("first" if moment == 1 else "validated")
+        assert [p.name for p in run.checkpoints.iterdir()] == ["step-20"]
+
+
+def _killed_at_last(left: list[int], do: Any, *arguments: Any, **options: Any) -> Any:
+    left[0] -= 1
+    if left[0] == 0:
+        raise KeyboardInterrupt
+    return do(*arguments, **options)
 
 
 def test_failing_to_write_leaves_the_last_one(run: RunFolder) -> None:
