@@ -21,11 +21,15 @@ _WORD = 2**64
 _GOLDEN = 0x9E3779B97F4A7C15
 
 
-def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def _mix(x: Words) -> Words:
     """The finalizer of SplitMix64 (Steele et al., 2014): a bijection of 64-bit words in which every bit counts."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    mixed = x >> np.uint64(30)
+    mixed ^= x
+    mixed *= np.uint64(0xBF58476D1CE4E5B9)
+    mixed ^= mixed >> np.uint64(27)
+    mixed *= np.uint64(0x94D049BB133111EB)
+    mixed ^= mixed >> np.uint64(31)
+    return mixed
 
 
 def key(*parts: int) -> int:
@@ -50,7 +54,11 @@ def words(keys: Words, counters: Integers) -> Words:
     `words(k, arange(n))` are the bits that `uniforms` reads for key k: draws for many examples at once, of which each
     depends on its own key alone.
     """
-    return _mix(keys + (counters.astype(np.uint64) + np.uint64(1)) * np.uint64(_GOLDEN))
+    steps = counters.astype(np.uint64)
+    steps += np.uint64(1)
+    steps *= np.uint64(_GOLDEN)
+    steps += keys
+    return _mix(steps)
 
 
 def unit(words: Words) -> NDArray[np.float64]:
@@ -106,17 +114,20 @@ class Permutation:
 
     def __call__(self, index: int | Integers) -> Integers:
         """index (n,) or scalar -> permuted index, int64, same shape."""
-        wanted = np.atleast_1d(np.asarray(index, np.int64))
+        wanted = np.asarray(index, np.int64).reshape(-1)
         if wanted.size and (wanted.min() < 0 or wanted.max() >= self.size):
             raise IndexError(f"index outside [0, {self.size})")
-        half = max(1, (int(self.size - 1).bit_length() + 1) // 2)
-        bits, mask = np.uint64(half), np.uint64(2**half - 1)
+        bits = max(2, int(self.size - 1).bit_length())
+        low, high = np.uint64(bits - bits // 2), np.uint64(bits // 2)
+        low_mask, high_mask = np.uint64(2 ** int(low) - 1), np.uint64(2 ** int(high) - 1)
         value = wanted.astype(np.uint64)
-        walking = np.ones(value.shape, bool)
-        while walking.any():  # outside the range: walk the cycle until it comes back in (fewer than 4 walks on average)
-            left, right = value[walking] >> bits, value[walking] & mask
-            for round_key in self._keys:
-                left, right = right, left ^ (_mix(right + round_key) & mask)
-            value[walking] = (left << bits) | right
-            walking = value >= np.uint64(self.size)
+        walking = np.arange(len(value))
+        while len(walking):  # outside the range: walk the cycle until it comes back in (fewer than 2 walks on average)
+            own = value[walking]
+            left, right = own >> low, own & low_mask
+            for first, second in self._keys.reshape(2, 2):  # two halves of unlike width take two rounds to be back
+                left ^= _mix(right + first) & high_mask
+                right ^= _mix(left + second) & low_mask
+            value[walking] = left << low | right
+            walking = walking[value[walking] >= np.uint64(self.size)]
         return value.astype(np.int64).reshape(np.shape(index))

@@ -27,7 +27,7 @@ def pack(sizes: Sizes, capacity: int) -> list[list[int]]:
     """
     order, sizes = _longest_first(sizes, capacity)
     packs: list[list[int]] = []
-    open_packs: list[list[int]] = [[] for _ in range(capacity + 1)]  # by the room that is left in them
+    open_packs: dict[int, list[int]] = {}  # by the room that is left in them
     rooms = 0  # bit r is set where some pack has room r: the fullest one that fits is the lowest bit above
     for index in order:
         size = sizes[index]
@@ -42,7 +42,7 @@ def pack(sizes: Sizes, capacity: int) -> list[list[int]]:
             room, number = capacity, len(packs)
             packs.append([index])
         left = room - size
-        open_packs[left].append(number)
+        open_packs.setdefault(left, []).append(number)
         rooms |= 1 << left
     return packs
 
@@ -51,19 +51,34 @@ def deal(sizes: Sizes, capacity: int, ranks: int = 1) -> list[list[int]]:
     """Like `pack`, with as few packs as it takes, evenly full, their number a multiple of `ranks` (the last ones may
     be empty). Pack j belongs to rank j % ranks; packs of one round are about equally full, so that no rank waits.
     """
-    fewest = pack(sizes, capacity)
-    number = max(1, -(-len(fewest) // ranks)) * ranks
     order, sizes = _longest_first(sizes, capacity)
-    even: list[list[int]] = [[] for _ in range(number)]
+    number = _multiple(-(-sum(sizes) // capacity), ranks)
+    even = _even(order, sizes, capacity, number)
+    if even is None:
+        fewest = pack(sizes, capacity)
+        number = _multiple(len(fewest), ranks)
+        even = _even(order, sizes, capacity, number) or fewest + [[] for _ in range(number - len(fewest))]
+    return sorted(even, key=lambda p: -sum(sizes[i] for i in p))
+
+
+def _multiple(number: int, ranks: int) -> int:
+    """The least multiple of `ranks` that is at least `number`, and more than none."""
+    return max(1, -(-number // ranks)) * ranks
+
+
+def _even(order: list[int], sizes: list[int], capacity: int, number: int) -> list[list[int]] | None:
+    """Longest processing time first (Graham, 1969): each to the emptiest of `number` packs; None where one overflows."""
+    if number == 1:
+        return [order] if sum(sizes) <= capacity else None
+    packs: list[list[int]] = [[] for _ in range(number)]
     loads = [(0, j) for j in range(number)]
-    for index in order:  # longest processing time first (Graham, 1969): each to the emptiest pack
+    for index in order:
         load, j = loads[0]
         if load + sizes[index] > capacity:
-            even = fewest + [[] for _ in range(number - len(fewest))]
-            break
-        even[j].append(index)
+            return None
+        packs[j].append(index)
         heapq.heapreplace(loads, (load + sizes[index], j))
-    return sorted(even, key=lambda p: -sum(sizes[i] for i in p))
+    return packs
 
 
 def collate(prepared: Sequence[Prepared], max_seqlen: int | None = None) -> Batch:

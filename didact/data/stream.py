@@ -219,15 +219,17 @@ class Stream:
 
     def _places(self, numbers: NDArray[np.int64]) -> Iterator[tuple[int, Any, int, Any]]:
         """numbers (n,) -> for every source and epoch that occurs: which of the numbers are its, and its indices."""
-        member, place = np.zeros(len(numbers), np.int64), numbers
         if isinstance(self.source, Mixture):
-            member, place = self.source.drawn(numbers, self.seed)
-        sizes = np.array([len(source) for source in self._members])[member]
-        epochs = place // sizes
-        for m, epoch in np.unique(np.stack([member, epochs]), axis=1).T.tolist():
-            at = np.flatnonzero((member == m) & (epochs == epoch))
-            order = Permutation(len(self._members[m]), key(self.seed, m), epoch)
-            yield m, at, epoch, order(place[at] - epoch * len(self._members[m]))
+            whose, place = self.source.drawn(numbers, self.seed)
+        else:
+            whose, place = np.zeros(len(numbers), np.int64), numbers
+        for m in range(len(self._members)):
+            size = len(self._members[m])
+            own = np.flatnonzero(whose == m)
+            epochs = place[own] // size
+            for epoch in np.unique(epochs).tolist():
+                at = own[epochs == epoch]
+                yield m, at, epoch, Permutation(size, key(self.seed, m), epoch)(place[at] - epoch * size)
 
     @cached_property
     def window(self) -> int:

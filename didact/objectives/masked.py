@@ -63,7 +63,7 @@ class Masked(Objective):
 
     def at(self, step: int) -> Masked:
         """Its rate at this step, a number."""
-        return replace(self, rate=self._rate(step))
+        return self if isinstance(self.rate, float | int) else replace(self, rate=self._rate(step))
 
     def at_rate(self, rate: float) -> Masked:
         return replace(self, rate=rate)

@@ -59,11 +59,23 @@ class Tokens(Select):
     kind: ClassVar[str] = "tokens"
 
     def __call__(self, flat: Flat, rate: float, keys: Keys) -> Chosen:
-        rows, owner, cuts = _choosable(flat)
-        local = rows - flat.cuts[owner]
-        order = _shuffled(owner, cuts, words(keys[owner] ^ _ORDER, local))
-        first = np.sort(order[ragged(cuts[:-1], _budget(np.diff(cuts), rate, keys))])
-        return Chosen(rows[first], owner[first], local[first])
+        lengths, starts, special = flat.lengths, flat.cuts[:-1], flat.column("special")
+        counts = lengths
+        if special is not None:
+            counts = counts - np.diff(np.searchsorted(np.flatnonzero(special), flat.cuts))
+        budget = _budget(counts, rate, keys)
+        draws = words(np.repeat(keys ^ _ORDER, lengths), np.arange(len(flat.tokens)) - np.repeat(starts, lengths))
+        # The `budget` smallest draws of each sequence: sorting only those that are small enough nearly always finds them.
+        share = (budget + 5.0 * np.sqrt(budget) + 5.0) / np.maximum(counts, 1)
+        limit = np.where(share < 1.0, share * 2.0**64, 0.0).astype(np.uint64) - np.uint64(1)
+        for enough in (draws <= np.repeat(limit, lengths), np.ones(len(draws), bool)):
+            rows = np.flatnonzero(enough if special is None else enough & ~special)
+            cuts = np.searchsorted(rows, flat.cuts)
+            if (np.diff(cuts) >= budget).all():
+                break
+        rows = np.sort(rows[_shuffled(cuts, draws[rows])[ragged(cuts[:-1], budget)]])
+        sequences = np.repeat(np.arange(len(flat)), budget)
+        return Chosen(rows, sequences, rows - starts[sequences])
 
 
 @dataclass(frozen=True)
@@ -74,7 +86,7 @@ class WholeWords(Select):
 
     def __call__(self, flat: Flat, rate: float, keys: Keys) -> Chosen:
         units = _Words.of(flat)
-        order = _shuffled(units.owner, units.cuts, words(keys[units.owner] ^ _ORDER, units.local))
+        order = _shuffled(units.cuts, words(keys[units.owner] ^ _ORDER, units.local))
         taken = units.take(order, _budget(units.tokens, rate, keys))
         return units.chosen(taken, units.local)
 
@@ -99,7 +111,7 @@ class Spans(Select):
         starts = self._tile(units, keys)
         tile = np.cumsum(starts) - 1
         number = tile - tile[units.cuts[units.owner]]  # within the sequence
-        order = _shuffled(units.owner, units.cuts, words(keys[units.owner] ^ _ORDER, number))
+        order = _shuffled(units.cuts, words(keys[units.owner] ^ _ORDER, number))
         borders = np.append(np.flatnonzero(starts), len(starts))
         word = np.arange(len(starts))
         backwards = words(keys[units.owner] ^ _SIDE, number) & np.uint64(1) > 0
@@ -215,19 +227,21 @@ def _budget(counts: Array, rate: float, keys: Keys) -> Array:
     return np.minimum(np.maximum(wanted, 1), counts)
 
 
-def _shuffled(owner: Array, cuts: Array, draws: Keys) -> Array:
+def _shuffled(cuts: Array, draws: Keys) -> Array:
     """A permutation of items (m,), sequence by sequence, within each in the order of `draws` (24 bits), then of place.
 
-    owner (m,): the sequence of each, non-decreasing; cuts (n + 1,): which are whose. One sort of packed words: several
-    times faster than an argsort, and the same on every machine.
+    cuts (n + 1,): which items are whose. One sort of packed words (sequence, draw, place): several times faster than
+    an argsort, and the same on every machine.
     """
-    local = np.arange(len(owner)) - cuts[owner]
-    if len(owner) and (int(owner[-1]) >> _BITS or int(local.max()) >> _BITS):
+    lengths = np.diff(cuts)
+    if len(lengths) >> _BITS or (len(lengths) and int(lengths.max()) >> _BITS):
         raise ValueError(f"more than {1 << _BITS} sequences, or tokens in one, prepared at once")
-    low, high = np.uint64(_BITS), np.uint64(64 - _BITS)
-    packed = (owner.astype(np.uint64) << high) | (draws >> np.uint64(2 * _BITS) << low) | local.astype(np.uint64)
+    starts = np.repeat(cuts[:-1], lengths)
+    packed = draws >> np.uint64(64 - 24) << np.uint64(_BITS)
+    packed |= np.repeat(np.arange(len(lengths), dtype=np.uint64) << np.uint64(64 - _BITS), lengths)
+    packed |= (np.arange(len(draws)) - starts).view(np.uint64)
     packed.sort()
-    return cuts[(packed >> high).astype(np.int64)] + (packed & np.uint64((1 << _BITS) - 1)).astype(np.int64)
+    return (packed & np.uint64((1 << _BITS) - 1)).view(np.int64) + starts
 
 
 SELECTS: tuple[type[Select], ...] = (Tokens, WholeWords, Spans)
