@@ -18,13 +18,15 @@ from didact.errors import InputError
 @dataclass(frozen=True)
 class Key:
     """theirs: the key; ours: the field, "position.maximum" for a part's; default: what their code assumes where the
-    key is absent; words: (theirs, ours) where the values are called differently, the one we write first.
+    key is absent; words: (theirs, ours) where the values are called differently, the one we write first;
+    ours_alone: a key that no other library knows, written only where it does not hold the default.
     """
 
     theirs: str
     ours: str
     default: Any
     words: tuple[tuple[Any, Any], ...] = ()
+    ours_alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ def write(config: ModelConfig, keys: Keys, carried: Mapping[str, Any]) -> dict[s
                 out[key.theirs] = said[0] if said else value
         elif out.get(key.theirs, key.default) != value:
             out[key.theirs] = value
-        out.setdefault(key.theirs, key.default)
+        if not key.ours_alone:
+            out.setdefault(key.theirs, key.default)
     return out
 
 
@@ -90,7 +93,7 @@ def differences(config: ModelConfig, keys: Keys, base: ModelConfig) -> tuple[str
     """The fields of `config` that these keys cannot express: those that do not come back when written and read."""
     said = write(config, keys, {})
     for key in keys.keys:
-        if not _meant(said[key.theirs], key):
+        if key.theirs in said and not _meant(said[key.theirs], key):
             del said[key.theirs]
     ours, back = config_to_json(config), config_to_json(read(said, keys, base))
     return tuple(f"{name} {ours[name]!r}" for name in ours if ours[name] != back[name])

@@ -77,6 +77,13 @@ KEYS = Keys(
         Key("hidden_dropout_prob", "dropout", 0.1),
         Key("attention_probs_dropout_prob", "attention_dropout", 0.1),
         Key("initializer_range", "init_std", 0.02),
+        Key(
+            "position_initializer",
+            "position.start",
+            "normal",
+            words=(("normal", "normal"), ("sinusoidal", "sinusoidal")),
+            ours_alone=True,
+        ),
         Key("tie_word_embeddings", "tied", True),
         Key(
             "hidden_act",
