@@ -65,7 +65,7 @@ class Tokens(Select):
             counts = counts - np.diff(np.searchsorted(np.flatnonzero(special), flat.cuts))
         budget = _budget(counts, rate, keys)
         draws = words(np.repeat(keys ^ _ORDER, lengths), np.arange(len(flat.tokens)) - np.repeat(starts, lengths))
-        # The `budget` smallest draws of each sequence: sorting only those that are small enough nearly always finds them.
+        # The `budget` smallest draws of each sequence. To sort only those that are small is nearly always enough.
         share = (budget + 5.0 * np.sqrt(budget) + 5.0) / np.maximum(counts, 1)
         limit = np.where(share < 1.0, share * 2.0**64, 0.0).astype(np.uint64) - np.uint64(1)
         for enough in (draws <= np.repeat(limit, lengths), np.ones(len(draws), bool)):
