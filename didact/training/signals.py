@@ -6,6 +6,7 @@ The first signal is noted; a second one does what it always does.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ class Signals:
     def __init__(self) -> None:
         self.caught = False
         self._open = False
+        self._process = os.getpid()
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Signals:
@@ -45,7 +47,11 @@ class Signals:
         finally:
             self._open = False
 
-    def _note(self, _number: int, _frame: FrameType | None) -> None:
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        if os.getpid() != self._process:  # a data worker, forked with these handlers: the signal means what it says
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
         self.caught = True
         self._restore()
         if self._open:

@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+import didact
 from didact.training.signals import Signals, Stopped
 
 
@@ -61,3 +65,21 @@ def test_in_another_thread_nothing_is_watched() -> None:
     thread.start()
     thread.join()
     assert seen == [False]
+
+
+def test_a_forked_process_ends() -> None:
+    """A data worker inherits the handlers, and must still be ended by SIGTERM."""
+    code = (
+        "import os, signal, time\n"
+        "from didact.training.signals import Signals\n"
+        "read, write = os.pipe()\n"
+        "with Signals() as signals:\n"
+        "    if not (child := os.fork()):\n"
+        "        os.write(write, b'up'); time.sleep(60); os._exit(1)\n"
+        "    os.read(read, 2)\n"
+        "    os.kill(child, signal.SIGTERM)\n"
+        "    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGTERM\n"
+        "    assert not signals.caught\n"
+    )
+    root = Path(didact.__file__).parents[1]
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=root, timeout=30)
