@@ -1,0 +1,1 @@
+"""Training: one step, the loop around it, what survives a kill. Imports nothing: `environment` comes before torch."""
