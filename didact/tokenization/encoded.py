@@ -68,30 +68,46 @@ class Flat:
         ]
 
 
-def measure(
-    texts: Sequence[str], lengths: Integers, offsets: Integers, segmenter: whole_words.Segmenter | None
-) -> tuple[Integers, NDArray[np.bool_], Integers]:
-    """A tokenizer's offsets (T, 2) of texts end to end -> offsets, word_starts and source_bytes as in Encoded."""
-    text = "".join(chain.from_iterable(("\n", t) for t in texts)) + "\n"
-    points = whole_words.codes(text)
-    sizes = np.fromiter(map(len, texts), np.int64, len(texts))
-    bases = np.cumsum(sizes + 1) - sizes  # (texts,) first character of each in `text`
-    base = np.repeat(bases, lengths)[:, None]
-    given = offsets + base
-    kinds = whole_words.classes(points)
-    rows = whole_words.visible(kinds, given)
-    starts = whole_words.token_starts(whole_words.boundaries(text, segmenter, points, kinds), rows)
+@dataclass(frozen=True)
+class Laid:
+    """Texts laid end to end, each after a line break. text: with one at the end; points: its code points (c,);
+    bases, sizes: where each text begins in it and how many characters it has.
+    """
 
-    ends = np.maximum.accumulate(given[:, 1]) if len(given) else given[:, 1]
-    kept = lengths > 0
-    last = np.cumsum(lengths)[kept] - 1  # the last token of each text that has any takes what is left
-    first = last + 1 - lengths[kept]
-    ends[last] = (bases + sizes)[kept]
-    before = np.concatenate([[0], ends[:-1]])
-    before[first] = bases[kept]
-    starts[first] = True  # whatever the text before ended with
-    if text.isascii():
-        return rows - base, starts, ends - before
-    utf8 = 1 + (points >= 0x80) + (points >= 0x800) + (points >= 0x10000)
-    until = np.concatenate([[0], np.cumsum(utf8)])
-    return rows - base, starts, until[ends] - until[before]
+    text: str
+    points: NDArray[np.uint32]
+    bases: Integers
+    sizes: Integers
+
+    @staticmethod
+    def of(texts: Sequence[str]) -> Laid:
+        text = "".join(chain.from_iterable(("\n", t) for t in texts)) + "\n"
+        sizes = np.fromiter(map(len, texts), np.int64, len(texts))
+        return Laid(text, whole_words.codes(text), np.cumsum(sizes + 1) - sizes, sizes)
+
+    def measure(
+        self, tokens: Integers, given: Integers, lengths: Integers, segmenter: whole_words.Segmenter | None
+    ) -> Flat:
+        """tokens (T,) of all texts, given (T, 2): their characters in `text` as a tokenizer tells them; lengths: tokens
+        of each text -> with word starts and source bytes, offsets in each text.
+        """
+        kinds = whole_words.classes(self.points)
+        rows = whole_words.visible(kinds, given)
+        boundaries = whole_words.boundaries(self.text, segmenter, self.points, kinds)
+        starts = whole_words.token_starts(boundaries, rows)
+        ends = np.maximum.accumulate(given[:, 1]) if len(given) else given[:, 1]
+        kept = lengths > 0
+        last = np.cumsum(lengths)[kept] - 1  # the last token of each text that has any takes what is left
+        first = last + 1 - lengths[kept]
+        ends[last] = (self.bases + self.sizes)[kept]
+        before = np.concatenate([[0], ends[:-1]])
+        before[first] = self.bases[kept]
+        starts[first] = True  # whatever the text before ended with
+        if self.text.isascii():
+            covered = ends - before
+        else:
+            points = self.points
+            utf8 = 1 + (points >= 0x80) + (points >= 0x800) + (points >= 0x10000)
+            until = np.concatenate([[0], np.cumsum(utf8)])
+            covered = until[ends] - until[before]
+        return Flat(tokens, rows - np.repeat(self.bases, lengths)[:, None], starts, covered, lengths)

@@ -1,6 +1,7 @@
 """Tokenizer: text -> tokens, where they lie in it, where its words begin and how many bytes each token stands for.
 
-A thin layer over Hugging Face `tokenizers`, in whole arrays (no Python per token). Text is text: "[MASK]" in a corpus
+A thin layer over Hugging Face `tokenizers`, in whole arrays (no Python per token), that asks for the tokens of a word
+once where words have tokens of their own (`didact.tokenization.remembered`). Text is text: "[MASK]" in a corpus
 is five letters and two brackets, not the mask, unless `special=True` is asked for.
 
 Shapes: L tokens of one text.
@@ -12,7 +13,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,10 @@ import tokenizers
 from numpy.typing import NDArray
 
 from didact.tokenization import whole_words
-from didact.tokenization.encoded import Encoded, Flat, measure
+from didact.tokenization.encoded import Encoded, Flat, Laid
 from didact.tokenization.folder import read_folder, write_folder
 from didact.tokenization.frame import BARE, Template, bert_template, frame, read_template
+from didact.tokenization.remembered import flatten, remembered
 
 __all__ = ["Encoded", "Flat", "Tokenizer", "frame"]
 
@@ -62,6 +63,7 @@ class Tokenizer:
         special = {i for i, token in added.items() if token.special} | {i for i in ids.values() if i is not None}
         self.special_ids: tuple[int, ...] = tuple(sorted(special))
         self.vocabulary: int = 1 + max(self._backend.get_vocab(with_added_tokens=True).values())
+        self._words = remembered(self._backend)
         described = json.loads(self._backend.to_str())
         self.kind: str = described["model"]["type"]
         self.continuation: str = described["model"].get("continuing_subword_prefix") or ""
@@ -127,14 +129,18 @@ class Tokenizer:
         segmenter: words of scripts without spaces (None: each character is one); special: the names of special
         tokens in the text stand for these tokens.
         """
-        backend = self._recognising if special else self._backend
-        encodings = backend.encode_batch(list(texts), add_special_tokens=False)
-        lengths = np.fromiter(map(len, encodings), np.int64, len(encodings))
-        total = int(lengths.sum())
-        tokens = np.fromiter(chain.from_iterable(e.ids for e in encodings), np.int64, total)
-        flat_offsets = chain.from_iterable(chain.from_iterable(e.offsets for e in encodings))
-        offsets = np.fromiter(flat_offsets, np.int64, 2 * total).reshape(total, 2)
-        return Flat(tokens, *measure(texts, lengths, offsets, segmenter), lengths)
+        laid = Laid.of(texts)
+        if self._words is not None and not special:
+            starts, counts, tokens, given = self._words(laid.text, laid.points)
+            owner = np.searchsorted(laid.bases, starts, side="right") - 1
+            lengths = np.bincount(np.repeat(owner, counts), minlength=len(texts))
+        else:
+            backend = self._recognising if special else self._backend
+            encodings = backend.encode_batch(list(texts), add_special_tokens=False)
+            lengths = np.fromiter(map(len, encodings), np.int64, len(encodings))
+            tokens, given = flatten(encodings, int(lengths.sum()))
+            given += np.repeat(laid.bases, lengths)[:, None]
+        return laid.measure(tokens, given, lengths, segmenter)
 
     def encode_many(
         self, texts: Sequence[str], *, segmenter: whole_words.Segmenter | None = None, special: bool = False
