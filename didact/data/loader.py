@@ -7,6 +7,7 @@ processes. Workers send numpy arrays, not tensors: tensors travel through shared
 from __future__ import annotations
 
 import signal
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -47,7 +48,11 @@ class Loader:
             worker_init_fn=_ignore_interrupts,
             generator=torch.Generator(),  # of its own: drawing from torch's would change the run's dropout
         )
-        for item in loader:
+        with warnings.catch_warnings():
+            # Python 3.12 says that forking a process with threads may lock up. These workers touch none of torch's.
+            warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+            items = iter(loader)
+        for item in items:
             if isinstance(item, Exception):
                 raise item
             yield item

@@ -78,6 +78,7 @@ def build_store(
         raise InputError(f"a validation share of {validation}", expected="0 to 1")
     folder.mkdir(parents=True, exist_ok=True)
     settings = {
+        "version": VERSION,
         "tokenizer": {"fingerprint": tokenizer.fingerprint, "vocabulary": tokenizer.vocabulary},
         "validation": validation,
         "segmenter": segmenter,
@@ -228,7 +229,6 @@ def write_aside(path: Path, text: str) -> None:
 
 def _write_meta(folder: Path, settings: dict[str, Any], state: _State) -> None:
     meta = {
-        "version": VERSION,
         **settings,
         "documents": state.documents,
         "sentences": state.sentences,
