@@ -88,3 +88,17 @@ def example(length: int, seed: int = 0, vocabulary: int = 100, relation: int | N
         source_bytes=np.where(special, 0, 3),
         targets={} if relation is None else {"relation": relation},
     )
+
+
+class Numbered:
+    """A source of `size` examples; example i holds 1000 * base + i, and 2 to 9 tokens."""
+
+    def __init__(self, size: int, base: int = 0) -> None:
+        self.size, self.base = size, base
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __call__(self, index: int, rng: np.random.Generator) -> Example:
+        length = 2 + int(rng.integers(8))
+        return Example(np.full(length, 1000 * self.base + index), np.zeros(length, bool))

@@ -18,7 +18,8 @@ from data_tools import bytes_of, made_up_documents, small_store, small_tokenizer
 
 from didact.data import chunks
 from didact.data.document import Document
-from didact.data.store import LOCK, PROGRESS, Progress, Store, build_store
+from didact.data.store import Progress, Store, build_store
+from didact.data.writer import LOCK, PROGRESS
 from didact.errors import InputError
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_tools import example
+from data_tools import Numbered
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,24 +17,10 @@ from didact.batch import Batch, Example
 from didact.data.flat import Flat, lay
 from didact.data.loader import Loader
 from didact.data.packing import efficiency
-from didact.data.stream import BySequences, ByTokens, Listed, Mixture, Stream
+from didact.data.stream import BySequences, ByTokens, Mixture, Stream
 from didact.errors import InputError
 
 STAIRS = st.lists(st.tuples(st.integers(1, 40), st.integers(1, 9)), max_size=5)
-
-
-class Numbered:
-    """A source of `size` examples; example i holds 1000 * base + i, and 2 to 9 tokens."""
-
-    def __init__(self, size: int, base: int = 0) -> None:
-        self.size, self.base = size, base
-
-    def __len__(self) -> int:
-        return self.size
-
-    def __call__(self, index: int, rng: np.random.Generator) -> Example:
-        length = 2 + int(rng.integers(8))
-        return Example(np.full(length, 1000 * self.base + index), np.zeros(length, bool))
 
 
 def unasked(examples: Sequence[Example], keys: Any, step: int) -> Flat:  # noqa: ARG001
@@ -76,8 +62,6 @@ def test_a_linear_warmup_rises_to_the_size(start: int, size: int, steps: int) ->
         lambda: BySequences.linear(9, 4, 10),
         lambda: ByTokens(0),
         lambda: ByTokens(64, window=0),
-        lambda: Mixture((Numbered(3),), (0.0,)),
-        lambda: Mixture((Numbered(3),), (1.0, 2.0)),
         lambda: Stream(Numbered(0), unasked, BySequences(2), 16),
         lambda: Stream(Numbered(4), unasked, ByTokens(48), 16, ranks=2),
     ],
@@ -120,32 +104,6 @@ def test_mixtures_keep_their_proportions_and_show_everything_once_an_epoch() -> 
         assert max(times.values()) - min(times.values()) <= 1
 
 
-def test_a_mixture_is_exact_over_a_deck() -> None:
-    mixture = Mixture((Numbered(3), Numbered(9)), (1.0, 3.0))
-    assert mixture.cards.tolist() == [1 << 10, 3 << 10]
-    assert len(mixture) == 12
-    whose, place = mixture.drawn(np.arange(3 << 12), seed=5)
-    assert [sorted(place[whose == m].tolist()) for m in (0, 1)] == [list(range(3 << 10)), list(range(9 << 10))]
-    assert all((np.diff(place[whose == m]) == 1).all() for m in (0, 1))
-    some = np.array([9000, 17, 4096])
-    assert [x.tolist() for x in mixture.drawn(some, 5)] == [whose[some].tolist(), place[some].tolist()]
-    assert Mixture((Numbered(3), Numbered(9)), (1e-9, 1.0)).cards.tolist() == [1, 4095]
-    assert Mixture((Numbered(3),) * 3, (1.0, 1.0, 1.0)).cards.tolist() == [1366, 1365, 1365]
-
-
-def test_a_mixture_is_a_source_of_all() -> None:
-    mixture, rng = Mixture((Numbered(3, 0), Numbered(2, 1)), (1.0, 1.0)), np.random.default_rng(0)
-    assert [int(mixture(i, rng).tokens[0]) for i in range(5)] == [0, 1, 2, 1000, 1001]
-    with pytest.raises(IndexError):
-        mixture(5, rng)
-
-
-def test_temperature() -> None:
-    sources = (Numbered(100), Numbered(10_000))
-    assert Mixture.tempered(sources, 1.0).weights == (100.0, 10_000.0)
-    assert Mixture.tempered(sources, 2.0).weights == (10.0, 100.0)
-
-
 def test_steps_in_tokens_are_full_and_forget_nobody() -> None:
     stream = Stream(Numbered(60), unasked, ByTokens(64, window=60), 32)
     steps = [batches for batches, _ in islice(Loader(stream), 40)]
@@ -185,13 +143,6 @@ def test_schedules_read_the_step() -> None:
     stream.item(10)
     nominal = 10 * 60 * stream.mean_size / 64
     assert asked[-1] == int(nominal)
-
-
-def test_a_listed_source() -> None:
-    examples = [example(4, i) for i in range(3)]
-    source = Listed(examples)
-    assert len(source) == 3
-    assert source(1, np.random.default_rng()) is examples[1]
 
 
 def test_the_bound_is_stated() -> None:
