@@ -86,7 +86,7 @@ def _topic(
     labels = set.intersection(*({entry.library for entry in by_split[split]} for split in SPLITS))
     found: dict[Split, dict[str, list[topic.Topic]]] = {}
     for split in SPLITS:
-        most = -(-sizes.of(split) // FEWEST_CLASSES)
+        most = max(fewest[split], -(-sizes.of(split) // FEWEST_CLASSES))
         found[split] = _by_label((e for e in by_split[split] if e.library in labels), mask, seen, labels, most)
         labels = {name for name in labels if len(found[split][name]) >= fewest[split]}
     for split in SPLITS:

@@ -1,0 +1,60 @@
+"""The quickstart: the whole road on real input, from installed packages to a report, on a machine without a network.
+
+    documents -> four tasks, tokenizer -> store -> pre-training -> fine-tuning from the pre-trained weights and from
+    scratch -> report.html
+
+Everything is done by `didact`'s own commands, from run files that are left in the folder to be read, changed and run
+again. A stage that is done is not done again; an interrupted one goes on where it was.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from didact.errors import InputError
+from didact.lab.quickstart import plan as plans
+from didact.lab.quickstart import results
+from didact.lab.quickstart.page import write_page
+from didact.lab.quickstart.plan import ARMS, FOLDER, Plan
+from didact.lab.quickstart.show import Shown
+from didact.lab.quickstart.stages import carry_out, compiler_works, stages
+from didact.runs import runfile
+from didact.training.environment import cores
+from didact.training.policy import pick_device
+
+
+def run(out: Path, *, long: bool = False, plan: Path | None = None) -> Path:
+    """Carry out the plan (quickstart.yaml, or quickstart-long.yaml) in `out`; the path of OUT/report.html.
+
+    Raises InputError where `out` was begun with another plan, and whatever ended a stage.
+    """
+    chosen = plans.read(plan or FOLDER / ("quickstart-long.yaml" if long else "quickstart.yaml"))
+    _begin(chosen, out)
+    device = pick_device().type
+    threads = 1 if device == "cpu" else max(1, cores() // 2)
+    with Shown() as shown:
+        took = carry_out(stages(chosen, out, cores(), threads), out, shown.now, shown.line)
+        found = results.collect(chosen, out, took)
+        page = write_page(found, out)
+        for verdict in found["verdicts"]:
+            shown.line(verdict)
+        shown.line(f"{page} ({found['seconds'] / 60:.1f} minutes, at most {found['peak_mib']:.0f} MiB at once)")
+    return page
+
+
+def _begin(plan: Plan, out: Path) -> None:
+    """Write the plan and the run files. A folder that was begun with another plan is refused."""
+    file = out / "plan.yaml"
+    if file.is_file() and plans.read(file) != plan:
+        raise InputError("begun with another plan", file=file, expected="the same, or another --out")
+    plans.write(plan, out)
+    pretrain = plans.pretrain_run(plan, out)
+    if "compile" not in plan.pretrain.get("hardware", {}) and compiler_works():
+        hardware = pretrain.hardware.model_copy(update={"compile": "on"})
+        pretrain = pretrain.model_copy(update={"hardware": hardware})
+    (out / "pretrain.yaml").write_text(runfile.dump(pretrain), encoding="utf-8")
+    (out / "finetune").mkdir(exist_ok=True)
+    for task in plan.tasks:
+        for arm in ARMS:
+            text = runfile.dump(plans.finetune_run(plan, out, task, arm))
+            (out / "finetune" / f"{task}-{arm}.yaml").write_text(text, encoding="utf-8")

@@ -1,0 +1,104 @@
+"""Commands carried out side by side, a fixed number at a time, each with a log; what they say last is shown.
+
+A command that fails ends the others and is raised here as what its exit code means: 2 InputError, 3 NotANumber,
+anything else RuntimeError. Ctrl-C reaches the commands as well (they save); Interrupted is raised when they have.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from didact.errors import InputError, Interrupted, NotANumber
+
+SECONDS = 0.5  # between looks
+
+
+@dataclass(frozen=True)
+class Command:
+    """name: shown; arguments: of this Python (`-m didact …`); log: where its output goes; made: the file that is there
+    when it has done its work; env: added to ours.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    log: Path
+    made: Path
+    env: tuple[tuple[str, str], ...] = ()
+
+
+def didact(name: str, *arguments: str | Path, log: Path, made: Path, threads: int | None = None) -> Command:
+    """`didact ARGUMENTS`, as a user would type it; threads: to compute with, None = all cores."""
+    env = () if threads is None else (("OMP_NUM_THREADS", str(threads)),)
+    return Command(name, ("-m", "didact", *map(str, arguments)), log, made, env)
+
+
+def run_all(commands: Sequence[Command], at_once: int, show: Callable[[str], None]) -> dict[str, float]:
+    """Carry out all commands, `at_once` of them side by side, in the order given. Returns the seconds of each.
+
+    show: told every moment what is under way, one line.
+    """
+    waiting = list(commands)
+    running: dict[Command, tuple[subprocess.Popen[bytes], float]] = {}
+    seconds: dict[str, float] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < max(1, at_once):
+                running[waiting[0]] = (_start(waiting[0]), time.monotonic())
+                del waiting[0]
+            time.sleep(SECONDS)
+            for command, (process, began) in list(running.items()):
+                if (code := process.poll()) is not None:
+                    del running[command]
+                    seconds[command.name] = time.monotonic() - began
+                    if code:
+                        raise failure(command, code)
+            left = f" (+ {len(waiting)} to come)" if waiting else ""
+            show(" | ".join(f"{c.name}: {last_line(c.log)}" for c in running) + left)
+    except KeyboardInterrupt:
+        for process, _ in running.values():
+            process.wait()  # they got the signal as well and are saving
+        raise Interrupted("stopped; the same command goes on from there") from None
+    except BaseException:
+        for process, _ in running.values():
+            process.terminate()
+            process.wait()
+        raise
+    return seconds
+
+
+def _start(command: Command) -> subprocess.Popen[bytes]:
+    command.log.parent.mkdir(parents=True, exist_ok=True)
+    path = os.pathsep.join(p or os.getcwd() for p in sys.path)
+    with command.log.open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, *command.arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONPATH": path, "COLUMNS": "200", **dict(command.env)},
+        )
+
+
+def failure(command: Command, code: int) -> Exception:
+    """What a command's exit code means."""
+    if code == 130:
+        return Interrupted("stopped; the same command goes on from there")
+    text = f"{command.name}: {last_line(command.log)} ({command.log})"
+    return {2: InputError, 3: NotANumber}.get(code, RuntimeError)(text)
+
+
+def last_line(log: Path) -> str:
+    """What a log says last, shortened."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 2000))
+            lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+    except OSError:
+        lines = []
+    return lines[-1][:160] if lines else "…"

@@ -1,0 +1,171 @@
+"""Pre-trained against scratch against the floors: every difference with its paired interval, on the same test examples.
+
+Examples of one module belong together (they share an author, a subject, a style): the bootstrap draws modules, and the
+seeds of either side with them. The learning rate of each side was chosen on the dev set.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from didact.evaluation.floors import FLOORS
+from didact.evaluation.intervals import Interval, difference, interval
+from didact.lab.quickstart import plan as plans
+from didact.lab.quickstart.plan import ARMS, Plan
+from didact.runs.build import task_of
+from didact.tasks import Item, Task
+from didact.tasks.metrics import Floats, Metric
+
+# What each task is, and the test's way of saying it in the report.
+MEANING = {
+    "topic": "Which library does this text come from? (names masked)",
+    "roles": "What is each identifier in this code?",
+    "pairs": "Does this description belong to this signature? (else another of the same module)",
+    "answers": "What does this parameter mean? The words that say so.",
+}
+
+
+def floors(out: str | Path) -> None:
+    """OUT/floors.json: every trivial method that suits a task, on the same training records and test file."""
+    out = Path(out)
+    plan = plans.read(out / "plan.yaml")
+    told: dict[str, Any] = {}
+    for name in plan.tasks:
+        task, train, test = task_and_items(plan, out, name)
+        metric, gold = task.metrics()[0], task.gold(test)
+        told[name] = {}
+        for floor in (kind() for kind in FLOORS):
+            if floor.suits(task):
+                predicted = task.predicted(floor.fit(task, train)(test))
+                told[name][floor.name] = metric.units(predicted, gold).tolist()
+                value = metric(predicted, gold)
+                print(f"{name}: {floor.name} {metric.name} {value:.4f}", flush=True)
+    (out / "floors.json").write_text(json.dumps(told), encoding="utf-8")
+
+
+def task_and_items(plan: Plan, out: Path, name: str) -> tuple[Task, list[Item], list[Item]]:
+    """The task as fine-tuning had it, the training records it used, the test's records."""
+    run = plans.finetune_run(plan, out, name, ARMS[0])
+    task = task_of(run.task, run.length)
+    assert isinstance(run.data.train, Path)
+    assert run.data.test is not None
+    train = task.items(run.data.train, limit=run.data.limit)
+    return task.learn(train), train, task.items(run.data.test)
+
+
+def compare(plan: Plan, out: Path) -> list[dict[str, Any]]:
+    """One record a task, JSON-able: figures with intervals, the rates that were tried, times."""
+    trivial = json.loads((out / "floors.json").read_text(encoding="utf-8"))
+    found = []
+    for name in plan.tasks:
+        task, train, test = task_and_items(plan, out, name)
+        results = {arm: _result(out, name, arm) for arm in ARMS}
+        units = {arm: _units(out, name, arm, list(results[arm]["seeds"])) for arm in ARMS}
+        floor_units = {floor: np.array(own, np.float64) for floor, own in trivial[name].items()}
+        found.append(_one(name, task.metrics()[0], train, test, results, units, floor_units))
+    return found
+
+
+def _one(
+    name: str,
+    metric: Metric,
+    train: Sequence[Item],
+    test: Sequence[Item],
+    results: Mapping[str, Any],
+    units: Mapping[str, list[Floats]],
+    trivial: Mapping[str, Floats],
+) -> dict[str, Any]:
+    groups = [item.id.partition(":")[0] for item in test]
+
+    def against(baseline: Any) -> dict[str, float]:
+        return difference(metric, units["pretrained"], baseline, groups, resample_seeds=True).to_json()
+
+    def alone(own: Any) -> dict[str, float]:
+        return interval(metric, own, groups, resample_seeds=True).to_json()
+
+    values = {floor: alone(own) for floor, own in trivial.items()}
+    sign = 1 if metric.higher else -1
+    best = max(values, key=lambda floor: sign * values[floor]["value"])
+    return {
+        "task": name,
+        "meaning": MEANING.get(name, ""),
+        "metric": metric.name,
+        "train": len(train),
+        "test": len(test),
+        "modules": len(set(groups)),
+        "floors": values,
+        "best_floor": best,
+        **{arm: alone(units[arm]) for arm in ARMS},
+        "difference": against(units["scratch"]),
+        "over_floor": against(trivial[best]),
+        "seeds": {arm: _of_seeds(results[arm], metric.name) for arm in ARMS},
+        "rate": {arm: results[arm]["learning_rate"] for arm in ARMS},
+        "rates": {arm: results[arm]["learning_rates"] for arm in ARMS},
+        "steps": {arm: next(iter(results[arm]["seeds"].values()))["steps"] for arm in ARMS},
+        "tokens": {arm: sum(r["tokens"] for r in results[arm]["seeds"].values()) for arm in ARMS},
+        "seconds": {arm: sum(r["seconds"] for r in results[arm]["seeds"].values()) for arm in ARMS},
+    }
+
+
+def _of_seeds(result: Mapping[str, Any], metric: str) -> list[float]:
+    return [own["test"][metric] for own in result["seeds"].values()]
+
+
+def _result(out: Path, task: str, arm: str) -> dict[str, Any]:
+    return json.loads((out / "finetune" / f"{task}-{arm}" / "result.json").read_text(encoding="utf-8"))
+
+
+def _units(out: Path, task: str, arm: str, seeds: Sequence[str]) -> list[Floats]:
+    """(n, k) of each seed: what each test example brings to the metric."""
+    found = []
+    for seed in seeds:
+        file = out / "finetune" / f"{task}-{arm}" / f"seed-{seed}" / "predictions-test.jsonl"
+        rows = [json.loads(line)["units"] for line in file.read_text(encoding="utf-8").splitlines()]
+        found.append(np.array([row if isinstance(row, list) else [row] for row in rows], np.float64))
+    return found
+
+
+def verdicts(comparison: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What came of it, first in one sentence for all, then one for each task: whichever way it fell."""
+    better = [c["task"] for c in comparison if _interval(c["difference"]).above]
+    worse = [c["task"] for c in comparison if _interval(c["difference"]).below]
+    level = [c["task"] for c in comparison if c["task"] not in (*better, *worse)]
+    over = [c["task"] for c in comparison if _interval(c["over_floor"]).above]
+    parts = [
+        f"Pre-training beats the same model from scratch on {len(better)} of {len(comparison)} tasks"
+        + (f" ({', '.join(better)})" if better else ""),
+        f"no difference at this scale on {', '.join(level)}" if level else "",
+        f"worse on {', '.join(worse)}" if worse else "worse on none",
+        f"above every trivial method on {', '.join(over)}" if over else "above every trivial method on none",
+    ]
+    return ["; ".join(part for part in parts if part) + ".", *(sentence(c) for c in comparison)]
+
+
+def sentence(c: Mapping[str, Any]) -> str:
+    """One task."""
+    change, floor = _interval(c["difference"]), _interval(c["over_floor"])
+    if change.above:
+        said = "pre-training helps"
+    elif change.below:
+        said = "pre-training harms"
+    else:
+        said = "no difference at this scale"
+    held = "above" if floor.above else "below" if floor.below else "level with"
+    return (
+        f"{c['task']}: {said}, {c['metric']} {c['pretrained']['value']:.3f} against {c['scratch']['value']:.3f} from "
+        f"scratch ({_points(change)}); {held} the best trivial method, {c['best_floor']} "
+        f"{c['floors'][c['best_floor']]['value']:.3f} ({_points(floor)})."
+    )
+
+
+def _interval(told: Mapping[str, float]) -> Interval:
+    return Interval(told["value"], told["low"], told["high"], told["level"])
+
+
+def _points(i: Interval) -> str:
+    return f"{100 * i.value:+.1f} points, 95 % interval {100 * i.low:+.1f} to {100 * i.high:+.1f}"

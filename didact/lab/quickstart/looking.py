@@ -1,0 +1,84 @@
+"""A look inside: what the model fills blanks with, and what a model that only counts words would reach."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from didact.data.store import Store
+from didact.hub import load
+
+BLANK = "[MASK]"
+# Asked of every model; the answers are anyone's.
+ASKED = (
+    f"Returns the {BLANK} of the array.",
+    f"If {BLANK}, a copy of the data is made.",
+    f"The number of {BLANK} to use.",
+    f"Raises a {BLANK} if the input is not valid.",
+    f"def __init__(self, {BLANK}=None):",
+)
+FROM_TEXTS = 7  # blanks in sentences of the topic task's test file, which nobody has trained on
+WORDS = (7, 18)  # of such a sentence
+TOP = 5
+
+
+def look(out: str | Path) -> None:
+    """OUT/looking.json: blanks filled; the entropy of words counted one by one."""
+    out = Path(out)
+    model = load(str(out / "pretrain"))
+    vocabulary = {model.tokenizer.tokens([i])[0] for i in range(model.tokenizer.vocabulary)}
+    blanks = [(text, "") for text in ASKED] + held_out(out / "tasks" / "topic" / "test.jsonl", vocabulary)
+    filled = [
+        {
+            "text": text,
+            "truth": truth,
+            "top": [{"token": f.token, "probability": f.probability} for f in model.fill(text, top=TOP)[0]],
+        }
+        for text, truth in blanks
+    ]
+    parameters = sum(p.numel() for p in model.model.core.parameters())
+    told = {"filled": filled, "unigram_nats": unigram_nats(Store(out / "store")), "parameters": parameters}
+    (out / "looking.json").write_text(json.dumps(told, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def held_out(file: Path, vocabulary: set[str]) -> list[tuple[str, str]]:
+    """(sentence with a blank, what stood there): a word of at least five letters that is one piece; the choice of
+    sentences and words hangs on a hash alone.
+    """
+    found: list[tuple[bytes, str, str]] = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        text = json.loads(line)["text"]
+        sentence = re.split(r"(?<=[.!?])\s", text)[0]
+        words = sentence.split()
+        if not (WORDS[0] <= len(words) <= WORDS[1] and sentence.endswith(".") and sentence[0].isupper()):
+            continue
+        choices = [w for w in words[1:] if w.isalpha() and w.islower() and len(w) >= 5 and w in vocabulary]
+        mark = hashlib.sha256(sentence.encode()).digest()
+        if choices:
+            truth = choices[mark[0] % len(choices)]
+            found.append((mark, re.sub(rf"\b{truth}\b", BLANK, sentence, count=1), truth))
+    found.sort()
+    return [(text, truth) for _, text, truth in found[:FROM_TEXTS]]
+
+
+def unigram_nats(store: Store) -> float:
+    """Nats a token that a model would need on the validation documents if it knew how often each token occurs in the
+    training documents, and nothing else (one added to each count).
+    """
+    counts: dict[str, Any] = {}
+    for split in ("train", "validation"):
+        own = np.zeros(store.tokenizer.vocabulary, np.int64)
+        for document in store.split(split).tolist():
+            tokens = store.read(*store.document(document)).tokens
+            own += np.bincount(tokens, minlength=len(own))
+        counts[split] = own
+    likelihood = np.log((counts["train"] + 1) / (counts["train"] + 1).sum())
+    held = counts["validation"]
+    nats = -float((held * likelihood).sum() / held.sum()) if held.sum() else math.nan
+    return nats

@@ -1,0 +1,86 @@
+"""The report as one page: HTML with the figures inside, nothing to fetch, made of results.json alone."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from didact.lab.quickstart import figures
+from didact.lab.quickstart.looking import BLANK
+
+TEMPLATE = Path(__file__).with_name("page.html")
+
+
+def write_page(results: Mapping[str, Any], out: Path) -> Path:
+    """OUT/report.html; its path."""
+    page = out / "report.html"
+    page.write_text(render(results), encoding="utf-8")
+    return page
+
+
+def render(results: Mapping[str, Any]) -> str:
+    """results (`results.collect`) -> the page."""
+    import jinja2
+
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.filters.update(
+        share=lambda value: f"{value:.3f}",
+        points=lambda value: f"{100 * value:+.1f}",
+        number=lambda value: f"{value:,.0f}",
+        minutes=lambda seconds: f"{seconds / 60:.1f}",
+        rates=lambda found: ", ".join(f"{rate}: {value:.3f}" for rate, value in found.items()) or "not tried",
+    )
+    drawn = {
+        "comparison": figures.comparison(results["comparison"]),
+        "curves": figures.curves(results["pretrain"], results["unigram_nats"]),
+        "times": figures.times(results["stages"]),
+    }
+    images = {name: base64.b64encode(svg.encode()).decode() for name, svg in drawn.items()}
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    return template.render(
+        **results, images=images, filled_in=[filled(f) for f in results["filled"]], rows=_speeds(results), blank=BLANK
+    )
+
+
+def filled(told: Mapping[str, Any]) -> dict[str, Any]:
+    """A blank with what stands before and after it, and where among the guesses the word stands that did."""
+    before, _, after = told["text"].partition(BLANK)
+    top: Sequence[Mapping[str, Any]] = told["top"]
+    guessed = [f["token"] for f in top]
+    truth = told["truth"]
+    return {
+        "before": before,
+        "after": after,
+        "truth": truth,
+        "top": top,
+        "rank": guessed.index(truth) + 1 if truth in guessed else None,
+    }
+
+
+def _speeds(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row a stage: what it did, how fast, in how much memory."""
+    pretrain, comparison = results["pretrain"], results["comparison"]
+    trained = sum(sum(c["tokens"].values()) for c in comparison)
+    did = {
+        "documents": (
+            f"{results['documents']['counts']['files']:,} files read, "
+            f"{results['documents']['counts']['entries']:,} texts kept"
+        ),
+        "store": f"{results['store']['tokens']:,} tokens",
+        "pre-training": f"{pretrain['steps']:,} steps, {pretrain['tokens']:,} tokens",
+        "fine-tuning and floors": f"{trained:,} tokens in the runs that count",
+    }
+    amounts = {
+        "store": results["store"]["tokens"],
+        "pre-training": pretrain["tokens"],
+        "fine-tuning and floors": trained,
+    }
+    rows = []
+    for stage in results["stages"]:
+        name, seconds = stage["name"], stage["seconds"]
+        seconds = pretrain["seconds"] if name == "pre-training" else seconds
+        rate = amounts.get(name, 0) / seconds if seconds else 0.0
+        rows.append(stage | {"did": did.get(name, ""), "rate": f"{rate:,.0f} tokens/s" if rate else ""})
+    return rows
