@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from didact.tokenization.train import train
 from didact.tokenization.tokenizer import Encoded, Tokenizer
+from didact.tokenization.train import train
 
 TEXTS = [
     "The naïve café owner couldn't unaffordably re-read 3.14 e-mails, could he?",
@@ -55,7 +55,7 @@ def test_offsets_and_bytes_hold_for_any_text(tokenizer: Tokenizer, batch: list[s
         if n:
             assert e.source_bytes.sum() == len(text.encode())
             assert (e.source_bytes >= 0).all()
-            assert 0 <= e.offsets.min()
+            assert e.offsets.min() >= 0
             assert e.offsets.max() <= len(text)
             assert (e.offsets[:, 0] <= e.offsets[:, 1]).all()
             assert e.word_starts[0]
