@@ -26,6 +26,7 @@ from didact.data.workers import ordered
 from didact.data.writer import PROGRESS, State, Writer, locked, write_aside
 from didact.errors import InputError
 from didact.tokenization.tokenizer import Tokenizer
+from didact.tokenization.whole_words import SEGMENTERS
 
 __all__ = ["Progress", "Store", "build_store"]
 
@@ -70,6 +71,8 @@ def build_store(
         )
     if not 0.0 <= validation < 1.0:
         raise InputError(f"a validation share of {validation}", expected="0 to 1")
+    if segmenter is not None and segmenter not in dict(SEGMENTERS):
+        raise InputError(f"a segmenter {segmenter!r}", expected=f"one of {', '.join(dict(SEGMENTERS))}")
     folder.mkdir(parents=True, exist_ok=True)
     settings = {
         "version": VERSION,

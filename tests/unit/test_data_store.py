@@ -21,6 +21,7 @@ from didact.data.document import Document
 from didact.data.store import Progress, Store, build_store
 from didact.data.writer import LOCK, PROGRESS
 from didact.errors import InputError
+from didact.tokenization.whole_words import jieba_segmenter
 
 
 @pytest.fixture(autouse=True)
@@ -187,6 +188,19 @@ def test_what_is_empty_is_dropped_and_counted(tmp_path: Path) -> None:
 def test_shares_are_shares(tmp_path: Path, validation: float) -> None:
     with pytest.raises(InputError, match="validation share"):
         build(tmp_path / "store", made_up_documents(4), validation=validation)
+
+
+def test_a_segmenter_makes_words_of_chinese(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="a segmenter 'scissors'; expected one of jieba"):
+        build(tmp_path / "store", made_up_documents(4), segmenter="scissors")
+    pytest.importorskip("jieba", reason="the extra `zh` is not installed")
+    documents = [Document("0", "天地天地人。"), *made_up_documents(30)]
+    starts = [i == 0 for word in jieba_segmenter()("天地天地人") for i in range(len(word))] + [True]
+    assert not all(starts)
+    for processes in (1, 2):
+        store = build(tmp_path / str(processes), documents, segmenter="jieba", processes=processes, validation=0.0)
+        assert store.read(0, 6).word_starts.tolist() == starts
+    assert bytes_of(tmp_path / "1") == bytes_of(tmp_path / "2")
 
 
 def test_progress_is_reported(tmp_path: Path) -> None:
