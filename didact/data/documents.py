@@ -193,8 +193,8 @@ class _Pairs(Format):
         )
 
     def _elsewhere(self, start: int, wanted: int, taken: int, rng: np.random.Generator) -> Range:
-        """A run of whole units from another document, as near to `wanted` tokens as can be within the room that
-        `taken` leaves: lengths must not give the answer away.
+        """A run of whole units from another document (one unit, where B is one), as near to `wanted` tokens as can be
+        within the room that `taken` leaves: lengths must not give the answer away.
         """
         own = self.document_at(start)
         document = own
@@ -214,7 +214,8 @@ class _Pairs(Format):
         inside = bisect.bisect_left(borders, place[1])
         first = int(rng.integers(inside))
         begin, room = borders[first], self.room - taken
-        fitting = [end - begin for end in borders[first + 1 :] if end - begin <= room]
+        ends = borders[first + 1 : first + 2] if self.cut.units == "two" else borders[first + 1 :]
+        fitting = [end - begin for end in ends if end - begin <= room]
         return begin, begin + min(fitting, key=lambda size: abs(size - wanted), default=room)
 
 

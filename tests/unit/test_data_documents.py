@@ -145,6 +145,15 @@ def test_sentence_pairs_are_two_sentences(store: Store) -> None:
         assert bool(b) == (inside == 1) or stop - start > 60  # a cut sentence makes pairs of its own pieces
 
 
+def test_a_sentence_from_elsewhere_is_one_sentence(store: Store) -> None:
+    starts = {tuple(store.token_ids[a : a + 2].tolist()) for a in store.sentence_starts[:-1]}
+    for e in every(SentencePair(store, 128, relation="next")):
+        b = halves(e)[1]
+        if b and len(b) < 60:
+            assert tuple(b[:2]) in starts
+            assert b.count(b[-1]) == 1  # the full stop
+
+
 def test_full_sentences_cross_documents_with_a_separator(store: Store) -> None:
     tokenizer = store.tokenizer
     crossing = [e for e in every(FullSentences(store, LENGTH)) if (e.tokens == tokenizer.sep).sum() > 1]

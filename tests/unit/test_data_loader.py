@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
+import subprocess
+import sys
 import time
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -78,3 +83,33 @@ def test_it_starts_where_it_is_told() -> None:
     batches, after = next(iter(Loader(own, start=Position(step=5))))
     assert after == Position(step=6)
     assert all(same(a, b) for a, b in zip(batches, own[5], strict=True))
+
+
+SCRIPT = """
+import signal, sys
+sys.path[:0] = {path!r}
+from test_data_loader import BySequences, Loader, stream
+asked = []
+steps = iter(Loader(stream(BySequences(4)), workers=2, ahead=2))
+next(steps)
+signal.signal(signal.SIGINT, lambda *_: asked.append(1))
+print("running", flush=True)
+while not asked:
+    next(steps)
+for _ in range(20):  # whoever was interrupted may still finish what was begun
+    next(steps)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="process groups")
+def test_an_interruption_is_for_the_main_process_alone() -> None:
+    script = SCRIPT.format(path=[str(Path(__file__).parent), *sys.path])
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "running\n"
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does it: to all of them
+        try:
+            assert process.wait(timeout=60) == 0
+        finally:
+            process.kill()
