@@ -48,12 +48,15 @@ def keys(*parts: int, each: Integers | Words) -> Words:
     return _mix(np.asarray(each).astype(np.uint64) + np.uint64((key(*parts) + _GOLDEN) % _WORD))
 
 
-def words(keys: Words, counters: Integers) -> Words:
-    """The word of each counter under its key: keys (n,), counters (n,) >= 0 -> (n,) uint64, bits all equally good.
+def words(keys: Words, counters: Integers | int) -> Words:
+    """The word of each counter under its key: keys (n,), counters (n,) or one for all, >= 0 -> (n,) uint64, bits all
+    equally good.
 
     `words(k, arange(n))` are the bits that `uniforms` reads for key k: draws for many examples at once, of which each
     depends on its own key alone.
     """
+    if isinstance(counters, int):
+        return _mix(keys + np.uint64((counters + 1) * _GOLDEN % _WORD))
     steps = counters.astype(np.uint64)
     steps += np.uint64(1)
     steps *= np.uint64(_GOLDEN)
@@ -61,9 +64,39 @@ def words(keys: Words, counters: Integers) -> Words:
     return _mix(steps)
 
 
+def runs(keys: Words, lengths: Integers) -> NDArray[np.uint32]:
+    """lengths[i] (n,) numbers under keys[i] (n,), end to end: (Σ lengths,) uint32, no two of one key equal.
+
+    A Weyl sequence through the 32-bit finalizer of MurmurHash3 (Appleby, 2011): half the bytes of `words`, for draws
+    that are only compared with one another.
+    """
+    step = 0x9E3779B9
+    ends = lengths.cumsum()
+    start = (_mix(keys) >> np.uint64(32)).astype(np.uint32) - (ends - lengths).astype(np.uint32) * np.uint32(step)
+    mixed = np.arange(int(ends[-1]) if len(ends) else 0, dtype=np.uint32)
+    mixed *= np.uint32(step)
+    mixed += start.repeat(lengths)
+    mixed ^= mixed >> np.uint32(16)
+    mixed *= np.uint32(0x85EBCA6B)
+    mixed ^= mixed >> np.uint32(13)
+    mixed *= np.uint32(0xC2B2AE35)
+    mixed ^= mixed >> np.uint32(16)
+    return mixed
+
+
 def unit(words: Words) -> NDArray[np.float64]:
     """Words (n,) uint64 -> numbers in [0, 1)."""
     return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def below(words: Words, bound: int) -> Integers:
+    """Words (n,) uint64 -> integers in [0, bound), bound < 2^32, all equally likely to within bound / 2^32 (Lemire,
+    2019, "Fast random integer generation in an interval", without the rejection).
+    """
+    drawn = words >> np.uint64(32)
+    drawn *= np.uint64(bound)
+    drawn >>= np.uint64(32)
+    return drawn.view(np.int64)
 
 
 def generator(seed: int, *counters: int) -> np.random.Generator:

@@ -34,9 +34,9 @@ def cuts_of(lengths: Sequence[int] | Array) -> Array:
 
 def ragged(starts: Array, lengths: Array) -> Array:
     """The numbers starts[i] … starts[i] + lengths[i] - 1 of every i, end to end, int64."""
-    ends = np.cumsum(lengths)
+    ends = lengths.cumsum()
     total = int(ends[-1]) if len(ends) else 0
-    return np.arange(total) + np.repeat(starts - ends + lengths, lengths)
+    return np.arange(total) + (starts - ends + lengths).repeat(lengths)
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Asked:
         old = self.labels
         counts = self.cuts[order + 1] - self.cuts[order]
         at = ragged(self.cuts[order], counts)
-        rows = old.rows[at] + np.repeat(starts, counts)
+        rows = old.rows[at] + starts.repeat(counts)
         groups, answers = None, at
         if self.group_cuts is not None:
             answers = ragged(self.group_cuts[order], self.group_cuts[order + 1] - self.group_cuts[order])
@@ -103,7 +103,7 @@ class Flat:
     @property
     def lengths(self) -> Array:
         """(n,): tokens of each sequence."""
-        return np.diff(self.cuts)
+        return self.cuts[1:] - self.cuts[:-1]
 
     @property
     def sizes(self) -> Array:

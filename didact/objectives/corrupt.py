@@ -9,13 +9,14 @@ Shapes: R chosen tokens, n sequences.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from didact.objectives.select import Chosen
-from didact.randomness import unit, words
+from didact.randomness import below, words
 
 Array = NDArray[Any]
 Keys = NDArray[np.uint64]
@@ -41,17 +42,22 @@ class Corrupt:
         """
         local = chosen.rows - cuts[chosen.sequences]
         own = keys[chosen.sequences]
-        fate = unit(words(own ^ _FATE, chosen.parts if self.together else local))
-        masked = fate < self.mask
-        hidden = fate < self.mask + self.random
+        fate = words(own ^ _FATE, chosen.parts if self.together else local) >> np.uint64(32)
+        masked = fate < np.uint64(round(self.mask * 2**32))
+        hidden = fate < np.uint64(round((self.mask + self.random) * 2**32))
         new = tokens.copy()
         new[chosen.rows[masked]] = self.mask_id
-        drawn = hidden & ~masked
+        drawn = (hidden & ~masked).nonzero()[0]
         new[chosen.rows[drawn]] = self._draw(words(own[drawn] ^ _TOKEN, local[drawn]))
         return new, hidden
 
     def _draw(self, bits: Keys) -> Array:
         """Words (m,) -> tokens that are not special: the r-th of them, counted past the special ones below it."""
+        drawn = below(bits, self.vocabulary - len(self._gaps))
+        return drawn + self._gaps.searchsorted(drawn, side="right")
+
+    @cached_property
+    def _gaps(self) -> Array:
+        """For each special token, in order, how many that are not special are below it."""
         specials = np.unique(np.array(self.specials, np.int64))
-        drawn = np.floor(unit(bits) * (self.vocabulary - len(specials))).astype(np.int64)
-        return drawn + np.searchsorted(specials - np.arange(len(specials)), drawn, side="right")
+        return specials - np.arange(len(specials))

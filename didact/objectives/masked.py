@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -73,10 +74,7 @@ class Masked(Objective):
 
     def ask(self, flat: Flat, keys: Keys) -> Flat:
         chosen = self.select(flat, self._rate(0), keys)
-        corrupt = Corrupt(
-            self.mask, self.random, self.mask_id, self.vocabulary, self.specials, together=self.select.together
-        )
-        tokens, gone = corrupt(flat.tokens, flat.cuts, chosen, keys)
+        tokens, gone = self._corrupt(flat.tokens, flat.cuts, chosen, keys)
         hidden = np.zeros(len(tokens), bool)
         hidden[chosen.rows[gone]] = True
         source_bytes = flat.column("source_bytes")
@@ -91,6 +89,12 @@ class Masked(Objective):
             source_bytes=None if source_bytes is None else source_bytes[chosen.rows],
         )
         return flat.then(replace(flat, tokens=tokens, labels=(asked,), hidden=hidden))
+
+    @cached_property
+    def _corrupt(self) -> Corrupt:
+        return Corrupt(
+            self.mask, self.random, self.mask_id, self.vocabulary, self.specials, together=self.select.together
+        )
 
     def _rate(self, step: int) -> float:
         if isinstance(self.rate, float | int):

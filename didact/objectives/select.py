@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from didact.data.flat import Flat, ragged
-from didact.randomness import unit, words
+from didact.randomness import runs, unit, words
 
 Array = NDArray[Any]
 Keys = NDArray[np.uint64]
@@ -62,19 +62,21 @@ class Tokens(Select):
         lengths, starts, special = flat.lengths, flat.cuts[:-1], flat.column("special")
         counts = lengths
         if special is not None:
-            counts = counts - np.diff(np.searchsorted(np.flatnonzero(special), flat.cuts))
+            before = special.nonzero()[0].searchsorted(flat.cuts)
+            counts = lengths - (before[1:] - before[:-1])
         budget = _budget(counts, rate, keys)
-        draws = words(np.repeat(keys ^ _ORDER, lengths), np.arange(len(flat.tokens)) - np.repeat(starts, lengths))
+        draws = runs(keys ^ _ORDER, lengths)
         # The `budget` smallest draws of each sequence. To sort only those that are small is nearly always enough.
         share = (budget + 5.0 * np.sqrt(budget) + 5.0) / np.maximum(counts, 1)
-        limit = np.where(share < 1.0, share * 2.0**64, 0.0).astype(np.uint64) - np.uint64(1)
-        for enough in (draws <= np.repeat(limit, lengths), np.ones(len(draws), bool)):
-            rows = np.flatnonzero(enough if special is None else enough & ~special)
-            cuts = np.searchsorted(rows, flat.cuts)
-            if (np.diff(cuts) >= budget).all():
+        limit = (np.minimum(share, 1.0) * (2.0**32 - 1.0)).astype(np.uint32)
+        for enough in (draws < limit.repeat(lengths), np.ones(len(draws), bool)):
+            rows = (enough if special is None else enough > special).nonzero()[0]  # enough and not special
+            cuts = rows.searchsorted(flat.cuts)
+            if (cuts[1:] - cuts[:-1] >= budget).all():
                 break
-        rows = np.sort(rows[_shuffled(cuts, draws[rows])[ragged(cuts[:-1], budget)]])
-        sequences = np.repeat(np.arange(len(flat)), budget)
+        rows = rows[_shuffled(cuts, draws[rows].astype(np.uint64) << np.uint64(32))[ragged(cuts[:-1], budget)]]
+        rows.sort()
+        sequences = np.arange(len(flat)).repeat(budget)
         return Chosen(rows, sequences, rows - starts[sequences])
 
 
@@ -125,7 +127,7 @@ class Spans(Select):
         draw = unit(words(keys[units.owner] ^ _LENGTH, units.local))
         lengths = _drawn(share, draw)
         opening = units.local == 0  # the tile in which a sequence begins: longer ones are hit more often, anywhere
-        where = unit(words(keys ^ _BEGUN, np.zeros(len(keys), np.int64)))[units.owner[opening]]
+        where = unit(words(keys ^ _BEGUN, 0))[units.owner[opening]]
         hit = _drawn(share * k, draw[opening])
         lengths[opening] = hit - np.floor(hit * where).astype(np.int64)
         begin = units.cuts[units.owner]
@@ -222,7 +224,7 @@ def _choosable(flat: Flat) -> tuple[Array, Array, Array]:
 
 def _budget(counts: Array, rate: float, keys: Keys) -> Array:
     """(n,): how many of `counts` (n,) tokens to choose; the rule is in the first lines of this file."""
-    chance = unit(words(keys ^ _BUDGET, np.zeros(len(keys), np.int64)))
+    chance = unit(words(keys ^ _BUDGET, 0))
     wanted = np.floor(rate * counts + chance).astype(np.int64)
     return np.minimum(np.maximum(wanted, 1), counts)
 
@@ -233,15 +235,16 @@ def _shuffled(cuts: Array, draws: Keys) -> Array:
     cuts (n + 1,): which items are whose. One sort of packed words (sequence, draw, place): several times faster than
     an argsort, and the same on every machine.
     """
-    lengths = np.diff(cuts)
-    if len(lengths) >> _BITS or (len(lengths) and int(lengths.max()) >> _BITS):
+    lengths = cuts[1:] - cuts[:-1]
+    if len(lengths) >> _BITS or int(lengths.max(initial=0)) >> _BITS:
         raise ValueError(f"more than {1 << _BITS} sequences, or tokens in one, prepared at once")
-    starts = np.repeat(cuts[:-1], lengths)
+    starts = cuts[:-1].repeat(lengths)
     packed = draws >> np.uint64(64 - 24) << np.uint64(_BITS)
-    packed |= np.repeat(np.arange(len(lengths), dtype=np.uint64) << np.uint64(64 - _BITS), lengths)
+    packed |= (np.arange(len(lengths), dtype=np.uint64) << np.uint64(64 - _BITS)).repeat(lengths)
     packed |= (np.arange(len(draws)) - starts).view(np.uint64)
     packed.sort()
-    return (packed & np.uint64((1 << _BITS) - 1)).view(np.int64) + starts
+    packed &= np.uint64((1 << _BITS) - 1)
+    return packed.view(np.int64) + starts
 
 
 SELECTS: tuple[type[Select], ...] = (Tokens, WholeWords, Spans)

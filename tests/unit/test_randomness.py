@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from didact.randomness import Permutation, generator, generators, key, keys, uniforms, unit, words
+from didact.randomness import Permutation, below, generator, generators, key, keys, runs, uniforms, unit, words
 
 PARTS = st.lists(st.integers(-(2**70), 2**70), min_size=1, max_size=4)
 
@@ -41,6 +41,31 @@ def test_words_are_what_uniforms_reads(k: int) -> None:
     read = unit(words(np.full(6, key(seed, 2), np.uint64), np.arange(6)))
     assert uniforms(seed, 2, count=6).tolist() == read.tolist()
     assert uniforms(seed, 2, count=9)[:6].tolist() == read.tolist()
+
+
+@given(st.lists(st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 40)), max_size=6))
+def test_runs_depend_on_their_own_key_alone(each: list[tuple[int, int]]) -> None:
+    ks, lengths = np.array([k for k, _ in each], np.uint64), np.array([n for _, n in each], np.int64)
+    found = np.split(runs(ks, lengths), np.cumsum(lengths)[:-1]) if each else []
+    for i, own in enumerate(found):
+        alone = runs(ks[i : i + 1], np.array([60]))
+        assert own.tolist() == alone[: lengths[i]].tolist()
+        assert len(set(alone.tolist())) == 60
+
+
+def test_runs_are_uniform_and_independent() -> None:
+    drawn = runs(np.arange(2000, dtype=np.uint64), np.full(2000, 128)).reshape(2000, 128) / 2.0**32
+    assert np.histogram(drawn, 20, (0, 1))[0] == pytest.approx(drawn.size / 20, rel=0.03)
+    assert drawn.mean(0) == pytest.approx(0.5, abs=0.03)
+    assert np.corrcoef(drawn.T)[np.triu_indices(128, 1)] == pytest.approx(0, abs=0.12)
+    first = np.argsort(drawn, axis=1)[:, 0]
+    assert np.bincount(first, minlength=128).max() < 40  # the smallest may be anywhere
+
+
+def test_below() -> None:
+    drawn = below(words(np.full(200_000, 9, np.uint64), np.arange(200_000)), 7)
+    assert np.bincount(drawn, minlength=7) / 200_000 == pytest.approx(1 / 7, abs=0.004)
+    assert below(np.array([0, 2**64 - 1], np.uint64), 30522).tolist() == [0, 30521]
 
 
 def test_uniforms_are_uniform() -> None:
