@@ -51,10 +51,14 @@ class Tokenizer:
     """
 
     def __init__(self, backend: tokenizers.Tokenizer, settings: Mapping[str, Any] | None = None) -> None:
-        self._backend = tokenizers.Tokenizer.from_str(backend.to_str())  # our own: it is configured here
-        self._backend.no_padding()
-        self._backend.no_truncation()
-        self._backend.encode_special_tokens = True
+        described = {**json.loads(backend.to_str()), "padding": None, "truncation": None}
+        self._backend = tokenizers.Tokenizer.from_str(json.dumps(described))
+        # What encodes has no post-processor: templates are `frame`'s work, and a byte-level one moves offsets
+        # differently at the start of a text.
+        self._encoder_json = json.dumps({**described, "post_processor": None})
+        self._encoder = tokenizers.Tokenizer.from_str(self._encoder_json)
+        self._encoder.encode_special_tokens = True
+        self._words = remembered(self._encoder, described)
         self.settings = dict(settings or {})
         ids: dict[str, int | None] = {role: self._role(role, names) for role, names in ROLES}
         self.pad, self.unk, self.cls = ids["pad"], ids["unk"], ids["cls"]
@@ -63,8 +67,6 @@ class Tokenizer:
         special = {i for i, token in added.items() if token.special} | {i for i in ids.values() if i is not None}
         self.special_ids: tuple[int, ...] = tuple(sorted(special))
         self.vocabulary: int = 1 + max(self._backend.get_vocab(with_added_tokens=True).values())
-        self._words = remembered(self._backend)
-        described = json.loads(self._backend.to_str())
         self.kind: str = described["model"]["type"]
         self.continuation: str = described["model"].get("continuing_subword_prefix") or ""
         self.template: Template = read_template(described["post_processor"]) or (
@@ -119,7 +121,7 @@ class Tokenizer:
     @cached_property
     def _recognising(self) -> tokenizers.Tokenizer:
         """The same tokenizer, for which "[MASK]" in a text is the mask."""
-        return tokenizers.Tokenizer.from_str(self._backend.to_str())
+        return tokenizers.Tokenizer.from_str(self._encoder_json)
 
     def encode_flat(
         self, texts: Sequence[str], *, segmenter: whole_words.Segmenter | None = None, special: bool = False
@@ -130,12 +132,10 @@ class Tokenizer:
         tokens in the text stand for these tokens.
         """
         laid = Laid.of(texts)
-        if self._words is not None and not special:
-            starts, counts, tokens, given = self._words(laid.text, laid.points)
-            owner = np.searchsorted(laid.bases, starts, side="right") - 1
-            lengths = np.bincount(np.repeat(owner, counts), minlength=len(texts))
+        if self._words is not None and self._words.useful and not special:
+            tokens, given, lengths = self._words(laid)
         else:
-            backend = self._recognising if special else self._backend
+            backend = self._recognising if special else self._encoder
             encodings = backend.encode_batch(list(texts), add_special_tokens=False)
             lengths = np.fromiter(map(len, encodings), np.int64, len(encodings))
             tokens, given = flatten(encodings, int(lengths.sum()))
