@@ -114,10 +114,10 @@ def generators(keys: Words) -> Iterator[np.random.Generator]:
     """
     philox = np.random.Philox(key=0)
     own = np.random.Generator(philox)
-    state = {"counter": np.zeros(4, np.uint64), "key": np.zeros(2, np.uint64)}
-    fresh: Any = {"bit_generator": "Philox", "state": state, "buffer": np.zeros(4, np.uint64), "buffer_pos": 4}
+    state = {"counter": [0] * 4, "key": [0, 0]}  # lists: numpy takes these number by number, and arrays are slow at it
+    fresh: Any = {"bit_generator": "Philox", "state": state, "buffer": [0] * 4, "buffer_pos": 4}
     fresh |= {"has_uint32": 0, "uinteger": 0}
-    for k in keys:
+    for k in keys.tolist():
         state["key"][0] = k
         philox.state = fresh
         yield own

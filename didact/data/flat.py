@@ -198,17 +198,24 @@ def lay(examples: Sequence[Example]) -> Flat:
     cuts = cuts_of([len(example.tokens) for example in examples])
     if not len(examples):
         return Flat(cuts, np.zeros(0, np.int64))
-    flat = Flat(cuts, np.concatenate([example.tokens for example in examples]), None, tuple(examples))
-    return replace(flat, segments=flat.column("segments"), parts=_parts(flat))
+    tokens = np.concatenate([example.tokens for example in examples])
+    segments = [example.segments for example in examples if example.segments is not None]
+    return Flat(
+        cuts,
+        tokens,
+        np.concatenate(segments) if len(segments) == len(examples) else None,
+        tuple(examples),
+        parts=_parts(examples, cuts),
+    )
 
 
-def _parts(flat: Flat) -> Array | None:
+def _parts(examples: Sequence[Example], cuts: Array) -> Array | None:
     """(N,) bool: where parts begin, the first of each sequence included; None where no sequence has parts."""
-    if all(example.parts is None for example in flat.examples):
+    if all(example.parts is None for example in examples):
         return None
-    begins = np.zeros(len(flat.tokens) + 1, bool)
-    begins[flat.cuts] = True
-    for start, example in zip(flat.cuts.tolist(), flat.examples, strict=False):
+    begins = np.zeros(int(cuts[-1]) + 1, bool)
+    begins[cuts] = True
+    for start, example in zip(cuts.tolist(), examples, strict=False):
         if example.parts is not None:
             begins[start + example.parts] = True
     return begins[:-1]
@@ -275,17 +282,21 @@ def _join(each: list[list[Labels]]) -> Asked:
 
 def _side(flat: Flat, order: Array, max_seqlen: int | None) -> tuple[Side, Array]:
     """One side of the picked sequences, and the row at which each starts."""
-    lengths = flat.lengths[order]
-    cuts = cuts_of(lengths)
-    starts = cuts[:-1]
-    at = ragged(flat.cuts[order], lengths)
-    borders = cuts if flat.parts is None else np.append(np.flatnonzero(flat.parts[at]), len(at))
-    spans = np.diff(borders)
+    old = flat.cuts[:-1][order]
+    lengths = flat.cuts[1:][order] - old
+    borders = cuts_of(lengths)
+    starts, spans = borders[:-1], lengths
+    positions = np.arange(int(borders[-1])) - starts.repeat(lengths)
+    at = positions + old.repeat(lengths)
+    if flat.parts is not None:
+        borders = np.append(flat.parts[at].nonzero()[0], len(at))
+        spans = np.diff(borders)
+        positions = np.arange(len(at)) - borders[:-1].repeat(spans)
     packed = Packed(
         tokens=torch.from_numpy(flat.tokens[at].astype(np.int64, copy=False)),
-        positions=torch.from_numpy(np.arange(len(at)) - np.repeat(borders[:-1], spans)),
+        positions=torch.from_numpy(positions),
         cu_seqlens=torch.from_numpy(borders.astype(np.int32)),
-        max_seqlen=max_seqlen or (int(spans.max()) if len(spans) else 0),
+        max_seqlen=max_seqlen or int(spans.max(initial=0)),
         segments=None if flat.segments is None else torch.from_numpy(flat.segments[at].astype(np.int64, copy=False)),
     )
     visibility = flat.visibility

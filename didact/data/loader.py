@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -79,7 +79,8 @@ class _Items(Dataset[Item | Exception]):
 
     def __getitem__(self, index: int) -> Item | Exception:
         try:
-            return self.stream.item(index)
+            item = self.stream.item(index)
+            return replace(item, flat=item.flat.lean())
         except Exception as error:
             error.add_note("(in a data worker)")
             return error

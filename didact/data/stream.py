@@ -165,11 +165,11 @@ class Stream:
         if isinstance(self.batch, BySequences):
             numbers = np.arange(self.batch.before(number), self.batch.before(number + 1))
             flat = self.prepare(*self.examples(numbers), number)
-            return Item(flat.lean(), deal(flat.sizes, self.micro_tokens, self.ranks))
+            return Item(flat, deal(flat.sizes, self.micro_tokens, self.ranks))
         step = int(number * self.window * self.mean_size // self.batch.tokens)  # about: only schedules read it
         numbers = np.arange(number * self.window, (number + 1) * self.window)
         flat = self.prepare(*self.examples(numbers), step)
-        return Item(flat.lean(), pack(flat.sizes, self.micro_tokens))
+        return Item(flat, pack(flat.sizes, self.micro_tokens))
 
     def steps(self, items: Iterator[Item], start: Position) -> Iterator[tuple[list[Batch], Position]]:
         """Items from `first_item(start)` on -> each step's micro-batches for this rank, and the position after it."""

@@ -20,7 +20,7 @@ from didact.randomness import below, words
 
 Array = NDArray[Any]
 Keys = NDArray[np.uint64]
-_FATE, _TOKEN = np.uint64(0x66617465), np.uint64(0x746F6B656E)  # what a draw is for
+_FATE, _TOGETHER = np.uint64(0xF6F7), np.uint64(0xA7A8)  # what a draw is for, mixed into its key
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,14 @@ class Corrupt:
         """
         local = chosen.rows - cuts[chosen.sequences]
         own = keys[chosen.sequences]
-        fate = words(own ^ _FATE, chosen.parts if self.together else local) >> np.uint64(32)
+        bits = words(own ^ _FATE, local)  # the upper half decides the fate, the lower one draws a token
+        fate = (words(own ^ _TOGETHER, chosen.parts) if self.together else bits) >> np.uint64(32)
         masked = fate < np.uint64(round(self.mask * 2**32))
         hidden = fate < np.uint64(round((self.mask + self.random) * 2**32))
         new = tokens.copy()
         new[chosen.rows[masked]] = self.mask_id
-        drawn = (hidden & ~masked).nonzero()[0]
-        new[chosen.rows[drawn]] = self._draw(words(own[drawn] ^ _TOKEN, local[drawn]))
+        drawn = (hidden > masked).nonzero()[0]
+        new[chosen.rows[drawn]] = self._draw(bits[drawn] << np.uint64(32))
         return new, hidden
 
     def _draw(self, bits: Keys) -> Array:

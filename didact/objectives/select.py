@@ -225,7 +225,7 @@ def _choosable(flat: Flat) -> tuple[Array, Array, Array]:
 def _budget(counts: Array, rate: float, keys: Keys) -> Array:
     """(n,): how many of `counts` (n,) tokens to choose; the rule is in the first lines of this file."""
     chance = unit(words(keys ^ _BUDGET, 0))
-    wanted = np.floor(rate * counts + chance).astype(np.int64)
+    wanted = (rate * counts + chance).astype(np.int64)
     return np.minimum(np.maximum(wanted, 1), counts)
 
 

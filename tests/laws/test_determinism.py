@@ -160,7 +160,7 @@ def test_what_becomes_of_an_example_is_its_own_affair(objective: Objective) -> N
 
 @OBJECTIVE
 def test_one_prepared_by_itself_is_repeated_by_its_generator(objective: Objective) -> None:
-    e = example(30, 2, VOCABULARY, relation=1)
+    e = example(90, 2, VOCABULARY, relation=1)
     first, again, other = (objective.at(0).prepare(e, generator(seed)) for seed in (1, 1, 2))
     assert np.array_equal(first.inputs.tokens, again.inputs.tokens)
     if objective.rated:

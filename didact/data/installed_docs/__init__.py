@@ -1,7 +1,7 @@
 """The embedded corpus: the documentation of the Python packages installed on this machine, and four tasks made of it.
 
 found = extract(cache)                     read from source with `ast`, never imported
-documents(cache)                           pre-training text: one document a module, training subtrees alone
+documents(cache)                           pre-training text, of training subtrees alone
 write_tasks(found.entries, folder)         topic, roles, pairs, answers: true labels, train / dev / test
 """
 

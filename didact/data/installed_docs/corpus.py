@@ -1,8 +1,8 @@
-"""The pre-training text: one document a module, what is documented in it in source order.
+"""The pre-training text: one document for each thing that is documented, a module, a class or a function.
 
-Of each thing: its signature, the prose said of it sentence by sentence, its parameters one by one, and the beginning
-of its code. So a segment and the next are a signature and its description, a description and its code, two parameters
-of one function: what next-sentence prediction asks here is whether words and code speak of the same thing.
+Its signature, the prose said of it sentence by sentence, its parameters one by one, and the beginning of its code. So a
+segment and the next are a signature and its description, a description and the code, two parameters of one function:
+what next-sentence prediction asks here is whether words and code speak of the same thing.
 
 Only subtrees of the training split are read: what a task is tested on is in no pre-training text either.
 """
@@ -10,7 +10,6 @@ Only subtrees of the training split are read: what a task is tested on is in no 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
 
 from didact.data.document import Document
 from didact.data.installed_docs.answers import TITLES, parameters, shown
@@ -27,12 +26,11 @@ NO_PROSE = TITLES | {"see also", "references", "examples", "example", "attribute
 def documents(entries: Sequence[Entry], splits: Sequence[Split] = ("train",), code: bool = True) -> Iterator[Document]:
     """The documents of these splits, in the entries' order. code: False = prose and signatures alone."""
     places = split_of(entries)
-    for (library, module), group in groupby(entries, key=lambda e: (e.library, e.module)):
-        if places[library, module] not in splits:
-            continue
-        told = tuple(line for entry in group for line in sentences(entry, code))
-        if told:
-            yield Document(module, "\n".join(told), told)
+    for entry in entries:
+        if places[entry.library, entry.module] in splits:
+            told = tuple(sentences(entry, code))
+            if told:
+                yield Document(entry.id, "\n".join(told), told)
 
 
 def sentences(entry: Entry, code: bool = True) -> Iterator[str]:
