@@ -67,7 +67,7 @@ def _multiple(number: int, ranks: int) -> int:
 
 
 def _even(order: list[int], sizes: list[int], capacity: int, number: int) -> list[list[int]] | None:
-    """Longest processing time first (Graham, 1969): each to the emptiest of `number` packs; None where one overflows."""
+    """Longest processing time first (Graham, 1969): each to the emptiest of `number` packs; None if one overflows."""
     if number == 1:
         return [order] if sum(sizes) <= capacity else None
     packs: list[list[int]] = [[] for _ in range(number)]

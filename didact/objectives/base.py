@@ -21,7 +21,7 @@ from torch import Tensor
 from didact.batch import Batch, Example, Labels, Loss, Part, Prepared
 from didact.data.flat import Flat, lay, lay_prepared
 from didact.heads import Head
-from didact.randomness import generators
+from didact.randomness import generators, words
 
 Keys = NDArray[np.uint64]
 
@@ -80,9 +80,8 @@ class Objective(ABC):
     def ask(self, flat: Flat, keys: Keys) -> Flat:
         """All sequences of a step at once: sequence i depends on flat's sequence i and keys[i] alone."""
         examples = [flat.example(i) for i in range(len(flat))]
-        return flat.then(
-            lay_prepared([self.prepare(e, rng) for e, rng in zip(examples, generators(keys), strict=True)])
-        )
+        apart = generators(words(keys, 0))  # the source may have drawn from the generator of the key itself
+        return flat.then(lay_prepared([self.prepare(e, rng) for e, rng in zip(examples, apart, strict=True)]))
 
     def __call__(self, examples: Sequence[Example], keys: Keys, step: int = 0) -> Flat:
         """examples (n,) and their keys (n,) uint64 -> prepared for `step`. What a `Stream` calls."""

@@ -23,7 +23,7 @@ from didact.objectives import (
     Spans,
     WholeWords,
 )
-from didact.randomness import generator
+from didact.randomness import generator, words
 
 MASKED = Masked(mask_id=4, vocabulary=100, specials=(0, 4))
 
@@ -48,7 +48,7 @@ class First(Objective):
 def test_prepare_alone_is_enough() -> None:
     keys = np.array([5, 9, 2**63], np.uint64)
     flat = First()([example(n) for n in (3, 5, 4)], keys)
-    wanted = [int(generator(int(k)).integers(1 << 40)) for k in keys]
+    wanted = [int(generator(int(k)).integers(1 << 40)) for k in words(keys, 0)]
     assert flat.batch([2, 0, 1]).labels[0].values.tolist() == [wanted[2], wanted[0], wanted[1]]
     assert First().at(3) == First().at_rate(0.4) == First()
     assert First().rated == ()
