@@ -39,14 +39,14 @@ class Position:
     """scheme: a name of `nn.position.POSITIONS`; the rest belongs to the schemes that read it.
 
     learned: a table of `maximum` rows, `offset` of them before position 0 (RoBERTa: 2), drawn like every weight or,
-    with start "sinusoidal", sines and cosines to learn on from; sinusoidal: fixed, no limit;
+    with start "neighbours", so that heads look at neighbours at first (nn.neighbours); sinusoidal: fixed, no limit;
     rotary: base `theta`; bucketed (T5): `buckets` up to `distance`, shared by all layers; none.
     """
 
     scheme: str = "learned"
     maximum: int | None = 512
     offset: int = 0
-    start: Literal["normal", "sinusoidal"] = "normal"
+    start: Literal["normal", "neighbours"] = "normal"
     theta: float = 10000.0
     buckets: int = 32
     distance: int = 128

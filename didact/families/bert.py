@@ -81,7 +81,7 @@ KEYS = Keys(
             "position_initializer",
             "position.start",
             "normal",
-            words=(("normal", "normal"), ("sinusoidal", "sinusoidal")),
+            words=(("normal", "normal"), ("neighbours", "neighbours")),
             ours_alone=True,
         ),
         Key("tie_word_embeddings", "tied", True),

@@ -9,13 +9,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from didact.nn.position import Learned
-
 
 @torch.no_grad()
 def initialise(module: nn.Module, std: float, generator: torch.Generator | None = None) -> None:
-    """Set every weight below `module` in place: matrices normal with `std`, biases 0, norms' scales 1; tables of
-    positions as their scheme begins them.
+    """Set every weight below `module` in place: matrices normal with `std`, biases 0, norms' scales 1.
 
     The order of draws is that of `named_parameters`, so equal modules and generators give equal weights.
     """
@@ -27,6 +24,3 @@ def initialise(module: nn.Module, std: float, generator: torch.Generator | None 
             parameter.zero_()
         else:
             parameter.normal_(0.0, std, generator=generator)
-    for part in module.modules():
-        if isinstance(part, Learned):
-            part.start(std)

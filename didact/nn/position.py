@@ -42,25 +42,12 @@ class Scheme(nn.Module):
 
 
 class Learned(Scheme):
-    """Row `offset + position` of a table of `offset + maximum` rows.
+    """Row `offset + position` of a table of `offset + maximum` rows."""
 
-    sines: the table begins as sines and cosines of the spread that it would be drawn with, and is learned from there.
-    Neighbours then look alike from the first step. Drawn at random, a table must find out who neighbours whom before
-    any head can look at them: measured (4 x 128, 64 tokens, 0.5 M of them), masked words at 5.87 nats against 6.45,
-    which is what counting them reaches.
-    """
-
-    def __init__(self, maximum: int, offset: int, width: int, sines: bool = False) -> None:
+    def __init__(self, maximum: int, offset: int, width: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(offset + maximum, width))
         self.offset = offset
-        self.sines = sines
-
-    def start(self, std: float) -> None:
-        """Sines and cosines of standard deviation `std`, row `offset` being position 0; nothing unless `sines`."""
-        if self.sines:
-            rows = torch.arange(len(self.weight), device=self.weight.device) - self.offset
-            self.weight.copy_(waves(rows, self.weight) * (std * math.sqrt(2.0)))
 
     def embed(self, positions: Tensor, like: Tensor) -> Tensor:
         del like
@@ -71,15 +58,10 @@ class Sinusoidal(Scheme):
     """sin in the even columns, cos in the odd ones; computed where needed, so no position is too far."""
 
     def embed(self, positions: Tensor, like: Tensor) -> Tensor:
-        return waves(positions, like)
-
-
-def waves(positions: Tensor, like: Tensor) -> Tensor:
-    """positions (T,) -> (T, E) of `like`'s width and type: sin(p / 10000^(2j / E)) in column 2j, cos in 2j + 1."""
-    width = like.shape[-1]
-    column = torch.arange(0, width, 2, device=positions.device, dtype=torch.float32)
-    angle = positions[:, None].float() * torch.exp(column * (-math.log(10000.0) / width))
-    return torch.stack((angle.sin(), angle.cos()), -1).flatten(1)[:, :width].to(like.dtype)
+        width = like.shape[-1]
+        column = torch.arange(0, width, 2, device=positions.device, dtype=torch.float32)
+        angle = positions[:, None].float() * torch.exp(column * (-math.log(10000.0) / width))
+        return torch.stack((angle.sin(), angle.cos()), -1).flatten(1)[:, :width].to(like.dtype)
 
 
 class Rotary(Scheme):
@@ -151,7 +133,7 @@ class Entry:
 def _learned(position: Position, widths: Widths) -> Scheme:
     if position.maximum is None:
         raise ValueError("learned positions need a maximum")
-    return Learned(position.maximum, position.offset, widths.embedding, position.start == "sinusoidal")
+    return Learned(position.maximum, position.offset, widths.embedding)
 
 
 POSITIONS: tuple[Entry, ...] = (

@@ -20,6 +20,7 @@ from didact.nn.embedding import Embedding
 from didact.nn.feedforward import FeedForward
 from didact.nn.init import initialise
 from didact.nn.kernel import choose, named
+from didact.nn.neighbours import start_with_neighbours
 from didact.nn.norm import build_norm
 from didact.nn.position import Widths, build_position
 
@@ -108,7 +109,9 @@ class Transformer(nn.Module):
 
 
 def build(config: ModelConfig, generator: torch.Generator | None = None) -> Transformer:
-    """The stack of `config`, its weights drawn with `generator` (normal, `config.init_std`)."""
+    """The stack of `config`, its weights drawn with `generator` (normal, `config.init_std`); then, where the positions
+    are to start so, `nn.neighbours`. Raises ValueError for parts that do not go together.
+    """
     norms = config.norms
 
     def norm(slot: str, width: int = config.width) -> nn.Module:
@@ -123,6 +126,7 @@ def build(config: ModelConfig, generator: torch.Generator | None = None) -> Tran
         )
 
     inner = config.embedding_width or config.width
+    blocks = [block() for _ in range(config.layer_groups or config.layers)]
     transformer = Transformer(
         embedding=Embedding(
             config.vocabulary,
@@ -133,10 +137,12 @@ def build(config: ModelConfig, generator: torch.Generator | None = None) -> Tran
             norm("embedding", inner),
             config.dropout,
         ),
-        blocks=nn.ModuleList(block() for _ in range(config.layer_groups or config.layers)),
+        blocks=nn.ModuleList(blocks),
         final_norm=norm("final"),
         windows=config.windows or (None,) * config.layers,
         attention_dropout=config.attention_dropout,
     )
     initialise(transformer, config.init_std, generator)
+    if config.position.start == "neighbours":
+        start_with_neighbours(transformer.embedding, [block.attention for block in blocks], config.init_std)
     return transformer

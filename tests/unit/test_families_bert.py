@@ -43,10 +43,10 @@ def test_code_from_a_checkpoint_is_refused() -> None:
 
 def test_how_positions_begin_is_kept_where_it_is_not_berts_own() -> None:
     base = BERT.base
-    sines = replace(base, position=replace(base.position, start="sinusoidal"))
-    said = keys.write(sines, BERT.keys, {})
-    assert said["position_initializer"] == "sinusoidal"
-    assert keys.read(said, BERT.keys, base) == replace(sines, dropout=base.dropout)
+    looking = replace(base, position=replace(base.position, start="neighbours"))
+    said = keys.write(looking, BERT.keys, {})
+    assert said["position_initializer"] == "neighbours"
+    assert keys.read(said, BERT.keys, base) == replace(looking, dropout=base.dropout)
     assert "position_initializer" not in keys.write(base, BERT.keys, {})
     with pytest.raises(InputError, match="position_initializer"):
         keys.read({**said, "position_initializer": "other"}, BERT.keys, base)

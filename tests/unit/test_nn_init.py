@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from nn_tools import NORMS, tiny
 
-from didact.config import Position
-from didact.nn.position import waves
 from didact.nn.transformer import build
 
 
@@ -33,17 +29,3 @@ def test_weights_follow_the_generator_alone() -> None:
     for a, b in zip(first.parameters(), again.parameters(), strict=True):
         assert torch.equal(a, b)
     assert not torch.equal(first.embedding.word.weight, other.embedding.word.weight)
-
-
-def test_positions_may_begin_as_sines() -> None:
-    position = Position(maximum=20, offset=2, start="sinusoidal")
-    config = tiny(width=64, heads=4, vocabulary=50, init_std=0.05, position=position)
-    model = build(config, torch.Generator().manual_seed(0))
-    table = model.embedding.position.weight
-    expected = waves(torch.arange(20), torch.zeros(20, 64)) * 0.05 * 2**0.5
-    torch.testing.assert_close(table[2:].detach(), expected)
-    assert abs(float(expected.square().mean().sqrt()) / 0.05 - 1) < 1e-3
-    assert table.requires_grad
-    drawn = build(replace(config, position=replace(position, start="normal")), torch.Generator().manual_seed(0))
-    assert torch.equal(model.embedding.word.weight, drawn.embedding.word.weight)
-    assert not torch.equal(table, drawn.embedding.position.weight)

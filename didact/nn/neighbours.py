@@ -1,0 +1,73 @@
+"""A start in which every head looks at a neighbour: the word before, the word after, or the ones beyond.
+
+A masked model learns nothing from context before some head looks at the words next to the blank, and with BERT's
+random table of positions it must first find out which rows are neighbours: the loss stands at what counting words
+reaches, for millions of words where the model is small. Here positions are waves in columns of their own, and each
+head's q and k are turned against each other by an offset in these columns, so that it begins as a head for that
+offset; everything is learned from there. The architecture is BERT's, and so are its weights' names and shapes.
+
+Measured (4 x 128, vocabulary 8192, sequences of 64 tokens, after 0.47 M of them, nats a masked token): 6.42 as BERT
+draws them, 6.16 with sines and cosines (Vaswani et al., 2017, §3.5) in place of the random table, 5.88 with rotary
+positions, 5.38 so. After the idea of "Mimetic Initialization of Self-Attention Layers" (Trockman & Kolter, 2023), which
+sets q·k and v·out near the identity.
+
+Shapes: D width, H head width, N heads, P pairs of columns.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from didact.nn.attention import Attention
+from didact.nn.embedding import Embedding
+from didact.nn.position import Learned
+
+OFFSETS = (-1, 1, -2, 2)
+"""what the heads of a block look at, in turn; the offset's row minus the looking row"""
+
+SHARPNESS = 7.0
+"""the attention logit of the row looked at, where a norm follows the embeddings; of the others about 0"""
+
+SPREAD = 1.3
+"""frequency j of P is pi · ((j + 1/2) / P) ** SPREAD: at 1 the waves meet again after 2P rows, here never quite"""
+
+
+@torch.no_grad()
+def start_with_neighbours(embedding: Embedding, attentions: Sequence[Attention], std: float) -> None:
+    """Change weights that have been drawn with `std`, in place.
+
+    Raises ValueError where there is no learned table of positions as wide as the model, or no room for two columns.
+    """
+    table = embedding.position
+    if not isinstance(table, Learned) or embedding.project is not None:
+        raise ValueError("heads that start with neighbours need learned positions as wide as the model")
+    D, H = table.weight.shape[1], attentions[0].head_width
+    P = min(H // 2, D // 8)
+    if P < 1:
+        raise ValueError(f"heads {H} wide in a model {D} wide have no columns to start with neighbours in")
+    angle = torch.pi * ((torch.arange(P) + 0.5) / P) ** SPREAD
+    rows = torch.arange(len(table.weight)) - table.offset
+    embedding.word.weight[:, : 2 * P] = 0.0
+    if embedding.segment is not None:
+        embedding.segment.weight[:, : 2 * P] = 0.0
+    table.weight.zero_()
+    table.weight[:, 0 : 2 * P : 2] = (rows[:, None] * angle).sin() * (std * math.sqrt(2.0))
+    table.weight[:, 1 : 2 * P : 2] = (rows[:, None] * angle).cos() * (std * math.sqrt(2.0))
+    others = 1 if embedding.segment is None else 2  # tables that add up in the columns without waves
+    variance = (2 * P + others * (D - 2 * P)) / D  # of all columns, where that of the waves is 1
+    gain = math.sqrt(SHARPNESS * variance * math.sqrt(H) / (2.0 * P))
+    for attention in attentions:
+        q, k, _ = attention.qkv.weight.view(3, attention.heads, H, D)
+        for head in range(attention.heads):
+            q[head, : 2 * P, : 2 * P] += gain * turn(angle * OFFSETS[head % len(OFFSETS)])
+            k[head, : 2 * P, : 2 * P] += gain * torch.eye(2 * P)
+
+
+def turn(angle: torch.Tensor) -> torch.Tensor:
+    """angle (P,) -> (2P, 2P): takes (sin x, cos x) of each pair of columns to (sin(x + angle), cos(x + angle))."""
+    cosine, sine = angle.cos(), angle.sin()
+    blocks = torch.stack((torch.stack((cosine, sine), -1), torch.stack((-sine, cosine), -1)), -2)
+    return torch.block_diag(*blocks)

@@ -1,0 +1,75 @@
+"""Heads that start with neighbours."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from nn_tools import tiny
+
+from didact.config import ModelConfig, Position
+from didact.nn.attention import Context
+from didact.nn.kernel import named
+from didact.nn.neighbours import OFFSETS, turn
+from didact.nn.transformer import Transformer, build
+from didact.packed import Packed
+from didact.visibility import bidirectional
+
+
+def config(**changes: object) -> ModelConfig:
+    position = Position(maximum=90, offset=2, start="neighbours")
+    return replace(tiny(width=128, heads=4, layers=2, vocabulary=50, init_std=0.02, position=position), **changes)
+
+
+def looks(model: Transformer, tokens: torch.Tensor) -> torch.Tensor:
+    """(N, L, L): where the first block's heads look."""
+    packed = Packed.of([tokens.tolist()])
+    attention = model.blocks[0].attention
+    (found,) = attention.probabilities(model.embedding(packed), Context(named("dense"), None), packed, bidirectional())
+    return found
+
+
+def test_turn_is_the_sum_of_angles() -> None:
+    x, by = torch.tensor([0.3, 1.1]), torch.tensor([0.5, -2.0])
+    before = torch.stack((x.sin(), x.cos()), -1).flatten()
+    after = torch.stack(((x + by).sin(), (x + by).cos()), -1).flatten()
+    torch.testing.assert_close(turn(by) @ before, after)
+
+
+@pytest.mark.parametrize(("width", "heads"), [(128, 4), (256, 4), (128, 2)])
+def test_each_head_looks_at_its_neighbour(width: int, heads: int) -> None:
+    model = build(config(width=width, heads=heads, layers=1), torch.Generator().manual_seed(0))
+    tokens = torch.randint(50, (90,), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        found = looks(model, tokens)
+    for head in range(heads):
+        at = [(row, row + OFFSETS[head]) for row in range(90) if 0 <= row + OFFSETS[head] < 90]
+        seen = torch.tensor([float(found[head, row, other]) for row, other in at])
+        assert all(int(found[head, row].argmax()) == other for row, other in at)
+        assert float(seen.mean()) > 0.75
+
+
+def test_the_rest_is_drawn_as_ever() -> None:
+    plain = config(position=Position(maximum=90, offset=2))
+    a = build(plain, torch.Generator().manual_seed(3)).state_dict()
+    b = build(config(), torch.Generator().manual_seed(3)).state_dict()
+    assert {name for name in a if not torch.equal(a[name], b[name])} == {
+        "embedding.word.weight", "embedding.segment.weight", "embedding.position.weight",
+        "blocks.0.attention.qkv.weight", "blocks.1.attention.qkv.weight",
+    }  # fmt: skip
+    assert torch.equal(a["embedding.word.weight"][:, 32:], b["embedding.word.weight"][:, 32:])
+    assert torch.equal(a["blocks.0.attention.qkv.weight"][256:], b["blocks.0.attention.qkv.weight"][256:])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"embedding_width": 64},
+        {"position": Position("rotary", start="neighbours")},
+        {"heads": 128},
+    ],
+)
+def test_what_has_no_room_for_it_is_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="neighbours"):
+        build(config(**changes))
