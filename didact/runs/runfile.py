@@ -45,10 +45,10 @@ def checked(schema: Any, values: object, file: str | Path | None = None, prefix:
         raise InputError(_first(problem, schema, prefix), file=file) from None
 
 
-def save(run: BaseModel, path: Path) -> None:
-    """Write the resolved run file: defaults filled in, so that it repeats the run whatever defaults become later."""
+def dump(run: BaseModel) -> str:
+    """The resolved run file: defaults filled in, so that it repeats the run whatever defaults become later."""
     values = run.model_dump(mode="json", by_alias=True)
-    path.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
 def load_plugins(modules: Sequence[str]) -> None:

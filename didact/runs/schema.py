@@ -55,14 +55,16 @@ class PretrainData(Part):
 
 
 class ModelPart(Part):
-    """family: a member's name; start: a checkpoint to continue from (`scratch` otherwise); every other key replaces
-    a field of the family's ModelConfig (layers, width, heads, feedforward, dropout …).
+    """family: a member's name; start: a checkpoint to continue from (`scratch` otherwise); vocabulary_bias: how the bias
+    of a fresh vocabulary head begins, at 0 or at the logarithm of the store's token frequencies; every other key
+    replaces a field of the family's ModelConfig (layers, width, heads, feedforward, dropout …).
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
 
     family: str = "bert"
     start: str | None = None
+    vocabulary_bias: Literal["zero", "frequencies"] = "zero"
 
     @property
     def changes(self) -> dict[str, Any]:
@@ -151,7 +153,9 @@ class Budget(Part):
 
 
 class Run(Part):
-    """What every run has. run: its folder; plugins: modules of the user's own that add families, objectives, tasks."""
+    """What every run has. run: its folder; plugins: modules of the user's own that add families, objectives, tasks;
+    record: trackers besides metrics.jsonl; quiet: no progress on the terminal.
+    """
 
     run: Path
     seed: int = Field(default=0, ge=0)
@@ -161,6 +165,7 @@ class Run(Part):
     schedule: Schedule = Schedule()
     checkpoints: Checkpoints = Checkpoints()
     record: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
+    quiet: bool = False
 
 
 class PretrainRun(Run):
@@ -201,6 +206,6 @@ class FinetuneRun(Run):
     batch: BatchPart = BatchPart(size=(32, "sequences"))
     budget: Budget = Budget(epochs=3.0)
     evaluate_every: int | None = Field(default=None, ge=1)
-    learning_rates: tuple[float, ...] = (0.15, 0.30, 0.40)
+    learning_rates: tuple[float, ...] = ()
     optimizer: Optimizer = Optimizer(learning_rate=5e-5, betas=(0.9, 0.999), eps=1e-8)
     patience: int | None = Field(default=None, ge=1)

@@ -48,19 +48,24 @@ def comparison(found: Sequence[Mapping[str, Any]]) -> str:
             _dot(right, c["difference"], place - 0.14, PRETRAINED, scale=100)
             _dot(right, c["over_floor"], place + 0.14, FLOOR, scale=100)
         left.set_xlim(0, 1)
-        left.set_xlabel("score on the test set")
+        left.set_xlabel("score on the test set, 95 % interval, seeds")
         right.axvline(0, color="#3b4148", linewidth=1)
-        right.set_xlabel("points: pre-trained less scratch (blue), less the best floor (grey)")
+        right.set_xlabel("points, paired, 95 % interval")
+        right.set_title("pre-trained less …", fontsize=9, loc="left")
+        over_scratch = right.plot([], [], "o", color=PRETRAINED, label="from scratch")[0]
+        over_floor = right.plot([], [], "o", color=FLOOR, label="the best trivial method")[0]
+        right.legend(handles=[over_scratch, over_floor], frameon=False, fontsize=8, loc="best")
         for axes in (left, right):
             axes.set_yticks(range(len(found)), names if axes is left else [""] * len(found))
             axes.set_ylim(len(found) - 0.4, -0.6)
             axes.grid(axis="y", visible=False)
+        left.set_title("score", fontsize=9, loc="left")
         handles = [
             left.plot([], [], "o", color=PRETRAINED, label="pre-trained")[0],
             left.plot([], [], "o", color=SCRATCH, label="from scratch")[0],
             left.plot([], [], "-", color=FLOOR, label="trivial methods")[0],
         ]
-        figure.legend(handles=handles, loc="outside upper left", ncols=3, frameon=False, fontsize=8.5)
+        left.legend(handles=handles, loc="lower right", frameon=False, fontsize=8)
         return _svg(figure)
 
 
@@ -80,9 +85,9 @@ def curves(pretrain: Mapping[str, Any], unigram: float) -> str:
             if name.startswith("mlm@15") and name.endswith("/loss"):
                 _line(loss, points, "#0b3d91", 0.0, "validation, 15 % hidden", marker="o")
         loss.axhline(unigram, color=FLOOR, linestyle="--", linewidth=1.1, label=f"words counted alone: {unigram:.2f}")
-        loss.set_ylabel("nats a hidden token")
-        low = min((y for _, y in train.get("loss/mlm", ((0, unigram),))), default=unigram)
-        loss.set_ylim(max(0.0, low - 0.3), max(unigram + 1.2, low + 1.0))
+        loss.set_title("hidden words: loss, nats a token", fontsize=9, loc="left")
+        low = min(unigram, *(y for _, y in train.get("loss/mlm", ((0, unigram),))))
+        loss.set_ylim(max(0.0, low - 0.25), unigram + 0.9)
         loss.legend(frameon=False, fontsize=8)
         if pair:
             _line(panels[1], train[pair], GREY, 0.8, "training, ten steps each")
@@ -91,7 +96,7 @@ def curves(pretrain: Mapping[str, Any], unigram: float) -> str:
                 panels[1], held.get(pair.partition("/")[2] + "/accuracy", ()), "#7a3f0b", 0.0, "validation", marker="o"
             )
             panels[1].axhline(0.5, color=FLOOR, linestyle="--", linewidth=1.1, label="a coin")
-            panels[1].set_ylabel("does the second text follow the first? accuracy")
+            panels[1].set_title("does the second text follow the first? accuracy", fontsize=9, loc="left")
             panels[1].legend(frameon=False, fontsize=8)
         for axes in panels:
             axes.set_xlabel("million tokens read")

@@ -1,0 +1,112 @@
+"""What pre-training and fine-tuning share: the loop's settings from a run file, the result file, the model exported."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from torch import nn
+
+from didact.data.store import write_aside
+from didact.errors import InputError
+from didact.hub import export
+from didact.model import Model, Pretrained
+from didact.runs.runfile import dump
+from didact.runs.schema import BatchPart, Run
+from didact.training.optim import AdamW
+from didact.training.schedule import Budget, Schedule
+from didact.training.settings import Settings
+
+RESULT = "result.json"
+RUN_FILE = "run.yaml"
+
+
+def settings_of(run: Run, budget: Budget, seed: int, **more: Any) -> Settings:
+    """The loop's settings as the run file has them; `more`: those that only one kind of run has."""
+    o, s, h = run.optimizer, run.schedule, run.hardware
+    return Settings(
+        budget=budget,
+        optimizer=AdamW(o.learning_rate, o.betas, o.eps, o.weight_decay, o.layer_decay, o.freeze),
+        schedule=Schedule(s.kind, s.warmup, s.decay, s.floor),
+        clip=o.clip or None,
+        seed=seed,
+        device=h.device,
+        precision=h.precision,
+        kernel=h.kernel,
+        compile=h.compile,
+        parallel=h.parallel,
+        deterministic=h.deterministic,
+        keep=run.checkpoints.keep,
+        trackers=run.record,
+        quiet=run.quiet,
+        again=again(),
+        **more,
+    )
+
+
+def again() -> str:
+    """The command that goes on with this run: the one that was given."""
+    program, *rest = sys.argv or ["didact"]
+    name = "didact" if Path(program).name in ("didact", "__main__.py") else Path(program).name
+    return shlex.join([name, *rest])
+
+
+def set_threads(threads: int | None) -> None:
+    """How many threads torch computes with, where the run file says."""
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
+def check_batch(batch: BatchPart, length: int) -> None:
+    """A micro-batch must hold at least one sequence."""
+    if batch.micro_tokens < length:
+        raise InputError(
+            f"batch.micro_tokens: found {batch.micro_tokens}", expected=f"at least {length}, the length of a sequence"
+        )
+
+
+def exporter(pretrained: Callable[[], Pretrained]) -> Callable[[Path, Mapping[str, nn.Module]], None]:
+    """What the loop calls to write a checkpoint's model: the main one, with its tokenizer, as others read it."""
+
+    def write(folder: Path, models: Mapping[str, nn.Module]) -> None:
+        export(replace(pretrained(), model=cast(Model, models["main"])), folder)
+
+    return write
+
+
+def finished(folder: Path) -> dict[str, Any] | None:
+    """The result of a run that has ended, None of one that has not."""
+    path = folder / RESULT
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def finish(folder: Path, result: Mapping[str, Any]) -> None:
+    """Write result.json, whole or not at all: from then on the run is finished."""
+    write_aside(folder / RESULT, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+
+
+_FREE = {"hardware", "checkpoints", "record", "quiet", "plugins"}  # keys that may change between two starts of a run
+
+
+def begin(run: Run) -> None:
+    """Write the resolved run file. A folder begun with other settings is refused: its results would be mixed."""
+    run.run.mkdir(parents=True, exist_ok=True)
+    path = run.run / RUN_FILE
+    if path.is_file():
+        before = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for name, value in run.model_dump(mode="json").items():
+            if name not in _FREE and before.get(name) != value:
+                raise InputError(
+                    f"{name}: this run was begun with {before.get(name)!r}, now {value!r}",
+                    file=path,
+                    expected="the same, or another folder (run=…)",
+                )
+    write_aside(path, dump(run))

@@ -1,0 +1,260 @@
+"""`didact finetune`: a start (or scratch), a task and labelled files -> a run a seed, scores on dev and test.
+
+RUN/seed-N holds the run of each seed; with several learning rates, the first seed runs them all, dev chooses, and the
+other seeds take the chosen one. RUN/result.json at the end says what came of it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import torch
+from torch import nn
+
+from didact import hub
+from didact.batch import Batch
+from didact.data.store import write_aside
+from didact.data.stream import Stream
+from didact.errors import InputError
+from didact.model import Pretrained
+from didact.randomness import key
+from didact.runs import common
+from didact.runs.build import batch_of, task_of
+from didact.runs.corpus import say
+from didact.runs.runfile import load_plugins, read
+from didact.runs.schema import FinetuneRun
+from didact.tasks import Task
+from didact.tasks.answering import answer
+from didact.tasks.base import Dataset, Prediction
+from didact.tokenization.tokenizer import Tokenizer
+from didact.training.checkpoint import RunFolder
+from didact.training.flops import step_flops
+from didact.training.loop import fit
+from didact.training.schedule import Budget
+from didact.training.step import Step
+
+SPLITS = ("dev", "test")
+
+
+def finetune_file(path: Path, changes: Sequence[str] = ()) -> Path:
+    """Carry out the run file at `path`."""
+    return finetune(read(path, FinetuneRun, changes))
+
+
+def finetune(run: FinetuneRun) -> Path:
+    """Train every seed, or go on, or find the run finished. Returns RUN."""
+    load_plugins(run.plugins)
+    common.begin(run)
+    if (before := common.finished(run.run)) is not None:
+        say(f"{run.run} is finished; another folder (run=…) starts another run")
+        _report(run, before)
+        return run.run
+    common.set_threads(run.hardware.threads)
+    files = Files.read(run)
+    seeds = run.seeds or (run.seed,)
+    rates = run.learning_rates or (run.optimizer.learning_rate,)
+    if len(rates) > 1 and files.dev is None:
+        raise InputError("learning_rates: several, and no data.dev to choose by", expected="data.dev, or one rate")
+    results: dict[str, Any] = {}
+    tried: dict[str, float] = {}
+    rate = rates[0]
+    for number, seed in enumerate(seeds):
+        folder = run.run / f"seed-{seed}"
+        if number == 0 and len(rates) > 1:
+            cells = {r: _one(run, files, seed, r, folder / f"rate-{r:g}") for r in rates}
+            tried = {f"{r:g}": cell["dev"][files.task.main] for r, cell in cells.items()}
+            sign = 1.0 if files.task.higher else -1.0
+            rate = max(cells, key=lambda r: _worst_if_nan(sign * cells[r]["dev"][files.task.main]))
+            results[str(seed)] = cells[rate]
+            _point(folder, f"rate-{rate:g}")
+        else:
+            results[str(seed)] = _one(run, files, seed, rate, folder)
+    summary = {
+        "task": files.task.kind,
+        "main": files.task.main,
+        "start": None if run.scratch else run.start,
+        "learning_rate": rate,
+        "learning_rates": tried,
+        "seeds": results,
+        "counts": {split: dict(d.counts) for split, d in files.all.items()},
+        "items": {split: len(d.items) for split, d in files.all.items()},
+    }
+    common.finish(run.run, summary)
+    _report(run, summary)
+    return run.run
+
+
+@dataclass(frozen=True)
+class Files:
+    """The labelled files as the task reads them, once for all seeds."""
+
+    task: Task
+    train: Dataset
+    dev: Dataset | None
+    test: Dataset | None
+
+    @staticmethod
+    def read(run: FinetuneRun) -> Files:
+        """Read all files before anything is trained: a mistake in the last row of the test file stops it now."""
+        tokenizer = Tokenizer.load(hub.fetch(run.start))
+        task = task_of(run.task, run.length)
+        paths = run.data.train if isinstance(run.data.train, tuple) else (run.data.train,)
+        items = [item for path in paths for item in task.items(path, limit=run.data.limit)]
+        task = task.learn(items)
+        held = {name: path for name in SPLITS if (path := getattr(run.data, name)) is not None}
+        sets = {name: task.read(path, tokenizer, limit=run.data.limit) for name, path in held.items()}
+        for dataset in sets.values():
+            task.gold(dataset.items)
+        return Files(task, task.dataset(items, tokenizer), sets.get("dev"), sets.get("test"))
+
+    @property
+    def all(self) -> dict[str, Dataset]:
+        return {name: d for name in ("train", *SPLITS) if (d := getattr(self, name)) is not None}
+
+
+class Answers(nn.Module):
+    """A step seen as the model it trains: logits for each of the batch's labels (FSDP lets only the step be called)."""
+
+    def __init__(self, step: Step) -> None:
+        super().__init__()
+        self.step = step
+
+    def forward(self, batch: Batch) -> tuple[torch.Tensor, ...]:
+        return self.step(batch, logits=True)
+
+
+def _one(run: FinetuneRun, files: Files, seed: int, rate: float, folder: Path) -> dict[str, Any]:
+    """One seed at one learning rate."""
+    if (before := common.finished(folder)) is not None:
+        return before
+    task = files.task
+    generator = torch.Generator().manual_seed(key(seed, 2) % 2**63)
+    start = hub.load(run.start, task.heads(), changes=run.model, scratch=run.scratch, generator=generator)
+    _fits(start, run)
+    state = _State(replace(start, task=task))
+    stream = Stream(
+        files.train,
+        task.objective(),
+        batch_of(run.batch),
+        max(run.batch.micro_tokens, max(len(example) for example in files.train.examples)),
+        seed=seed,
+        max_seqlen=run.length,
+    )
+    budget = _budget(run, len(files.train))
+    own = run.model_copy(update={"optimizer": run.optimizer.model_copy(update={"learning_rate": rate})})
+    every = run.evaluate_every or (None if budget.steps is None else max(1, math.ceil(budget.steps / 3)))
+    dev = files.dev
+
+    def evaluate(step: Step) -> Mapping[str, float]:
+        assert dev is not None
+        answers = answer(Answers(step), task, dev, run.batch.micro_tokens)
+        tuned = task.tune(dev, answers)
+        state.now = replace(state.now, task=tuned)
+        return tuned.score(tuned.decode(dev, answers), dev.items)
+
+    result = fit(
+        Step({"main": start.model}, task.objective()),
+        stream,
+        common.settings_of(
+            own,
+            budget,
+            seed,
+            evaluate_every=every if dev is not None else None,
+            best=task.main if dev is not None else "",
+            highest=task.higher,
+            patience=run.patience,
+        ),
+        RunFolder(folder),
+        evaluate if dev is not None else None,
+        common.exporter(lambda: state.now),
+    )
+    final = hub.load(folder)
+    assert final.task is not None
+    scores = {name: _score(final, d, folder, name, run) for name, d in files.all.items() if name in SPLITS}
+    found = {
+        "learning_rate": rate,
+        **scores,
+        "steps": result.steps,
+        "best_step": result.best_step,
+        "tokens": result.tokens,
+        "seconds": result.seconds,
+        "flops": step_flops({"main": start.model}, stream[0]) * result.steps,
+    }
+    common.finish(folder, found)
+    return found
+
+
+@dataclass
+class _State:
+    """The model as it would be exported now: its task knows what validation has found (a threshold)."""
+
+    now: Pretrained
+
+
+def _score(model: Pretrained, dataset: Dataset, folder: Path, name: str, run: FinetuneRun) -> dict[str, float]:
+    """Scores of the chosen checkpoint on a split; its predictions go into a file, with what each brings to the main
+    score ("units").
+    """
+    assert model.task is not None
+    answers = answer(model.model, model.task, dataset, run.batch.micro_tokens)
+    predictions: list[Prediction] = model.task.decode(dataset, answers)
+    metric = model.task.metrics()[0]
+    units = metric.units(model.task.predicted(predictions), model.task.gold(dataset.items)).tolist()
+    lines = (
+        json.dumps({**p, "units": u[0] if len(u) == 1 else u}, ensure_ascii=False)
+        for p, u in zip(predictions, units, strict=True)
+    )
+    write_aside(folder / f"predictions-{name}.jsonl", "\n".join(lines) + "\n")
+    return model.task.score(predictions, dataset.items)
+
+
+def _fits(start: Pretrained, run: FinetuneRun) -> None:
+    if start.maximum is not None and run.length > start.maximum:
+        raise InputError(f"length: found {run.length}", expected=f"at most {start.maximum}, the model's positions")
+
+
+def _budget(run: FinetuneRun, examples: int) -> Budget:
+    b = run.budget
+    if b.epochs is None:
+        return Budget(b.steps, b.tokens, b.minutes)
+    amount, unit = run.batch.size
+    if unit == "tokens":
+        raise InputError("budget.epochs: with a batch in tokens", expected="budget.steps or budget.tokens")
+    return Budget(steps=max(1, round(b.epochs * examples / amount)))
+
+
+def _worst_if_nan(value: float) -> float:
+    return -math.inf if math.isnan(value) else value
+
+
+def _point(folder: Path, cell: str) -> None:
+    """RUN/seed-N/best and last are those of the chosen learning rate; its predictions lie there too."""
+    for name in ("best", "last"):
+        link = folder / name
+        if (folder / cell / name).exists():
+            link.unlink(missing_ok=True)
+            link.symlink_to(Path(cell) / name)
+    for split in SPLITS:
+        found = folder / cell / f"predictions-{split}.jsonl"
+        if found.is_file():
+            write_aside(folder / found.name, found.read_text(encoding="utf-8"))
+
+
+def _report(run: FinetuneRun, summary: Mapping[str, Any]) -> None:
+    """One line a split: the mean over seeds, their spread."""
+    for split in SPLITS:
+        values = [cell[split] for cell in summary["seeds"].values() if split in cell]
+        if not values:
+            continue
+        parts = []
+        for name in values[0]:
+            own = [v[name] for v in values]
+            spread = f" ± {stdev(own):.4f}" if len(own) > 1 else ""
+            parts.append(f"{name} {fmean(own):.4f}{spread}")
+        say(f"{run.run} · {split} · {len(values)} seed{'s' * (len(values) > 1)} · " + " · ".join(parts))

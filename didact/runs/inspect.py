@@ -1,0 +1,97 @@
+"""`didact inspect`: one real batch of a run, decoded, before any training: what is read, who sees whom, what is asked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.text import Text
+
+from didact.batch import Batch, Labels
+from didact.runs.pretrain import Parts, assemble
+from didact.runs.runfile import load_plugins, read
+from didact.runs.schema import PretrainRun
+from didact.tokenization.tokenizer import Tokenizer
+
+HIDDEN, KEPT, PLAIN, SPECIAL = "bold white on red", "bold black on yellow", "", "dim"
+
+
+def inspect_run(path: Path, changes: Sequence[str], examples: int) -> None:
+    """Print step 0 of the run file at `path`: `examples` sequences of it, and the sums of the whole step."""
+    run = read(path, PretrainRun, changes)
+    load_plugins(run.plugins)
+    parts = assemble(run)
+    batches = parts.stream[0]
+    console = Console(highlight=False)
+    _facts(console, parts, batches)
+    shown = 0
+    for batch in batches:
+        for number in range(len(batch.inputs.packed.lengths)):
+            if shown == examples:
+                return
+            shown += 1
+            _sequence(console, parts.pretrained.tokenizer, batch, number, shown)
+
+
+def _facts(console: Console, parts: Parts, batches: Sequence[Batch]) -> None:
+    sizes = [n for batch in batches for n in batch.inputs.packed.lengths]
+    counts: Counter[str] = Counter()
+    for batch in batches:
+        counts.update({name: int(n) for name, n in batch.counts.items()})
+    parameters = sum(p.numel() for p in parts.pretrained.model.parameters())
+    console.print(f"model      {parts.pretrained.family}, {parameters:,} parameters")
+    for store in parts.stores:
+        console.print(f"store      {store.folder}: {store.tokens:,} tokens of {store.documents:,} documents")
+    console.print(f"sequences  {len(parts.stream.source):,} an epoch")
+    console.print(
+        f"step 0     {len(sizes)} sequences in {len(batches)} micro-batches, {sum(sizes):,} tokens, "
+        f"lengths {min(sizes)} to {max(sizes)}"
+    )
+    console.print("asked      " + ", ".join(f"{name} {n:,} times" for name, n in counts.items()))
+    console.print(
+        Text.assemble("legend     ", ("hidden", HIDDEN), " (its original beside it)  ", ("kept", KEPT), " but asked")
+    )
+
+
+def _sequence(console: Console, tokenizer: Tokenizer, batch: Batch, number: int, shown: int) -> None:
+    """One sequence: its tokens, the asked ones marked with what stood there, the sentence-level answers below."""
+    packed = batch.inputs.packed
+    start, stop = packed.cu_seqlens[number : number + 2].tolist()
+    tokens = packed.tokens[start:stop].numpy()
+    answers: dict[int, int] = {}
+    others: list[str] = []
+    for asked in batch.labels:
+        rows = asked.rows.numpy()
+        own = np.flatnonzero((rows >= start) & (rows < stop))
+        if asked.head == "vocabulary":
+            answers |= {int(rows[i]) - start: int(asked.values[i]) for i in own}
+        elif len(own):
+            others.append(_other(asked, own))
+    text = Text()
+    specials = set(tokenizer.special_ids)
+    for row, token in enumerate(tokens.tolist()):
+        piece = tokenizer.token(token)
+        if row not in answers:
+            text.append(piece, SPECIAL if token in specials else PLAIN)
+        elif answers[row] == token:
+            text.append(piece, KEPT)
+        else:
+            text.append(f"{piece}←{tokenizer.token(answers[row])}", HIDDEN)
+        text.append(" ")
+    visibility = batch.inputs.visibility.kind
+    console.print(f"\n[bold]sequence {shown}[/bold] · {stop - start} tokens · visibility {visibility}")
+    console.print(text)
+    if packed.segments is not None:
+        segments = packed.segments[start:stop].numpy()
+        borders = np.flatnonzero(np.diff(segments)) + 1
+        console.print(f"segments   {' | '.join(str(len(s)) for s in np.split(segments, borders))} tokens")
+    for line in others:
+        console.print(line)
+
+
+def _other(asked: Labels, own: np.ndarray) -> str:
+    values = asked.values[own].tolist()
+    return f"{asked.name:10} {', '.join(str(v) for v in values)}"

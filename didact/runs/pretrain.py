@@ -1,0 +1,220 @@
+"""`didact pretrain`: a store, a family and an objective -> a run with checkpoints, and RUN/result.json at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from didact import hub, objectives
+from didact.data.documents import FORMATS
+from didact.data.store import Store
+from didact.data.stored import SplitName
+from didact.data.stream import Mixture, Source, Stream
+from didact.errors import InputError
+from didact.exchange import keys
+from didact.families import by_name
+from didact.model import Model, Pretrained
+from didact.objectives import Objective
+from didact.randomness import key
+from didact.runs import common
+from didact.runs.build import batch_of, changed, objective_of
+from didact.runs.corpus import say
+from didact.runs.runfile import load_plugins, read
+from didact.runs.schema import PretrainRun
+from didact.runs.validation import FixedValidation
+from didact.tokenization.tokenizer import Tokenizer
+from didact.training.checkpoint import RunFolder
+from didact.training.loop import fit
+from didact.training.schedule import Budget
+from didact.training.step import Step
+
+
+def pretrain_file(path: Path, changes: Sequence[str] = ()) -> Path:
+    """Carry out the run file at `path`."""
+    return pretrain(read(path, PretrainRun, changes))
+
+
+def pretrain(run: PretrainRun) -> Path:
+    """Train, or go on, or find the run finished. Returns RUN. Raises InputError before any training starts where
+    something does not fit together.
+    """
+    load_plugins(run.plugins)
+    if common.finished(run.run) is not None:
+        common.begin(run)
+        say(f"{run.run} is finished; another folder (run=…) starts another run")
+        return run.run
+    parts = assemble(run)
+    common.set_threads(run.hardware.threads)
+    common.begin(run)
+    validation = run.validation
+    result = fit(
+        Step({"main": parts.pretrained.model}, parts.objective),
+        parts.stream,
+        common.settings_of(
+            run,
+            parts.budget,
+            run.seed,
+            workers=run.data.workers,
+            evaluate_every=validation.every,
+            save_every=run.checkpoints.every,
+            best="loss" if parts.validation else "",
+            patience=validation.patience,
+        ),
+        RunFolder(run.run),
+        parts.validation,
+        common.exporter(lambda: replace(parts.pretrained, objective=objectives.to_json(parts.objective))),
+    )
+    from didact.training.flops import step_flops
+
+    per_step = step_flops({"main": parts.pretrained.model}, parts.stream[0])
+    common.finish(
+        run.run,
+        {
+            "steps": result.steps,
+            "tokens": result.tokens,
+            "seconds": result.seconds,
+            "flops": per_step * result.steps,
+            "stopped": result.stopped,
+            "validation": dict(result.metrics),
+            "best": result.best,
+            "best_step": result.best_step,
+        },
+    )
+    return run.run
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything a run is made of, checked against each other."""
+
+    pretrained: Pretrained
+    objective: Objective
+    stream: Stream
+    validation: FixedValidation | None
+    budget: Budget
+    stores: tuple[Store, ...]
+
+
+def assemble(run: PretrainRun) -> Parts:
+    """Build what the run file names. Raises InputError where its parts do not fit together."""
+    common.check_batch(run.batch, run.data.length)
+    stores, weights = open_stores(run)
+    tokenizer = tokenizer_of(run, stores)
+    objective = objective_of(run.objective, tokenizer)
+    pretrained = model_of(run, tokenizer, objective)
+    train, held = (sources(run, stores, weights, objective, split) for split in ("train", "validation"))
+    if train is None:
+        raise InputError("data.train: no document for training", file=stores[0].folder)
+    stream = Stream(
+        train,
+        objective,
+        batch_of(run.batch),
+        run.batch.micro_tokens,
+        seed=run.seed,
+        max_seqlen=run.data.length,
+    )
+    v = run.validation
+    validation = None
+    if held is not None:
+        validation = FixedValidation(held, objective, v.sequences, v.rates, v.seed, run.batch.micro_tokens)
+    else:
+        say("no document is held out: no validation (see `didact prepare --validation`)")
+    return Parts(pretrained, objective, stream, validation, budget_of(run, len(train)), stores)
+
+
+def open_stores(run: PretrainRun) -> tuple[tuple[Store, ...], tuple[float, ...]]:
+    """The stores that the run reads, all made by one tokenizer, and their weights."""
+    if isinstance(run.data.train, Path):
+        return (Store(run.data.train),), (1.0,)
+    stores = tuple(Store(part.store) for part in run.data.train)
+    for store in stores[1:]:
+        if store.fingerprint != stores[0].fingerprint:
+            raise InputError(
+                f"made by another tokenizer than {stores[0].folder}", file=store.folder, expected="one tokenizer"
+            )
+    return stores, tuple(part.weight for part in run.data.train)
+
+
+def tokenizer_of(run: PretrainRun, stores: Sequence[Store]) -> Tokenizer:
+    """The tokenizer that made the stores; where the run file names one, it must be that."""
+    tokenizer = stores[0].tokenizer
+    if run.tokenizer is not None and Tokenizer.load(hub.fetch(run.tokenizer)).fingerprint != tokenizer.fingerprint:
+        raise InputError(
+            f"tokenizer: {run.tokenizer} did not make the store", file=stores[0].folder, expected="the one that did"
+        )
+    return tokenizer
+
+
+def model_of(run: PretrainRun, tokenizer: Tokenizer, objective: Objective) -> Pretrained:
+    """Fresh weights of the family, or the checkpoint to be continued; with the heads that the objective asks."""
+    generator = torch.Generator().manual_seed(key(run.seed, 1) % 2**63)
+    if run.model.start is not None:
+        pretrained = hub.load(run.model.start, objective.heads, changes=run.model.changes, generator=generator)
+        if pretrained.tokenizer.fingerprint != tokenizer.fingerprint:
+            raise InputError(
+                f"model.start: {run.model.start} has another tokenizer than the store",
+                expected="a store prepared with its tokenizer",
+            )
+        config = pretrained.model.config
+    else:
+        family = by_name(run.model.family)
+        config = changed(replace(family.base, vocabulary=tokenizer.vocabulary), run.model.changes, "model")
+        if any(head.pooled for head in objective.heads.values()):
+            config = keys.changed(config, {"pooler": True})
+        pretrained = Pretrained(Model(config, objective.heads, generator), tokenizer, family.name)
+    if config.position.maximum is not None and run.data.length > config.position.maximum:
+        raise InputError(
+            f"data.length: found {run.data.length}",
+            expected=f"at most {config.position.maximum}, the model's positions (model.position.maximum)",
+        )
+    if config.vocabulary < tokenizer.vocabulary:
+        raise InputError(
+            f"model.vocabulary: found {config.vocabulary}", expected=f"{tokenizer.vocabulary} or more, the tokenizer's"
+        )
+    return pretrained
+
+
+def sources(
+    run: PretrainRun, stores: Sequence[Store], weights: Sequence[float], objective: Objective, split: SplitName
+) -> Source | Mixture | None:
+    """Documents as sequences, of one split of all stores; None where no document belongs to it."""
+    kinds = {cls.kind: cls for cls in FORMATS}
+    if run.data.format not in kinds:
+        raise InputError(f"data.format: found {run.data.format!r}", expected=f"one of {', '.join(kinds)}")
+    cls = kinds[run.data.format]
+    try:
+        relation = objective.relation or "none"
+    except ValueError as problem:
+        raise InputError(f"objective: {problem}") from None
+    if relation != "none" and not cls.pairs:
+        paired = ", ".join(kind for kind, other in kinds.items() if other.pairs)
+        raise InputError(
+            f"data.format: found {run.data.format!r}, and the objective asks about pairs", expected=f"one of {paired}"
+        )
+    found = [
+        (cls(store, run.data.length, split, relation), weight)
+        for store, weight in zip(stores, weights, strict=True)
+        if len(store.split(split))
+    ]
+    if not found:
+        return None
+    members = tuple(source for source, _ in found)
+    if len(members) == 1:
+        return members[0]
+    if run.data.temperature is not None:
+        return Mixture.tempered(members, run.data.temperature)
+    return Mixture(members, tuple(weight for _, weight in found))
+
+
+def budget_of(run: PretrainRun, examples: int) -> Budget:
+    """How long: epochs become steps."""
+    b = run.budget
+    if b.epochs is None:
+        return Budget(b.steps, b.tokens, b.minutes)
+    amount, unit = run.batch.size
+    if unit == "tokens":
+        return Budget(steps=max(1, round(b.epochs * examples * run.data.length / amount)))
+    return Budget(steps=max(1, round(b.epochs * examples / amount)))

@@ -1,0 +1,145 @@
+"""`didact evaluate`, `predict`, `fill` and `embed`: a trained model on the user's files, results on standard output."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO, cast
+
+import numpy as np
+import yaml
+
+from didact import hub
+from didact.data.files import lines
+from didact.data.store import write_aside
+from didact.errors import InputError
+from didact.model import Pretrained
+from didact.runs.build import task_of
+from didact.runs.corpus import say
+from didact.tasks import Dataset, Task
+
+_AT_ONCE = 1024  # records predicted together: answers begin to come, and memory stays bounded
+
+
+def evaluate_files(name: str, data: Sequence[Path], task: str | None, out: Path | None) -> None:
+    """Score a model on labelled files. task: "answer", or "classify: {columns: {text: sentence}}", where the model has
+    none, or its files have other columns.
+    """
+    from didact.evaluation.evaluate import evaluate
+
+    model = hub.load(name)
+    asked = _task(model, task)
+    found: dict[str, Any] = {}
+    for path in data:
+        dataset: Dataset = asked.read(path, model.tokenizer)
+        scores = evaluate(model.model, asked, dataset)
+        for metric, interval in scores.intervals.items():
+            say(f"{path} · {metric} {interval}")
+        for what, count in scores.counts.items():
+            say(f"{path} · {count:,} {what}")
+        found[str(path)] = scores.to_json()
+    text = json.dumps(found, indent=2, ensure_ascii=False)
+    if out is None:
+        print(text)
+    else:
+        write_aside(out, text + "\n")
+
+
+def predict_files(name: str, files: Sequence[Path], out: Path | None) -> None:
+    """JSON lines in, JSON lines out, one for one and in order."""
+    model = hub.load(name)
+    if model.task is None:
+        raise InputError(f"{name} was fine-tuned for no task", expected="a checkpoint of `didact finetune`")
+    with _output(out) as target:
+        for file, first, records in _records(files):
+            try:
+                predictions = model.predict(records)
+            except InputError as problem:
+                row = None if problem.row is None else first + problem.row - 1
+                raise InputError(problem.found, file=file, row=row, expected=problem.expected) from None
+            for prediction in predictions:
+                target.write(json.dumps(prediction, ensure_ascii=False) + "\n")
+            target.flush()
+
+
+def fill_text(name: str, text: str, top: int) -> None:
+    """Print the likeliest tokens of each blank."""
+    for number, candidates in enumerate(hub.load(name).fill(text, top), 1):
+        for found in candidates:
+            print(f"{number}\t{found.probability:.4f}\t{found.token}")
+
+
+def embed_files(name: str, files: Sequence[Path], out: Path, pooling: str) -> None:
+    """One vector a line of text, as a .npy file of float32."""
+    if pooling not in ("", "mean", "cls", "max"):
+        raise InputError(f"--pooling: found {pooling!r}", expected="mean, cls or max")
+    texts = [line for _, _, line in _lines(files)]
+    if not texts:
+        raise InputError("no line to embed", file=files[0] if files else "standard input")
+    vectors = hub.load(name).embed(texts, cast(Any, pooling or None))
+    aside = out.with_name(f".{out.name}.aside")
+    with aside.open("wb") as file:
+        np.save(file, vectors)
+    aside.replace(out)
+    say(f"{out}: {vectors.shape[0]:,} vectors of {vectors.shape[1]}")
+
+
+def _task(model: Pretrained, spec: str | None) -> Task:
+    """The model's own task, or the one that is named; what the model's task has learned is kept."""
+    if spec is None:
+        if model.task is None:
+            raise InputError("the model was fine-tuned for no task", expected="--task")
+        return model.task
+    value = yaml.safe_load(spec)
+    named: Mapping[str, Any] = {value: {}} if isinstance(value, str) else value
+    if model.task is not None and set(named) == {model.task.kind}:
+        from didact.runs.build import changed
+
+        return changed(model.task, named[model.task.kind] or {}, f"task.{model.task.kind}")
+    return task_of(named, model.maximum or 512)
+
+
+def _records(files: Sequence[Path]) -> Iterator[tuple[str, int, list[Mapping[str, Any]]]]:
+    """(file, row of the first, records), some records at a time, each of one file."""
+    file, first, waiting = "", 1, cast(list[Mapping[str, Any]], [])
+    for where, row, line in _lines(files):
+        if where != file or len(waiting) == _AT_ONCE:
+            if waiting:
+                yield file, first, waiting
+            file, first, waiting = where, row, []
+        if not line.strip():
+            raise InputError("an empty line", file=where, row=row, expected="a JSON object")
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as problem:
+            raise InputError(f"not JSON: {problem.msg}", file=where, row=row, expected="a JSON object") from None
+        if not isinstance(record, dict):
+            raise InputError(f"found {type(record).__name__}", file=where, row=row, expected="a JSON object")
+        waiting.append(record)
+    if waiting:
+        yield file, first, waiting
+
+
+def _lines(files: Sequence[Path]) -> Iterator[tuple[str, int, str]]:
+    """(file, row from 1, line) of text files, or of standard input."""
+    if not files:
+        for row, line in enumerate(sys.stdin, 1):
+            yield "standard input", row, line.rstrip("\r\n")
+    for path in files:
+        for row, line in lines(path):
+            yield str(path), row, line
+
+
+@contextlib.contextmanager
+def _output(out: Path | None) -> Iterator[TextIO]:
+    """Standard output; or a file that is there whole or not at all."""
+    if out is None:
+        yield sys.stdout
+        return
+    aside = out.with_name(f".{out.name}.aside")
+    with aside.open("w", encoding="utf-8") as file:
+        yield file
+    aside.replace(out)
