@@ -13,6 +13,9 @@ def main() -> None:
 
     0 done · 2 the input is wrong · 3 stopped by NaN · 130 interrupted and saved · 1 a bug, with its traceback.
     """
+    from didact.training.environment import prepare_environment
+
+    prepare_environment()  # before anything loads torch
     from didact.cli.app import app
     from didact.errors import InputError, Interrupted, NotANumber
 

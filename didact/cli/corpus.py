@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -17,7 +16,7 @@ Corpus = Annotated[
     ),
 ]
 Layout = Annotated[
-    str,
+    Literal["paragraphs", "lines", "sentences", "file"],
     typer.Option(
         help="Of plain text: paragraphs (blank line between documents), lines (a document each), sentences "
         "(one a line, blank line between documents), or file (one document)."
@@ -26,18 +25,15 @@ Layout = Annotated[
 Column = Annotated[str, typer.Option(help="The text's column in JSON lines, CSV, TSV and Parquet.")]
 
 
-class Kind(StrEnum):
-    wordpiece = "wordpiece"
-    bpe = "bpe"
-    unigram = "unigram"
-    char = "char"
-    kmer = "kmer"
+Kind = Annotated[
+    Literal["wordpiece", "bpe", "unigram", "char", "kmer"], typer.Option(help="The subword model; kmer for DNA.")
+]
 
 
 def tokenizer(
     corpus: Corpus,
     out: Annotated[Path, typer.Option(help="Folder to write: tokenizer.json and what transformers reads beside it.")],
-    kind: Annotated[Kind, typer.Option(help="The subword model.")] = Kind.wordpiece,
+    kind: Kind = "wordpiece",
     vocab: Annotated[int, typer.Option(min=16, help="Pieces, special tokens included.")] = 30_000,
     cased: Annotated[bool, typer.Option("--cased/--uncased", help="Keep capitals and accents.")] = False,
     k: Annotated[int, typer.Option(min=1, help="Length of a k-mer (--kind kmer).")] = 6,
@@ -48,7 +44,7 @@ def tokenizer(
     """Learn a vocabulary from a sample of any corpus and print how well it fits."""
     from didact.runs.corpus import train_tokenizer
 
-    train_tokenizer(corpus, out, kind.value, vocab, cased=cased, k=k, sample_mb=sample, layout=layout, column=column)
+    train_tokenizer(corpus, out, kind, vocab, cased=cased, k=k, sample_mb=sample, layout=layout, column=column)
 
 
 def prepare(
@@ -59,10 +55,14 @@ def prepare(
         float, typer.Option(min=0, max=0.5, help="Share of documents held out, by their hash.")
     ] = 0.01,
     processes: Annotated[int, typer.Option(min=0, help="0 = one a core. The store's bytes do not depend on it.")] = 0,
+    segmenter: Annotated[str | None, typer.Option(help="Words of scripts without spaces: jieba (installed).")] = None,
     layout: Layout = "paragraphs",
     column: Column = "text",
 ) -> None:
     """Turn raw sequences into a memory-mapped token store. Interrupted, it goes on where it was."""
     from didact.runs.corpus import prepare_store
 
-    prepare_store(corpus, tokenizer, out, validation=validation, processes=processes, layout=layout, column=column)
+    prepare_store(
+        corpus, tokenizer, out, validation=validation, processes=processes, layout=layout, column=column,
+        segmenter=segmenter,
+    )  # fmt: skip

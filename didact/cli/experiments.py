@@ -22,8 +22,11 @@ def lab(
 def bench(
     names: Annotated[list[str] | None, typer.Argument(help="Which benchmarks; all if none.")] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Of each measurement.")] = 5,
+    out: Annotated[Path | None, typer.Option(help="A file of JSON lines to add the results to.")] = None,
+    texts: Annotated[Path | None, typer.Option(help="Real texts, one a line, for the ones that need some.")] = None,
+    small: Annotated[bool, typer.Option("--small", help="Sizes that only show that it runs.")] = False,
 ) -> None:
     """Side by side with the installed peers, in one run, on this machine."""
     from didact.lab import bench as benchmarks
 
-    benchmarks.run(names or (), repeats)
+    benchmarks.run(names or (), repeats, out, small, texts)

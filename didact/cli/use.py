@@ -17,7 +17,7 @@ Out = Annotated[Path | None, typer.Option(help="Where to write; standard output 
 def evaluate(
     model: ModelName,
     data: Annotated[list[Path], typer.Option(help="Labelled files.")],
-    task: Annotated[str | None, typer.Option(help="Task, if the model has none: a name, or name:key=value,…")] = None,
+    task: Annotated[str | None, typer.Option(help="YAML: answer, or 'classify: {columns: {text: sentence}}'; the model's own if absent.")] = None,
     out: Annotated[Path | None, typer.Option(help="Also write the scores there, as JSON.")] = None,
 ) -> None:
     """The task's official metric on labelled files, with 95 % intervals."""

@@ -168,11 +168,16 @@ class Store:
         """Tokens [start, stop) decoded."""
         return self.tokenizer.decode(self.token_ids[start:stop])
 
-    def unigram_entropy(self, split: SplitName = "train") -> float:
-        """Nats a token: what a model loses that knows how often each token comes and nothing else."""
+    def token_counts(self, split: SplitName = "train") -> Array:
+        """(V,) how often each token occurs in a split."""
         counts = np.zeros(self.vocabulary, np.int64)
         for start, stop in self._runs(split):
             counts += np.bincount(self.token_ids[start:stop], minlength=self.vocabulary)
+        return counts
+
+    def unigram_entropy(self, split: SplitName = "train") -> float:
+        """Nats a token: what a model loses that knows how often each token comes and nothing else."""
+        counts = self.token_counts(split)
         seen = counts[counts > 0] / max(1, counts.sum())
         return float(-(seen * np.log(seen)).sum())
 

@@ -61,7 +61,7 @@ class Sheet:
 
 
 def sheet_of(run: FinetuneRun) -> Sheet | None:
-    """The sheet of a fine-tuning run; None where it has no test file."""
+    """The sheet of a fine-tuning run; None where it has no test file. What a task leaves out, the run has said."""
     if run.data.test is None:
         return None
     task = task_of(run.task, run.length)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping
@@ -43,11 +45,18 @@ def settings_of(run: Run, budget: Budget, seed: int, **more: Any) -> Settings:
         parallel=h.parallel,
         deterministic=h.deterministic,
         keep=run.checkpoints.keep,
-        trackers=run.record,
+        trackers=recorded(run.record),
         quiet=run.quiet,
         again=again(),
         **more,
     )
+
+
+def recorded(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The trackers that are asked for, and TensorBoard where it is installed: it needs no account and no network."""
+    if "tensorboard" in names or importlib.util.find_spec("tensorboard") is None:
+        return names
+    return ("tensorboard", *names)
 
 
 def again() -> str:
@@ -88,9 +97,15 @@ def finished(folder: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
+def first() -> bool:
+    """Whether this process is the one that writes: the only one, or the first that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def finish(folder: Path, result: Mapping[str, Any]) -> None:
     """Write result.json, whole or not at all: from then on the run is finished."""
-    write_aside(folder / RESULT, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    if first():
+        write_aside(folder / RESULT, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
 
 
 _FREE = {"hardware", "checkpoints", "record", "quiet", "plugins"}  # keys that may change between two starts of a run
@@ -109,4 +124,5 @@ def begin(run: Run) -> None:
                     file=path,
                     expected="the same, or another folder (run=…)",
                 )
-    write_aside(path, dump(run))
+    if first():
+        write_aside(path, dump(run))

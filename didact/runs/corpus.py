@@ -10,12 +10,13 @@ from didact.data.readers import Counts, Layout, documents
 from didact.data.store import Progress, Store, build_store
 from didact.errors import InputError
 from didact.tokenization.tokenizer import Tokenizer
+from didact.tokenization.train import Kind, train
 
 
 def train_tokenizer(
     corpus: Sequence[str],
     out: Path,
-    kind: str,
+    kind: Kind,
     vocabulary: int,
     *,
     cased: bool = False,
@@ -25,13 +26,14 @@ def train_tokenizer(
     column: str = "text",
 ) -> Tokenizer:
     """Learn a tokenizer from the first documents of a corpus spread over all of it, save it, print its report."""
-    from didact.tokenization.train import train
-
     if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
         raise InputError("already there", file=out, expected="a new or empty folder")
     counts = Counts()
     texts = (document.text for document in documents(list(corpus), layout=layout, column=column, counts=counts))
-    tokenizer, report = train(texts, kind, vocabulary, cased=cased, k=k, sample_bytes=sample_mb * 1_000_000)
+    with _Bar() as bar:
+        tokenizer, report = train(
+            texts, kind, vocabulary, cased=cased, k=k, sample_bytes=sample_mb * 1_000_000, progress=bar.share
+        )
     tokenizer.save(out)
     say(str(counts))
     say(str(report))
@@ -54,7 +56,7 @@ def prepare_store(
 
     counts = Counts()
     pieces = Tokenizer.load(fetch(tokenizer))
-    with _Bar("documents") as bar:
+    with _Bar() as bar:
         store = build_store(
             documents(list(corpus), layout=layout, column=column, counts=counts),
             pieces,
@@ -62,7 +64,7 @@ def prepare_store(
             processes=processes or None,
             validation=validation,
             segmenter=segmenter,
-            progress=bar.show,
+            progress=bar.store,
         )
     say(str(counts))
     held = len(store.split("validation"))
@@ -76,19 +78,18 @@ def say(text: str) -> None:
 
 
 class _Bar:
-    """A line that counts, on a terminal; nothing elsewhere."""
+    """A line that says how far things are, on a terminal; nothing elsewhere."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self) -> None:
         from rich.console import Console
         from rich.progress import Progress as Bar
         from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
-        self.what = what
         self.bar = Bar(
             SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=Console(stderr=True),
             transient=True, disable=not sys.stderr.isatty(),
         )  # fmt: skip
-        self.task = self.bar.add_task(what, total=None)
+        self.task = self.bar.add_task("", total=None)
 
     def __enter__(self) -> _Bar:
         self.bar.start()
@@ -97,9 +98,13 @@ class _Bar:
     def __exit__(self, *_error: object) -> None:
         self.bar.stop()
 
-    def show(self, now: Progress) -> None:
+    def share(self, what: str, done: float) -> None:
+        """What is being done, and how much of it is."""
+        self.bar.update(self.task, description=f"{what} · {done:.0%}" if done else what)
+
+    def store(self, now: Progress) -> None:
         """How far the store is."""
         rate = now.tokens / max(now.seconds, 1e-9)
         self.bar.update(
-            self.task, description=f"{now.documents:,} {self.what} · {now.tokens:,} tokens · {rate:,.0f} tokens/s"
+            self.task, description=f"{now.documents:,} documents · {now.tokens:,} tokens · {rate:,.0f} tokens/s"
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +32,7 @@ from didact.runs.runfile import load_plugins, read
 from didact.runs.schema import FinetuneRun
 from didact.tasks import Task
 from didact.tasks.answering import answer
-from didact.tasks.base import Dataset, Prediction
+from didact.tasks.base import Counts, Dataset, Prediction
 from didact.tokenization.tokenizer import Tokenizer
 from didact.training.checkpoint import RunFolder
 from didact.training.flops import step_flops
@@ -57,8 +58,11 @@ def finetune(run: FinetuneRun) -> Path:
         return run.run
     common.set_threads(run.hardware.threads)
     files = Files.read(run)
+    for split, dataset in files.all.items():
+        for what, count in dataset.counts.items():
+            say(f"{split}: {count:,} {what}")
     seeds = run.seeds or (run.seed,)
-    rates = run.learning_rates or (run.optimizer.learning_rate,)
+    rates = list(run.learning_rates) or [run.optimizer.learning_rate]
     if len(rates) > 1 and files.dev is None:
         raise InputError("learning_rates: several, and no data.dev to choose by", expected="data.dev, or one rate")
     results: dict[str, Any] = {}
@@ -105,13 +109,16 @@ class Files:
         tokenizer = Tokenizer.load(hub.fetch(run.start))
         task = task_of(run.task, run.length)
         paths = run.data.train if isinstance(run.data.train, tuple) else (run.data.train,)
-        items = [item for path in paths for item in task.items(path, limit=run.data.limit)]
+        counts: Counts = Counter()
+        items = [item for path in paths for item in task.items(path, limit=run.data.limit, counts=counts)]
         task = task.learn(items)
         held = {name: path for name in SPLITS if (path := getattr(run.data, name)) is not None}
         sets = {name: task.read(path, tokenizer, limit=run.data.limit) for name, path in held.items()}
         for dataset in sets.values():
             task.gold(dataset.items)
-        return Files(task, task.dataset(items, tokenizer), sets.get("dev"), sets.get("test"))
+        train = task.dataset(items, tokenizer)
+        train = replace(train, counts=Counter(train.counts) + counts)
+        return Files(task, train, sets.get("dev"), sets.get("test"))
 
     @property
     def all(self) -> dict[str, Dataset]:
@@ -210,7 +217,8 @@ def _score(model: Pretrained, dataset: Dataset, folder: Path, name: str, run: Fi
         json.dumps({**p, "units": u[0] if len(u) == 1 else u}, ensure_ascii=False)
         for p, u in zip(predictions, units, strict=True)
     )
-    write_aside(folder / f"predictions-{name}.jsonl", "\n".join(lines) + "\n")
+    if common.first():
+        write_aside(folder / f"predictions-{name}.jsonl", "\n".join(lines) + "\n")
     return model.task.score(predictions, dataset.items)
 
 
@@ -235,6 +243,8 @@ def _worst_if_nan(value: float) -> float:
 
 def _point(folder: Path, cell: str) -> None:
     """RUN/seed-N/best and last are those of the chosen learning rate; its predictions lie there too."""
+    if not common.first():
+        return
     for name in ("best", "last"):
         link = folder / name
         if (folder / cell / name).exists():

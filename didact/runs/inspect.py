@@ -1,4 +1,4 @@
-"""`didact inspect`: one real batch of a run, decoded, before any training: what is read, who sees whom, what is asked."""
+"""`didact inspect`: a real batch of a run, decoded, before any training: what is read, who sees whom, what is asked."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from didact.data.stream import Mixture, Source, Stream
 from didact.errors import InputError
 from didact.exchange import keys
 from didact.families import by_name
+from didact.heads.vocabulary import VocabularyLayers
 from didact.model import Model, Pretrained
 from didact.objectives import Objective
 from didact.randomness import key
@@ -104,7 +105,7 @@ def assemble(run: PretrainRun) -> Parts:
     stores, weights = open_stores(run)
     tokenizer = tokenizer_of(run, stores)
     objective = objective_of(run.objective, tokenizer)
-    pretrained = model_of(run, tokenizer, objective)
+    pretrained = model_of(run, tokenizer, objective, stores)
     train, held = (sources(run, stores, weights, objective, split) for split in ("train", "validation"))
     if train is None:
         raise InputError("data.train: no document for training", file=stores[0].folder)
@@ -148,7 +149,7 @@ def tokenizer_of(run: PretrainRun, stores: Sequence[Store]) -> Tokenizer:
     return tokenizer
 
 
-def model_of(run: PretrainRun, tokenizer: Tokenizer, objective: Objective) -> Pretrained:
+def model_of(run: PretrainRun, tokenizer: Tokenizer, objective: Objective, stores: Sequence[Store]) -> Pretrained:
     """Fresh weights of the family, or the checkpoint to be continued; with the heads that the objective asks."""
     generator = torch.Generator().manual_seed(key(run.seed, 1) % 2**63)
     if run.model.start is not None:
@@ -165,6 +166,8 @@ def model_of(run: PretrainRun, tokenizer: Tokenizer, objective: Objective) -> Pr
         if any(head.pooled for head in objective.heads.values()):
             config = keys.changed(config, {"pooler": True})
         pretrained = Pretrained(Model(config, objective.heads, generator), tokenizer, family.name)
+        if run.model.vocabulary_bias == "frequencies":
+            _count_words(pretrained, stores)
     if config.position.maximum is not None and run.data.length > config.position.maximum:
         raise InputError(
             f"data.length: found {run.data.length}",
@@ -175,6 +178,17 @@ def model_of(run: PretrainRun, tokenizer: Tokenizer, objective: Objective) -> Pr
             f"model.vocabulary: found {config.vocabulary}", expected=f"{tokenizer.vocabulary} or more, the tokenizer's"
         )
     return pretrained
+
+
+def _count_words(pretrained: Pretrained, stores: Sequence[Store]) -> None:
+    """The vocabulary head's bias as the frequencies of the training split."""
+    counts = torch.zeros(pretrained.model.config.vocabulary)
+    for store in stores:
+        found = torch.from_numpy(store.token_counts("train")).float()
+        counts[: len(found)] += found
+    for layers in pretrained.model.heads.values():
+        if isinstance(layers, VocabularyLayers):
+            layers.start(counts)
 
 
 def sources(

@@ -55,8 +55,8 @@ class PretrainData(Part):
 
 
 class ModelPart(Part):
-    """family: a member's name; start: a checkpoint to continue from (`scratch` otherwise); vocabulary_bias: how the bias
-    of a fresh vocabulary head begins, at 0 or at the logarithm of the store's token frequencies; every other key
+    """family: a member's name; start: a checkpoint to continue from, fresh weights if absent; vocabulary_bias: where
+    the bias of a fresh vocabulary head begins, at 0 or at the logarithm of the store's token frequencies; every other key
     replaces a field of the family's ModelConfig (layers, width, heads, feedforward, dropout …).
     """
 
