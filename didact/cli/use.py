@@ -17,7 +17,10 @@ Out = Annotated[Path | None, typer.Option(help="Where to write; standard output 
 def evaluate(
     model: ModelName,
     data: Annotated[list[Path], typer.Option(help="Labelled files.")],
-    task: Annotated[str | None, typer.Option(help="YAML: answer, or 'classify: {columns: {text: sentence}}'; the model's own if absent.")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="YAML: answer, or 'classify: {columns: {text: sentence}}'; if absent, the model's."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Also write the scores there, as JSON.")] = None,
 ) -> None:
     """The task's official metric on labelled files, with 95 % intervals."""

@@ -56,8 +56,8 @@ class PretrainData(Part):
 
 class ModelPart(Part):
     """family: a member's name; start: a checkpoint to continue from, fresh weights if absent; vocabulary_bias: where
-    the bias of a fresh vocabulary head begins, at 0 or at the logarithm of the store's token frequencies; every other key
-    replaces a field of the family's ModelConfig (layers, width, heads, feedforward, dropout …).
+    the bias of a fresh vocabulary head begins, at 0 or at the logarithm of the store's token frequencies; every other
+    key replaces a field of the family's ModelConfig (layers, width, heads, feedforward, dropout …).
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
