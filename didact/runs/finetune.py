@@ -1,7 +1,7 @@
 """`didact finetune`: a start (or scratch), a task and labelled files -> a run a seed, scores on dev and test.
 
-RUN/seed-N holds the run of each seed; with several learning rates, the first seed runs them all, dev chooses, and the
-other seeds take the chosen one. RUN/result.json at the end says what came of it.
+RUN/seed-N holds the run of each seed, RUN/best the model of the one best on dev. With several learning rates the
+first seed runs them all, dev chooses, and the other seeds take the chosen one. RUN/result.json says what came of it.
 """
 
 from __future__ import annotations
@@ -89,9 +89,17 @@ def finetune(run: FinetuneRun) -> Path:
         "counts": {split: dict(d.counts) for split, d in files.all.items()},
         "items": {split: len(d.items) for split, d in files.all.items()},
     }
+    summary["best_seed"] = _best_seed(files.task, results)
+    _link(run.run / "best", Path(f"seed-{summary['best_seed']}") / "best")
     common.finish(run.run, summary)
     _report(run, summary)
     return run.run
+
+
+def _best_seed(task: Task, results: Mapping[str, Any]) -> str:
+    """The seed whose model is used when the run is named: the best on dev; the first where there is no dev."""
+    sign = 1.0 if task.higher else -1.0
+    return max(results, key=lambda seed: _worst_if_nan(sign * results[seed].get("dev", {}).get(task.main, 0.0)))
 
 
 @dataclass(frozen=True)
@@ -243,17 +251,20 @@ def _worst_if_nan(value: float) -> float:
 
 def _point(folder: Path, cell: str) -> None:
     """RUN/seed-N/best and last are those of the chosen learning rate; its predictions lie there too."""
-    if not common.first():
-        return
     for name in ("best", "last"):
-        link = folder / name
         if (folder / cell / name).exists():
-            link.unlink(missing_ok=True)
-            link.symlink_to(Path(cell) / name)
+            _link(folder / name, Path(cell) / name)
     for split in SPLITS:
         found = folder / cell / f"predictions-{split}.jsonl"
-        if found.is_file():
+        if found.is_file() and common.first():
             write_aside(folder / found.name, found.read_text(encoding="utf-8"))
+
+
+def _link(link: Path, target: Path) -> None:
+    """`link` pointing to `target` (as seen from the link's folder), in place of what it pointed to."""
+    if common.first():
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
 
 
 def _report(run: FinetuneRun, summary: Mapping[str, Any]) -> None:
