@@ -1,22 +1,26 @@
 """Commands carried out side by side, a fixed number at a time, each with a log; what they say last is shown.
 
 A command that fails ends the others and is raised here as what its exit code means: 2 InputError, 3 NotANumber,
-anything else RuntimeError. Ctrl-C reaches the commands as well (they save); Interrupted is raised when they have.
+anything else RuntimeError. Ctrl-C, or the system's wish that this process end, is passed on to the commands once (they
+save); Interrupted is raised when they have.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from didact.errors import InputError, Interrupted, NotANumber
+from didact.training.signals import Signals
 
 SECONDS = 0.5  # between looks
+AGAIN = "stopped; the same command goes on from there"
 
 
 @dataclass(frozen=True)
@@ -47,29 +51,38 @@ def run_all(commands: Sequence[Command], at_once: int, show: Callable[[str], Non
     running: dict[Command, tuple[subprocess.Popen[bytes], float]] = {}
     seconds: dict[str, float] = {}
     try:
-        while waiting or running:
-            while waiting and len(running) < max(1, at_once):
-                running[waiting[0]] = (_start(waiting[0]), time.monotonic())
-                del waiting[0]
-            time.sleep(SECONDS)
-            for command, (process, began) in list(running.items()):
-                if (code := process.poll()) is not None:
-                    del running[command]
-                    seconds[command.name] = time.monotonic() - began
-                    if code:
-                        raise failure(command, code)
-            left = f" (+ {len(waiting)} to come)" if waiting else ""
-            show(" | ".join(f"{c.name}: {last_line(c.log)}" for c in running) + left)
-    except KeyboardInterrupt:
-        for process, _ in running.values():
-            process.wait()  # they got the signal as well and are saving
-        raise Interrupted("stopped; the same command goes on from there") from None
+        with Signals() as signals:
+            while waiting or running:
+                if signals.caught:
+                    _save(process for process, _ in running.values())
+                    raise Interrupted(AGAIN)
+                while waiting and len(running) < max(1, at_once):
+                    running[waiting[0]] = (_start(waiting[0]), time.monotonic())
+                    del waiting[0]
+                time.sleep(SECONDS)
+                for command, (process, began) in list(running.items()):
+                    if (code := process.poll()) is not None:
+                        del running[command]
+                        seconds[command.name] = time.monotonic() - began
+                        if code:
+                            raise failure(command, code)
+                left = f" (+ {len(waiting)} to come)" if waiting else ""
+                show(" | ".join(f"{c.name}: {last_line(c.log)}" for c in running) + left)
     except BaseException:
         for process, _ in running.values():
             process.terminate()
             process.wait()
         raise
     return seconds
+
+
+def _save(processes: Iterable[subprocess.Popen[bytes]]) -> None:
+    """Ask all to save and end, and wait until they have."""
+    asked = list(processes)
+    for process in asked:
+        process.send_signal(signal.SIGINT)
+    for process in asked:
+        process.wait()
 
 
 def _start(command: Command) -> subprocess.Popen[bytes]:
@@ -81,6 +94,8 @@ def _start(command: Command) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
+            # of a group of its own: the terminal's Ctrl-C would reach it a second time, which breaks off the saving
+            process_group=0 if os.name == "posix" else None,
             env={**os.environ, "PYTHONPATH": path, "COLUMNS": "200", **dict(command.env)},
         )
 
@@ -88,7 +103,7 @@ def _start(command: Command) -> subprocess.Popen[bytes]:
 def failure(command: Command, code: int) -> Exception:
     """What a command's exit code means."""
     if code == 130:
-        return Interrupted("stopped; the same command goes on from there")
+        return Interrupted(AGAIN)
     text = f"{command.name}: {last_line(command.log)} ({command.log})"
     return {2: InputError, 3: NotANumber}.get(code, RuntimeError)(text)
 
