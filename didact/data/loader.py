@@ -39,18 +39,20 @@ class Loader:
         if self.workers == 0:
             yield from map(self.stream.item, _Counting(first))
             return
-        loader = DataLoader(
-            _Items(self.stream),
-            batch_size=None,
-            sampler=_Counting(first),
-            num_workers=self.workers,
-            prefetch_factor=self.ahead,
-            worker_init_fn=_ignore_interrupts,
-            generator=torch.Generator(),  # of its own: drawing from torch's would change the run's dropout
-        )
         with warnings.catch_warnings():
             # Python 3.12 says that forking a process with threads may lock up. These workers touch none of torch's.
             warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+            # A run file that was written for a machine with more cores is no mistake.
+            warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
+            loader = DataLoader(
+                _Items(self.stream),
+                batch_size=None,
+                sampler=_Counting(first),
+                num_workers=self.workers,
+                prefetch_factor=self.ahead,
+                worker_init_fn=_ignore_interrupts,
+                generator=torch.Generator(),  # of its own: drawing from torch's would change the run's dropout
+            )
             items = iter(loader)
         for item in items:
             if isinstance(item, Exception):

@@ -83,7 +83,7 @@ def _first(problem: ValidationError, schema: Any, prefix: str) -> str:
     """The first of a schema's complaints in one line: path, what is wrong, what was given; how many more."""
     complaints = problem.errors(include_url=False)
     first = complaints[0]
-    steps = [str(s) for s in first["loc"] if not (isinstance(s, str) and s[:1].isupper())]
+    steps = [str(step) for step in first["loc"] if not _type_name(step)]
     path = ".".join([*([prefix] if prefix else []), *steps])
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         known = _keys(schema, first["loc"][:-1])
@@ -97,6 +97,11 @@ def _first(problem: ValidationError, schema: Any, prefix: str) -> str:
         text = f"{path}: found {shown if len(shown) < 80 else shown[:77] + '…'}; expected {said[:1].lower() + said[1:]}"
     rest = len(complaints) - 1
     return text + (f" (and {rest} more)" if rest else "")
+
+
+def _type_name(step: int | str) -> bool:
+    """Whether a step of pydantic's path is not a key but the member of a union that it tried."""
+    return isinstance(step, str) and (step[:1].isupper() or "[" in step or step in ("int", "float", "str", "bool"))
 
 
 def _keys(schema: Any, location: Sequence[int | str]) -> list[str]:

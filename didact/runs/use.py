@@ -129,7 +129,7 @@ def _lines(files: Sequence[Path]) -> Iterator[tuple[str, int, str]]:
         for row, line in enumerate(sys.stdin, 1):
             yield "standard input", row, line.rstrip("\r\n")
     for path in files:
-        for row, line in lines(path):
+        for row, (_, line) in enumerate(lines(path), 1):
             yield str(path), row, line
 
 

@@ -16,10 +16,13 @@ from didact.training.signals import Signals, Stopped
 
 @pytest.fixture(autouse=True)
 def _handlers() -> Iterator[None]:
+    """Python's own at the beginning (a background job of a shell ignores SIGINT), and untouched at the end."""
+    found = signal.signal(signal.SIGINT, signal.default_int_handler)
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
     for number, handler in before.items():
         assert signal.getsignal(number) is handler
+    signal.signal(signal.SIGINT, found)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

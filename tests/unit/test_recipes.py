@@ -1,0 +1,45 @@
+"""Every recipe, carried out with its sizes, and nothing else, made small."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from run_tools import SMALL
+
+from didact.runs import runfile
+from didact.runs.finetune import finetune
+from didact.runs.pretrain import pretrain
+from didact.runs.schema import FinetuneRun, PretrainRun
+
+RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*.yaml"))
+QUICK = {"hardware": {"compile": "off"}, "quiet": True}
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_runs(recipe: Path, world: Path, pretrained: Path, tmp_path: Path) -> None:
+    values: dict[str, Any] = yaml.safe_load(recipe.read_text())
+    values |= QUICK | {"run": str(tmp_path / "run"), "budget": {"steps": 2}}
+    if "objective" in values:
+        unit = "tokens" if "tokens" in values["batch"]["size"] else "sequences"
+        values["model"] |= SMALL
+        values["data"] |= {"train": str(world / "store"), "length": 32}
+        values["batch"] = {"size": "256 tokens" if unit == "tokens" else "8 sequences", "micro_tokens": 128}
+        values["validation"] |= {"sequences": 8}
+        run = pretrain(runfile.checked(PretrainRun, values))
+        assert json.loads((run / "result.json").read_text())["validation"]["loss"] > 0
+        return
+    prefix = {"pair": "pair-", "choose": "choice-"}.get(recipe.stem, "")
+    files = {name: f"{prefix}{file}".replace("conllu", "conll") for name, file in values["data"].items()}
+    values["data"] = {name: str(world / file) for name, file in files.items()}
+    values["task"] = {
+        kind: {k: v for k, v in (own or {}).items() if k != "stride"} for kind, own in values["task"].items()
+    }
+    values |= {"start": str(pretrained), "length": 64, "batch": {"size": "8 sequences", "micro_tokens": 128}}
+    run = finetune(runfile.checked(FinetuneRun, values))
+    result = json.loads((run / "result.json").read_text())
+    assert len(result["seeds"]) == len(values["seeds"])
+    assert all(result["main"] in own["dev"] for own in result["seeds"].values())

@@ -1,0 +1,170 @@
+"""`didact finetune`, end to end at a size of seconds: seeds, learning rates, what is chosen by what, what it writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from run_tools import finetuning
+from sklearn.metrics import accuracy_score
+from transformers import AutoModelForSequenceClassification
+
+from didact import hub
+from didact.errors import InputError
+from didact.runs import runfile
+from didact.runs.finetune import finetune
+from didact.runs.schema import FinetuneRun
+
+
+def run_of(world: Path, folder: Path, start: Path, **changes: Any) -> FinetuneRun:
+    return runfile.checked(FinetuneRun, finetuning(world, folder, start, **changes))
+
+
+def result(run: Path) -> dict[str, Any]:
+    return json.loads((run / "result.json").read_text())
+
+
+def rows(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def tuned(world: Path, pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seeds, two learning rates."""
+    run = tmp_path_factory.mktemp("tuned") / "run"
+    return finetune(run_of(world, run, pretrained, seeds=[0, 1], learning_rates=[1e-5, 3e-2], budget={"epochs": 3}))
+
+
+def test_the_learning_rate_is_chosen_on_dev_alone(tuned: Path) -> None:
+    found = result(tuned)
+    cells = {r: result(tuned / "seed-0" / f"rate-{r}") for r in ("1e-05", "0.03")}
+    assert found["learning_rates"] == {r: cell["dev"]["accuracy"] for r, cell in cells.items()}
+    best = max(found["learning_rates"].values())
+    assert found["learning_rates"][f"{found['learning_rate']:g}"] == best
+    assert found["seeds"]["0"] == cells[f"{found['learning_rate']:g}"]
+    assert found["seeds"]["1"]["learning_rate"] == found["learning_rate"]
+    assert not (tuned / "seed-1" / "rate-1e-05").exists(), "the other seeds take what was chosen"
+
+
+def test_scores_are_those_of_the_predictions(tuned: Path, world: Path) -> None:
+    """scikit-learn on the files that were written; `units` average to the main score."""
+    for split in ("dev", "test"):
+        gold = [line.split("\t")[0] for line in (world / f"{split}.tsv").read_text().splitlines()[1:]]
+        for seed in ("0", "1"):
+            predicted = rows(tuned / f"seed-{seed}" / f"predictions-{split}.jsonl")
+            score = result(tuned)["seeds"][seed][split]["accuracy"]
+            assert accuracy_score(gold, [p["label"] for p in predicted]) == pytest.approx(score)
+            assert np.mean([p["units"][0] for p in predicted]) == pytest.approx(score)
+
+
+def test_the_run_is_a_model(tuned: Path, world: Path) -> None:
+    """RUN/best is the seed that is best on dev; transformers opens it and answers the same."""
+    found = result(tuned)
+    best = max(found["seeds"], key=lambda seed: found["seeds"][seed]["dev"]["accuracy"])
+    assert found["seeds"][found["best_seed"]]["dev"] == found["seeds"][best]["dev"]
+    model = hub.load(tuned)
+    texts = [line.split("\t")[1] for line in (world / "test.tsv").read_text().splitlines()[1:]]
+    ours = model.predict([{"text": text} for text in texts])
+    assert [p["label"] for p in ours] == [
+        p["label"] for p in rows(tuned / f"seed-{found['best_seed']}" / "predictions-test.jsonl")
+    ]
+    theirs = AutoModelForSequenceClassification.from_pretrained(tuned / "best").eval()
+    for text, prediction in zip(texts, ours, strict=True):
+        encoded = model.tokenizer.encode(text)
+        ids = torch.tensor([[model.tokenizer.cls, *encoded.tokens.tolist(), model.tokenizer.sep]])
+        with torch.no_grad():
+            scores = theirs(input_ids=ids).logits.softmax(-1)[0]
+        names = theirs.config.id2label
+        assert {names[i]: float(s) for i, s in enumerate(scores)} == pytest.approx(prediction["scores"], abs=1e-5)
+
+
+def test_a_finished_run_is_said_again(tuned: Path, world: Path, pretrained: Path, capsys: Any) -> None:
+    run = run_of(world, tuned, pretrained, seeds=[0, 1], learning_rates=[1e-5, 3e-2], budget={"epochs": 3})
+    before = result(tuned)
+    finetune(run)
+    said = capsys.readouterr().err
+    assert "finished" in said
+    assert "2 seeds · accuracy" in said
+    assert result(tuned) == before
+
+
+def test_scratch_is_the_same_without_the_weights(world: Path, pretrained: Path, tmp_path: Path) -> None:
+    runs = {
+        name: finetune(run_of(world, tmp_path / name, pretrained, scratch=name == "scratch", budget={"steps": 1}))
+        for name in ("pretrained", "scratch")
+    }
+    start = hub.load(pretrained).model.state_dict()
+    a, b = (hub.load(run).model for run in runs.values())
+    assert a.config == b.config
+    name = "core.embedding.word.weight"
+    near = [float((m.state_dict()[name] - start[name]).abs().max()) for m in (a, b)]
+    assert near[0] < 0.002 < near[1], "one step away from the start, and drawn anew"
+    assert result(runs["scratch"])["start"] is None
+
+
+@pytest.mark.parametrize(
+    ("task", "files", "main"),
+    [
+        ({"tag": {}}, "{}.conll", "accuracy"),
+        ({"classify": {"columns": {"text": "premise", "text_b": "hypothesis"}}}, "pair-{}.tsv", "accuracy"),
+        ({"answer": {}}, "{}.json", "f1"),
+        ({"choose": {}}, "choice-{}.jsonl", "accuracy"),
+    ],
+)
+def test_the_other_cases(
+    world: Path, pretrained: Path, tmp_path: Path, task: dict[str, Any], files: str, main: str
+) -> None:
+    data = {split: str(world / files.format(split)) for split in ("train", "dev", "test")}
+    run = finetune(run_of(world, tmp_path / "r", pretrained, task=task, data=data, length=64))
+    found = result(run)
+    assert found["main"] == main
+    assert found["items"] == {"train": 30, "dev": 12, "test": 12}
+    assert 0.0 <= found["seeds"]["0"]["test"][main] <= 1.0
+    assert len(rows(run / "seed-0" / "predictions-test.jsonl")) == 12
+    assert hub.load(run).task is not None
+
+
+def test_what_is_left_out_is_said(world: Path, pretrained: Path, tmp_path: Path, capsys: Any) -> None:
+    lines = (world / "train.tsv").read_text().splitlines()
+    (tmp_path / "long.tsv").write_text("\n".join([*lines, "a\t" + "river " * 60]) + "\n")
+    run = finetune(run_of(world, tmp_path / "r", pretrained, data={"train": str(tmp_path / "long.tsv")}))
+    assert "train: 1 texts cut to the length" in capsys.readouterr().err
+    assert result(run)["counts"]["train"]["texts cut to the length"] == 1
+    assert "dev" not in result(run)["seeds"]["0"]
+
+
+def test_mistakes_stop_it_before_training(world: Path, pretrained: Path, tmp_path: Path) -> None:
+    text = (world / "test.tsv").read_text() + "d\tsome text\n"
+    (tmp_path / "typo.tsv").write_text(text)
+    data = {"train": str(world / "train.tsv"), "test": str(tmp_path / "typo.tsv")}
+    with pytest.raises(InputError, match=r"typo\.tsv:14: found label 'd'; expected one of a, b, c"):
+        finetune(run_of(world, tmp_path / "r", pretrained, data=data))
+    with pytest.raises(InputError, match=r"learning_rates: several, and no data\.dev"):
+        finetune(
+            run_of(world, tmp_path / "q", pretrained, learning_rates=[1, 2], data={"train": str(world / "train.tsv")})
+        )
+    with pytest.raises(InputError, match="length: found 100; expected at most 64"):
+        finetune(run_of(world, tmp_path / "l", pretrained, length=100, batch={"micro_tokens": 128}))
+    assert not list(tmp_path.rglob("metrics.jsonl"))
+
+
+def test_a_run_killed_between_seeds_goes_on(world: Path, pretrained: Path, tmp_path: Path) -> None:
+    """Finished seeds are kept as they are; the summary is that of an unbroken run."""
+    run = run_of(world, tmp_path / "a", pretrained, seeds=[0, 1])
+    finetune(run)
+    whole = result(run.run)
+    (run.run / "result.json").unlink()
+    kept = (run.run / "seed-0" / "result.json").stat().st_mtime_ns
+    for file in sorted((run.run / "seed-1").rglob("*"), reverse=True):
+        file.unlink() if file.is_symlink() or file.is_file() else file.rmdir()
+    finetune(run)
+    assert (run.run / "seed-0" / "result.json").stat().st_mtime_ns == kept
+    assert _untimed(result(run.run)) == _untimed(whole)
+
+
+def _untimed(value: Any) -> Any:
+    return {k: _untimed(v) for k, v in value.items() if k != "seconds"} if isinstance(value, dict) else value

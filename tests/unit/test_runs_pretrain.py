@@ -1,0 +1,156 @@
+"""`didact pretrain`, end to end at a size of seconds: what it writes, how it goes on, what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from data_tools import small_store
+from run_tools import SMALL, pretraining
+from transformers import AutoModelForPreTraining
+
+from didact import hub
+from didact.data.store import Store
+from didact.errors import InputError
+from didact.runs import runfile
+from didact.runs.pretrain import assemble, pretrain, pretrain_file
+from didact.runs.schema import PretrainRun
+
+
+def run_of(world: Path, folder: Path, **changes: Any) -> PretrainRun:
+    return runfile.checked(PretrainRun, pretraining(world, folder, **changes))
+
+
+def metrics(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_what_a_run_leaves(pretrained: Path, world: Path) -> None:
+    result = json.loads((pretrained / "result.json").read_text())
+    assert result["steps"] == 6
+    assert result["stopped"] == "budget"
+    lines = metrics(pretrained)
+    assert result["tokens"] == max(line.get("tokens", 0) for line in lines)
+    assert [line["step"] for line in lines if line["kind"] == "validation"] == [3, 6]
+    assert {"mlm@15/bits_per_byte", "mlm@30/loss", "mlm@40/accuracy", "sop/accuracy"} <= result["validation"].keys()
+    assert yaml.safe_load((pretrained / "run.yaml").read_text())["run"] == str(pretrained)
+    model = hub.load(pretrained)
+    assert model.tokenizer.fingerprint == Store(world / "store").fingerprint
+    assert len(model.fill("the [MASK] runs", 3)[0]) == 3
+
+
+def test_others_read_it_as_it_was_trained(pretrained: Path) -> None:
+    """Masked words and sentence order are BERT's two heads; transformers opens both and loses nothing."""
+    theirs, loading = AutoModelForPreTraining.from_pretrained(pretrained / "last", output_loading_info=True)
+    assert not loading["missing_keys"]
+    assert not loading["unexpected_keys"]
+    assert type(theirs).__name__ == "BertForPreTraining"
+
+
+def test_a_finished_run_is_left_alone(pretrained: Path, world: Path) -> None:
+    before = {p: p.stat().st_mtime_ns for p in pretrained.rglob("*") if p.is_file() and p.name != "run.yaml"}
+    assert pretrain(run_of(world, pretrained)) == pretrained
+    assert before == {p: p.stat().st_mtime_ns for p in pretrained.rglob("*") if p.is_file() and p.name != "run.yaml"}
+
+
+def test_other_settings_need_another_folder(pretrained: Path, world: Path) -> None:
+    with pytest.raises(InputError, match=r"run\.yaml: seed: this run was begun with 0, now 3"):
+        pretrain(run_of(world, pretrained, seed=3))
+    pretrain(run_of(world, pretrained, hardware={"compile": "off", "threads": 1}))  # only how, not what
+
+
+def test_the_run_file_repeats_the_run(pretrained: Path, tmp_path: Path) -> None:
+    """The resolved run file, in another folder: the same numbers, bit for bit."""
+    again = pretrain_file(pretrained / "run.yaml", [f"run={tmp_path / 'again'}"])
+    timed = {"seconds", "tokens_per_second", "memory_mib", "mfu"}
+    assert [{k: v for k, v in line.items() if k not in timed} for line in metrics(again)] == [
+        {k: v for k, v in line.items() if k not in timed} for line in metrics(pretrained)
+    ]
+    assert (again / "last" / "model.safetensors").read_bytes() == (
+        pretrained / "last" / "model.safetensors"
+    ).read_bytes()
+
+
+def test_a_run_continues_from_a_checkpoint(pretrained: Path, world: Path, tmp_path: Path) -> None:
+    start = hub.load(pretrained).model.state_dict()
+    run = run_of(world, tmp_path / "more", model={"start": str(pretrained), "dropout": 0.0}, budget={"steps": 1})
+    parts = assemble(run)
+    assert parts.pretrained.model.config.dropout == 0.0
+    assert all(torch.equal(value, start[name]) for name, value in parts.pretrained.model.state_dict().items())
+
+
+def test_the_bias_begins_at_the_words_frequencies(world: Path, tmp_path: Path) -> None:
+    parts = assemble(run_of(world, tmp_path / "r", model=SMALL | {"vocabulary_bias": "frequencies"}))
+    store = Store(world / "store")
+    counts = np.ones(store.vocabulary)
+    for document in store.split("train"):
+        start, stop = store.document(int(document))
+        np.add.at(counts, store.token_ids[start:stop], 1)
+    bias = parts.pretrained.model.state_dict()["heads.vocabulary.bias"]
+    torch.testing.assert_close(bias, torch.from_numpy(np.log(counts / counts.sum())).float())
+
+
+def test_a_mixture_draws_by_weight(world: Path, tmp_path: Path) -> None:
+    train = [{"store": str(world / "store"), "weight": 3.0}, {"store": str(world / "store")}]
+    data = {"train": train, "format": "full_sentences", "length": 32}
+    parts = assemble(run_of(world, tmp_path / "r", data=data, objective={"masked": {}}))
+    assert [s.folder for s in parts.stores] == [world / "store"] * 2
+    assert parts.stream[0][0].tokens > 0
+    assert parts.validation is not None
+
+
+def test_epochs_become_steps(world: Path, tmp_path: Path) -> None:
+    parts = assemble(run_of(world, tmp_path / "r", budget={"epochs": 2}))
+    assert parts.budget.steps == round(2 * len(parts.stream.source) / 8)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"data": {"length": 128}}, "data.length: found 128; expected at most 64, the model's positions"),
+        ({"data": {"format": "poems"}}, "data.format: found 'poems'; expected one of"),
+        ({"data": {"format": "full_sentences"}}, "data.format: found 'full_sentences', and the objective asks about"),
+        ({"objective": {"masked": {}, "next_sentence": {}, "sentence_order": {}}}, "objective"),
+        ({"batch": {"size": "8 sequences", "micro_tokens": 16}}, "batch.micro_tokens: found 16; expected at least 32"),
+        ({"model": {"family": "bart-ish"}}, "'bart-ish'"),
+        ({"model": {"family": "bert", "vocabulary": 7}}, "model.vocabulary: found 7"),
+        ({"model": {"family": "bert", "widht": 7}}, "model.widht: unknown key"),
+        ({"data": {"train": "no-such-store"}}, "no-such-store: no store here"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_training(
+    world: Path, tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    values = pretraining(world, tmp_path / "r")
+    for name, value in changes.items():
+        old = values[name] if name == "data" else {}
+        values[name] = {**old, **value} if name in ("data", "objective", "model", "batch") else value
+    with pytest.raises(InputError) as problem:
+        pretrain(runfile.checked(PretrainRun, values))
+    assert said in str(problem.value)
+    assert not (tmp_path / "r" / "metrics.jsonl").exists()
+
+
+def test_another_tokenizer_than_the_stores(world: Path, pretrained: Path, tmp_path: Path) -> None:
+    other = small_store(tmp_path / "other")
+    with pytest.raises(InputError, match="did not make the store"):
+        assemble(run_of(world, tmp_path / "r", tokenizer=str(other.folder / "tokenizer")))
+    train = [{"store": str(world / "store")}, {"store": str(other.folder)}]
+    with pytest.raises(InputError, match="made by another tokenizer"):
+        assemble(run_of(world, tmp_path / "r", data={"train": train, "length": 32}))
+    data = {"train": str(other.folder), "length": 32, "format": "segment_pair"}
+    with pytest.raises(InputError, match=r"model\.start: .* has another tokenizer"):
+        assemble(run_of(world, tmp_path / "r", data=data, model={"start": str(pretrained)}))
+
+
+def test_nothing_held_out(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = small_store(tmp_path / "all", validation=0.0)
+    data = {"train": str(store.folder), "format": "segment_pair", "length": 32}
+    run = pretrain(run_of(world, tmp_path / "r", data=data, budget={"steps": 2}))
+    assert "no validation" in capsys.readouterr().err
+    assert json.loads((run / "result.json").read_text())["validation"] == {}

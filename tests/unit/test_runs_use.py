@@ -1,0 +1,140 @@
+"""`didact evaluate`, `predict`, `fill`, `embed`: what they print, in what order, and how they complain."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from run_tools import finetuning
+from sklearn.metrics import accuracy_score, f1_score
+
+from didact import hub
+from didact.errors import InputError
+from didact.runs import runfile, use
+from didact.runs.finetune import finetune
+from didact.runs.schema import FinetuneRun
+
+
+@pytest.fixture(scope="module")
+def tuned(world: Path, pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("tuned") / "run"
+    return finetune(runfile.checked(FinetuneRun, finetuning(world, run, pretrained, budget={"epochs": 4})))
+
+
+def texts_of(world: Path) -> list[tuple[str, str]]:
+    rows = (line.split("\t") for line in (world / "test.tsv").read_text().splitlines()[1:])
+    return [(label, text) for label, text in rows]
+
+
+def test_predictions_come_in_order_however_many(
+    tuned: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several files, several portions: one line out for each line in."""
+    monkeypatch.setattr(use, "_AT_ONCE", 5)
+    texts = [text for _, text in texts_of(world)]
+    for name, own in (("a", texts[:7]), ("b", texts[7:])):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps({"id": t, "text": t}) + "\n" for t in own))
+    use.predict_files(str(tuned), [tmp_path / "a.jsonl", tmp_path / "b.jsonl"], tmp_path / "out.jsonl")
+    found = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [p["id"] for p in found] == texts
+    alone = [hub.load(tuned).predict([{"text": text}])[0]["scores"] for text in texts]
+    for one, p in zip(alone, found, strict=True):
+        assert p["scores"] == pytest.approx(one, abs=1e-5)
+
+
+def test_standard_input_and_output(
+    tuned: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO('{"text": "river"}\r\n{"text": "lamp"}\n'))
+    use.predict_files(str(tuned), [], None)
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"text": "a"}\n{"text" "b"}\n', "standard input:2: not JSON"),
+        ('{"text": "a"}\n\n', "standard input:2: an empty line"),
+        ("[1]\n", "standard input:1: found list; expected a JSON object"),
+        ('{"text": "a"}\n{"txt": "b"}\n', "standard input:2: columns txt; expected 'text' for the text"),
+    ],
+)
+def test_wrong_records_are_told_by_row(tuned: Path, monkeypatch: pytest.MonkeyPatch, text: str, said: str) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    with pytest.raises(InputError) as problem:
+        use.predict_files(str(tuned), [], None)
+    assert said in str(problem.value)
+
+
+def test_a_row_of_a_later_portion(tuned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(use, "_AT_ONCE", 3)
+    lines = ['{"text": "a"}'] * 4 + ['{"no": 1}']
+    (tmp_path / "x.jsonl").write_text("\n".join(lines) + "\n")
+    with pytest.raises(InputError, match=r"x\.jsonl:5: columns no"):
+        use.predict_files(str(tuned), [tmp_path / "x.jsonl"], tmp_path / "out.jsonl")
+    assert not (tmp_path / "out.jsonl").exists(), "the file is there whole or not at all"
+
+
+def test_evaluate_gives_the_official_score(
+    tuned: Path, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gold = texts_of(world)
+    predicted = [p["label"] for p in hub.load(tuned).predict([{"text": text} for _, text in gold])]
+    use.evaluate_files(str(tuned), [world / "test.tsv"], None, tmp_path / "scores.json")
+    scores: dict[str, Any] = json.loads((tmp_path / "scores.json").read_text())[str(world / "test.tsv")]["scores"]
+    labels = [label for label, _ in gold]
+    assert scores["accuracy"]["value"] == pytest.approx(accuracy_score(labels, predicted))
+    assert scores["f1_macro"]["value"] == pytest.approx(f1_score(labels, predicted, average="macro"))
+    assert scores["accuracy"]["low"] <= scores["accuracy"]["value"] <= scores["accuracy"]["high"]
+    assert "accuracy" in capsys.readouterr().err
+
+
+def test_evaluate_with_other_columns_or_another_task(
+    tuned: Path, pretrained: Path, world: Path, tmp_path: Path
+) -> None:
+    renamed = (world / "test.tsv").read_text().replace("label\ttext", "klass\treview", 1)
+    (tmp_path / "renamed.tsv").write_text(renamed)
+    with pytest.raises(InputError, match=r"renamed\.tsv"):
+        use.evaluate_files(str(tuned), [tmp_path / "renamed.tsv"], None, None)
+    columns = "classify: {columns: {text: review, label: klass}}"
+    use.evaluate_files(str(tuned), [tmp_path / "renamed.tsv"], columns, tmp_path / "a.json")
+    use.evaluate_files(str(tuned), [world / "test.tsv"], None, tmp_path / "b.json")
+    a, b = (next(iter(json.loads((tmp_path / f"{n}.json").read_text()).values())) for n in "ab")
+    assert a["scores"] == b["scores"]
+    with pytest.raises(InputError, match="fine-tuned for no task; expected --task"):
+        use.evaluate_files(str(pretrained), [world / "test.tsv"], None, None)
+
+
+def test_vectors_are_rows_in_the_order_of_the_lines(pretrained: Path, world: Path, tmp_path: Path) -> None:
+    lines = [text for _, text in texts_of(world)]
+    (tmp_path / "x.txt").write_text("\n".join(lines) + "\n")
+    for pooling in ("mean", "cls", "max"):
+        use.embed_files(str(pretrained), [tmp_path / "x.txt"], tmp_path / "v.npy", pooling)
+        found = np.load(tmp_path / "v.npy")
+        assert found.dtype == np.float32
+        model = hub.load(pretrained)
+        for row, text in enumerate(lines):
+            np.testing.assert_allclose(found[row], model.embed([text], pooling)[0], atol=1e-5)  # type: ignore[arg-type]
+
+
+def test_nothing_to_embed_and_unknown_pooling(pretrained: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_text("")
+    with pytest.raises(InputError, match=r"x\.txt: no line to embed"):
+        use.embed_files(str(pretrained), [tmp_path / "x.txt"], tmp_path / "v.npy", "")
+    with pytest.raises(InputError, match="--pooling: found 'sum'; expected mean, cls or max"):
+        use.embed_files(str(pretrained), [tmp_path / "x.txt"], tmp_path / "v.npy", "sum")
+
+
+def test_blanks(pretrained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    use.fill_text(str(pretrained), "the [MASK] and the [MASK]", 2)
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [row[0] for row in rows] == ["1", "1", "2", "2"]
+    for blank in ("1", "2"):
+        shares = [float(row[1]) for row in rows if row[0] == blank]
+        assert shares == sorted(shares, reverse=True)
+    with pytest.raises(InputError, match="no blank in the text"):
+        use.fill_text(str(pretrained), "nothing hidden", 2)
