@@ -11,7 +11,8 @@ import sys
 def main() -> None:
     """The `didact` command: run a verb, and turn what went wrong into one line and an exit code.
 
-    0 done · 2 the input is wrong · 3 stopped by NaN · 130 interrupted and saved · 1 a bug, with its traceback.
+    0 done · 2 the input is wrong · 3 stopped by NaN · 130 interrupted and saved · 1 a bug, with its traceback; or, without
+    a word, nobody reads the output any more (`| head`; click sees to that).
     """
     from didact.training.environment import prepare_environment
 
@@ -28,6 +29,3 @@ def main() -> None:
     except KeyboardInterrupt:
         print("didact: interrupted", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:  # the reader of our output left (`| head`): nobody is there to be told
-        sys.stderr.close()
-        sys.exit(0)
