@@ -11,8 +11,8 @@ import sys
 def main() -> None:
     """The `didact` command: run a verb, and turn what went wrong into one line and an exit code.
 
-    0 done · 2 the input is wrong · 3 stopped by NaN · 130 interrupted and saved · 1 a bug, with its traceback; or, without
-    a word, nobody reads the output any more (`| head`; click sees to that).
+    0 done · 2 the input is wrong · 3 stopped by NaN · 130 interrupted and saved · 1 a bug, with its traceback; or,
+    without a word, nobody reads the output any more (`| head`; click sees to that).
     """
     from didact.training.environment import prepare_environment
 
