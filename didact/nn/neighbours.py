@@ -1,15 +1,19 @@
-"""A start in which every head looks at a neighbour: the word before, the word after, or the ones beyond.
+"""A start in which half of the heads look at a neighbour: the word before, the word after, or the ones beyond.
 
 A masked model learns nothing from context before some head looks at the words next to the blank, and with BERT's
 random table of positions it must first find out which rows are neighbours: the loss stands at what counting words
 reaches, for millions of words where the model is small. Here positions are waves in columns of their own, and each
-head's q and k are turned against each other by an offset in these columns, so that it begins as a head for that
+such head's q and k are turned against each other by an offset in these columns, so that it begins as a head for that
 offset; everything is learned from there. The architecture is BERT's, and so are its weights' names and shapes.
+
+The other half are drawn as ever: they begin by looking at the whole text, and what asks about the whole of it needs
+them. With four heads for -1, 1, -2, 2 the masked words stand at 4.63 nats after 0.8 M tokens and next-sentence
+prediction at chance (0.52 right); with -1, 1 and two free ones 4.65, and 0.61 right.
 
 Measured (4 x 128, vocabulary 8192, sequences of 64 tokens, after 0.47 M of them, nats a masked token): 6.42 as BERT
 draws them, 6.16 with sines and cosines (Vaswani et al., 2017, §3.5) in place of the random table, 5.88 with rotary
-positions, 5.38 so. After the idea of "Mimetic Initialization of Self-Attention Layers" (Trockman & Kolter, 2023), which
-sets q·k and v·out near the identity.
+positions, 5.38 with the four heads above. After the idea of "Mimetic Initialization of Self-Attention Layers"
+(Trockman & Kolter, 2023), which sets q·k and v·out near the identity.
 
 Shapes: D width, H head width, N heads, P pairs of columns.
 """
@@ -25,8 +29,8 @@ from didact.nn.attention import Attention
 from didact.nn.embedding import Embedding
 from didact.nn.position import Learned
 
-OFFSETS = (-1, 1, -2, 2)
-"""what the heads of a block look at, in turn; the offset's row minus the looking row"""
+OFFSETS = (-1, 1, None, None, -2, 2, None, None)
+"""what the heads of a block look at, in turn: the offset's row minus the looking row, None = drawn as ever"""
 
 SHARPNESS = 7.0
 """the attention logit of the row looked at, where a norm follows the embeddings; of the others about 0"""
@@ -62,8 +66,10 @@ def start_with_neighbours(embedding: Embedding, attentions: Sequence[Attention],
     for attention in attentions:
         q, k, _ = attention.qkv.weight.view(3, attention.heads, H, D)
         for head in range(attention.heads):
-            q[head, : 2 * P, : 2 * P] += gain * turn(angle * OFFSETS[head % len(OFFSETS)])
-            k[head, : 2 * P, : 2 * P] += gain * torch.eye(2 * P)
+            offset = OFFSETS[head % len(OFFSETS)]
+            if offset is not None:
+                q[head, : 2 * P, : 2 * P] += gain * turn(angle * offset)
+                k[head, : 2 * P, : 2 * P] += gain * torch.eye(2 * P)
 
 
 def turn(angle: torch.Tensor) -> torch.Tensor:

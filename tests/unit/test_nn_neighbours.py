@@ -37,14 +37,17 @@ def test_turn_is_the_sum_of_angles() -> None:
     torch.testing.assert_close(turn(by) @ before, after)
 
 
-@pytest.mark.parametrize(("width", "heads"), [(128, 4), (256, 4), (128, 2)])
-def test_each_head_looks_at_its_neighbour(width: int, heads: int) -> None:
+@pytest.mark.parametrize(("width", "heads"), [(128, 4), (256, 4), (128, 2), (256, 8)])
+def test_each_head_looks_at_its_neighbour_or_at_everything(width: int, heads: int) -> None:
     model = build(config(width=width, heads=heads, layers=1), torch.Generator().manual_seed(0))
     tokens = torch.randint(50, (90,), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         found = looks(model, tokens)
-    for head in range(heads):
-        at = [(row, row + OFFSETS[head]) for row in range(90) if 0 <= row + OFFSETS[head] < 90]
+    for head, offset in enumerate(OFFSETS[:heads]):
+        if offset is None:  # sees everything alike
+            torch.testing.assert_close(found[head], torch.full((90, 90), 1 / 90), rtol=0.5, atol=0.0)
+            continue
+        at = [(row, row + offset) for row in range(90) if 0 <= row + offset < 90]
         seen = torch.tensor([float(found[head, row, other]) for row, other in at])
         assert all(int(found[head, row].argmax()) == other for row, other in at)
         assert float(seen.mean()) > 0.75
