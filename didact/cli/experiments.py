@@ -9,11 +9,11 @@ import typer
 
 
 def lab(
-    name: Annotated[str, typer.Argument(help='"quickstart", or a grid file (YAML).', metavar="NAME|GRID.yaml")],
+    name: Annotated[str, typer.Argument(help='"quickstart", or a grid or GLUE file (YAML).', metavar="NAME|FILE.yaml")],
     out: Annotated[Path | None, typer.Option(help="Folder to write; runs/NAME if absent.")] = None,
     long: Annotated[bool, typer.Option("--long", help="quickstart: hours instead of minutes.")] = False,
 ) -> None:
-    """Run a grid of runs and say what came of it. Finished cells are skipped."""
+    """Run a grid of runs, or all of GLUE, and say what came of it. Finished cells are skipped."""
     from didact import lab as room
 
     room.run(name, out, long=long)

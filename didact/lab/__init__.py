@@ -6,7 +6,8 @@ from pathlib import Path
 
 
 def run(name: str, out: Path | None = None, *, long: bool = False) -> Path:
-    """Carry out "quickstart" or the grid file `name` into `out` (runs/NAME unless given); the report's path.
+    """Carry out "quickstart", or the grid or GLUE file `name`, into `out` (what the file says, or runs/NAME, unless
+    given); the report's path.
 
     Finished cells are skipped, an interrupted one goes on. Raises InputError for a file that is no grid, and after the
     report is written the error of the first cell that failed.
@@ -17,7 +18,12 @@ def run(name: str, out: Path | None = None, *, long: bool = False) -> Path:
         return quickstart.run(out or Path("runs/quickstart-long" if long else "runs/quickstart"), long=long)
     from didact.errors import InputError
     from didact.lab import experiment
+    from didact.runs import runfile
 
     if long:
         raise InputError("--long", expected="it with quickstart; a grid's length is its budget")
+    if "glue" in runfile.keys(Path(name)):
+        from didact.lab import glue
+
+        return glue.run(Path(name), out)
     return experiment.run(Path(name), out)

@@ -17,6 +17,18 @@ R = TypeVar("R", bound=BaseModel)
 
 def read(path: Path, schema: type[R], changes: Sequence[str] = ()) -> R:
     """The run file at `path` with `changes` ("optimizer.learning_rate=1e-4") applied, checked against `schema`."""
+    values = _values(path)
+    for change in changes:
+        _change(values, change)
+    return checked(schema, values, path)
+
+
+def keys(path: Path) -> set[str]:
+    """The sections of a YAML file, to tell what kind of file it is."""
+    return {str(key) for key in _values(path)}
+
+
+def _values(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -30,9 +42,7 @@ def read(path: Path, schema: type[R], changes: Sequence[str] = ()) -> R:
         raise InputError(f"not YAML: {problem.problem}", file=path, row=row) from None
     if not isinstance(values, dict):
         raise InputError(f"found {type(values).__name__}", file=path, expected="keys and values")
-    for change in changes:
-        _change(values, change)
-    return checked(schema, values, path)
+    return values
 
 
 def checked(schema: Any, values: object, file: str | Path | None = None, prefix: str = "") -> Any:

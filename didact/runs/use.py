@@ -49,20 +49,31 @@ def evaluate_files(name: str, data: Sequence[Path], task: str | None, out: Path 
 
 
 def predict_files(name: str, files: Sequence[Path], out: Path | None) -> None:
-    """JSON lines in, JSON lines out, one for one and in order."""
+    """JSON lines in, JSON lines out, one for one and in order. Files of another kind (TSV, CSV, Parquet, CoNLL, SQuAD's
+    JSON) are read as the model's task reads them, whole, their labels unused.
+    """
     model = hub.load(name)
     if model.task is None:
         raise InputError(f"{name} was fine-tuned for no task", expected="a checkpoint of `didact finetune`")
     with _output(out) as target:
-        for file, first, records in _records(files):
-            try:
-                predictions = model.predict(records)
-            except InputError as problem:
-                row = None if problem.row is None else first + problem.row - 1
-                raise InputError(problem.found, file=file, row=row, expected=problem.expected) from None
+        for predictions in _predicted(model, files):
             for prediction in predictions:
                 target.write(json.dumps(prediction, ensure_ascii=False) + "\n")
             target.flush()
+
+
+def _predicted(model: Pretrained, files: Sequence[Path]) -> Iterator[Sequence[Mapping[str, Any]]]:
+    """The predictions, file by file, some records at a time."""
+    for source in files or (None,):
+        if source is not None and ".jsonl" not in source.suffixes:
+            yield model.predict(source)
+            continue
+        for file, first, records in _records([] if source is None else [source]):
+            try:
+                yield model.predict(records)
+            except InputError as problem:
+                row = None if problem.row is None else first + problem.row - 1
+                raise InputError(problem.found, file=file, row=row, expected=problem.expected) from None
 
 
 def fill_text(name: str, text: str, top: int) -> None:

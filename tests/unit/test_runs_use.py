@@ -46,6 +46,20 @@ def test_predictions_come_in_order_however_many(
         assert p["scores"] == pytest.approx(one, abs=1e-5)
 
 
+def test_files_of_another_kind_are_read_by_the_task(tuned: Path, world: Path, tmp_path: Path) -> None:
+    """In the order in which they are named; a column of labels is no matter."""
+    (tmp_path / "bare.csv").write_text("text\nriver stone\n")
+    (tmp_path / "one.jsonl").write_text('{"text": "lamp"}\n')
+    files = [tmp_path / "one.jsonl", world / "test.tsv", tmp_path / "bare.csv"]
+    use.predict_files(str(tuned), files, tmp_path / "out.jsonl")
+    found = [json.loads(line)["scores"] for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    texts = ["lamp", *(text for _, text in texts_of(world)), "river stone"]
+    expected = hub.load(tuned).predict([{"text": text} for text in texts])
+    assert len(found) == len(texts)
+    for a, b in zip(found, expected, strict=True):
+        assert a == pytest.approx(b["scores"], abs=1e-5)
+
+
 def test_standard_input_and_output(
     tuned: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
