@@ -23,8 +23,10 @@ def push(
     model: Annotated[str, typer.Argument(help="A run folder or checkpoint.")],
     name: Annotated[str, typer.Argument(help="OWNER/NAME on the hub.")],
     private: Annotated[bool, typer.Option(help="Create the repository private.")] = False,
+    license: Annotated[str | None, typer.Option(help="For the card: apache-2.0, cc-by-sa-4.0 …")] = None,
+    language: Annotated[str | None, typer.Option(help="For the card: en, zh …")] = None,
 ) -> None:
     """Upload a model and its card to the hub."""
     from didact.hub import push as push_model
 
-    typer.echo(push_model(model, name, private=private))
+    typer.echo(push_model(model, name, private=private, license=license, language=language))

@@ -26,12 +26,14 @@ class TokenizerPart(Part):
 
 
 class Plan(Part):
-    """pretrain: a run file for `didact pretrain` without `run` and `data.train`; finetune: one for `didact finetune`
+    """search: folders in which packages are looked for, this Python's own if there are none;
+    pretrain: a run file for `didact pretrain` without `run` and `data.train`; finetune: one for `didact finetune`
     without `run`, `start`, `scratch` and the task's own, which stand in `tasks` and replace it key by key;
     sizes: records of each task's files, {"topic": {"train": 6000, "dev": 800, "test": 2000}};
     validation: the share of documents held out while pre-training.
     """
 
+    search: tuple[Path, ...] = ()
     tokenizer: TokenizerPart = TokenizerPart()
     validation: float = Field(default=0.02, gt=0, lt=0.5)
     sizes: dict[str, dict[Literal["train", "dev", "test"], int]] = Field(default_factory=dict)

@@ -8,15 +8,14 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import yaml
-
-from didact.data.installed_docs import SIZES, Sizes, corpus, extract, write_tasks
+from didact.data.installed_docs import SIZES, Extraction, Sizes, corpus, extract, write_tasks
+from didact.lab.quickstart import plan as plans
 
 
 def documents(out: str | Path) -> None:
     """OUT/docs (the extraction, cached), OUT/corpus.jsonl (one document a line) and OUT/documents.json (counts)."""
     out = Path(out)
-    found = extract(out / "docs")
+    found = _extracted(out, plans.read(out / "plan.yaml"))
     _say(f"{found.counts['entries']:,} texts, {found.characters / 1e6:.1f} M characters")
     number = characters = 0
     aside = out / "corpus.jsonl.part"
@@ -48,10 +47,15 @@ def documents(out: str | Path) -> None:
 def tasks(out: str | Path) -> None:
     """OUT/tasks: the files of the four tasks, at the sizes that OUT/plan.yaml asks for."""
     out = Path(out)
-    plan = yaml.safe_load((out / "plan.yaml").read_text(encoding="utf-8"))
-    sizes = dict(SIZES) | {name: Sizes(**own) for name, own in plan["sizes"].items()}
-    for name, counts in write_tasks(extract(out / "docs").entries, out / "tasks", sizes).items():
+    plan = plans.read(out / "plan.yaml")
+    sizes = dict(SIZES) | {name: Sizes(**own) for name, own in plan.sizes.items()}
+    for name, counts in write_tasks(_extracted(out, plan).entries, out / "tasks", sizes).items():
         _say(name + ": " + ", ".join(f"{split} {own['records']:,}" for split, own in counts.items()))
+
+
+def _extracted(out: Path, plan: plans.Plan) -> Extraction:
+    """The documentation, from OUT/docs where it has been read before."""
+    return extract(out / "docs", [str(folder) for folder in plan.search] or None)
 
 
 def _say(text: str) -> None:
