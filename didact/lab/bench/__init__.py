@@ -27,7 +27,7 @@ def run(
     console = Console(highlight=False, width=None if Console().is_terminal else 120)
     console.print(machine.line(), markup=False, soft_wrap=True)
     if not machine.has_bf16():
-        console.print("no bf16 unit: bf16 would be emulated and measure nothing, so it is left out", soft_wrap=True)
+        console.print("no bf16 unit: bf16 is emulated here, so both sides run in fp32", soft_wrap=True)
     for benchmark in benchmarks:
         table = Table(*report.COLUMNS, box=box.SIMPLE)
         notes: list[str] = []

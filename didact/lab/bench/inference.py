@@ -23,7 +23,7 @@ from didact.training import policy
 @dataclass(frozen=True)
 class Inference(Benchmark):
     """texts, model: as in `Finetuning`; count: texts of a round; batch: texts of one of their forward passes; longest:
-    tokens of a text, what is longer is cut on both sides.
+    tokens of a text, what is longer is cut on both sides; emulated: as in `TrainingStep`.
     """
 
     name: ClassVar[str] = "inference"
@@ -34,9 +34,10 @@ class Inference(Benchmark):
     batch: int = 32
     longest: int = 256
     precisions: tuple[str, ...] | None = None
+    emulated: bool = True
 
     def small(self) -> Inference:
-        return replace(self, count=20, batch=4, precisions=("fp32",))
+        return replace(self, count=20, batch=4, precisions=("fp32",), emulated=False)
 
     def outcomes(self, repeats: int) -> Iterator[Outcome]:
         texts = material.texts(self.texts, self.count)
@@ -77,11 +78,14 @@ class Inference(Benchmark):
             return work
 
         ordered, default = f"transformers, sorted by length, {precision}", "transformers, default (unsorted, fp32)"
-        contenders = (
+        contenders = [
             Contender("didact", mine),
             Contender(ordered, lambda: theirs(ordered, True, precision)),
             Contender(default, lambda: theirs(default, False, "fp32")),
-        )
+        ]
+        if self.emulated and not machine.has_bf16():
+            slow = "transformers, sorted by length, bf16 (emulated)"
+            contenders.append(Contender(slow, lambda: theirs(slow, True, "bf16")))
         sizes = ours.sizes(start.tokenizer, texts, self.longest)
         settings = {
             "model": f"BERT {start.model.config.layers} x {start.model.config.width}",
@@ -91,7 +95,7 @@ class Inference(Benchmark):
             "precision": precision,
             "batch": self.batch,
         }
-        case = Case(self.name, f"sentence vectors, {precision}", "texts", contenders, settings)
+        case = Case(self.name, f"sentence vectors, {precision}", "texts", tuple(contenders), settings)
         done = take_turns(case, repeats)
         apart = float(np.abs(vectors["didact"] - vectors[ordered]).max())
         note = f"largest difference between didact's and transformers' vectors: {apart:.2g}"

@@ -29,7 +29,8 @@ MINI = ModelConfig(layers=4, width=256, heads=4, feedforward=1024)
 @dataclass(frozen=True)
 class TrainingStep(Benchmark):
     """sequences, longest: of a step; steps: of a round; dropout: of hidden states (of attention it is 0);
-    precisions: None = those the processor has units for.
+    precisions: None = those the processor has units for; emulated: where it has none for bf16, show what transformers'
+    bf16 does there all the same.
     """
 
     name: ClassVar[str] = "step"
@@ -41,13 +42,13 @@ class TrainingStep(Benchmark):
     dropout: float = 0.1
     compiled: bool = True
     precisions: tuple[str, ...] | None = None
+    emulated: bool = True
     peak_sizes: tuple[int, ...] = (1024, 2048, 4096)
 
     def small(self) -> TrainingStep:
         tiny = replace(self.config, vocabulary=200, layers=2, width=16, heads=2, feedforward=32)
-        return replace(
-            self, config=tiny, sequences=4, longest=16, steps=1, compiled=False, precisions=("fp32",), peak_sizes=(64,)
-        )
+        sizes = replace(self, config=tiny, sequences=4, longest=16, steps=1, peak_sizes=(64,))
+        return replace(sizes, compiled=False, precisions=("fp32",), emulated=False)
 
     def outcomes(self, repeats: int) -> Iterator[Outcome]:
         for precision in self.precisions or machine.precisions():
@@ -68,7 +69,7 @@ class TrainingStep(Benchmark):
         groups = [ours.members(stream, step) for step in range(self.steps)]
         collator = collator_of(folder)
 
-        def theirs(compiled: bool) -> Work:
+        def theirs(compiled: bool, recipe: Recipe = recipe) -> Work:
             opened = peer.open_model("BertForMaskedLM", folder)
             step = peer.trainer(opened, recipe, compiled, dynamic=kind == "mixed")
             return peer_work(step, collator, groups)
@@ -85,6 +86,9 @@ class TrainingStep(Benchmark):
         ]
         if self.compiled:
             contenders.append(Contender("transformers, compiled", lambda: theirs(True)))
+        if self.emulated and not machine.has_bf16():
+            slow = replace(recipe, precision="bf16")
+            contenders.append(Contender("transformers, eager, bf16 (emulated)", lambda: theirs(False, slow)))
         settings = {
             "model": f"BERT {config.layers} x {config.width}, {config.vocabulary} pieces",
             "sequences": self.sequences,
