@@ -17,7 +17,7 @@ from didact.lab.quickstart import results
 from didact.lab.quickstart.page import write_page
 from didact.lab.quickstart.plan import ARMS, FOLDER, Plan
 from didact.lab.quickstart.show import Shown
-from didact.lab.quickstart.stages import carry_out, compiler_works, stages
+from didact.lab.quickstart.stages import carry_out, stages
 from didact.runs import runfile
 from didact.training.environment import cores
 from didact.training.policy import pick_device
@@ -48,11 +48,7 @@ def _begin(plan: Plan, out: Path) -> None:
     if file.is_file() and plans.read(file) != plan:
         raise InputError("begun with another plan", file=file, expected="the same, or another --out")
     plans.write(plan, out)
-    pretrain = plans.pretrain_run(plan, out)
-    if "compile" not in plan.pretrain.get("hardware", {}) and compiler_works():
-        hardware = pretrain.hardware.model_copy(update={"compile": "on"})
-        pretrain = pretrain.model_copy(update={"hardware": hardware})
-    (out / "pretrain.yaml").write_text(runfile.dump(pretrain), encoding="utf-8")
+    (out / "pretrain.yaml").write_text(runfile.dump(plans.pretrain_run(plan, out)), encoding="utf-8")
     (out / "finetune").mkdir(exist_ok=True)
     for task in plan.tasks:
         for arm in ARMS:

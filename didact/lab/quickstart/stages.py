@@ -101,13 +101,6 @@ def carry_out(chosen: Sequence[Stage], out: Path, show: Show, say: Show) -> dict
     return told
 
 
-def compiler_works() -> bool:
-    """Whether torch can compile for this machine."""
-    from didact.training.policy import compiler_missing, pick_device
-
-    return not compiler_missing(pick_device())
-
-
 def _write(file: Path, told: object) -> None:
     aside = file.with_name(f"{file.name}.part")
     aside.write_text(json.dumps(told, indent=1), encoding="utf-8")

@@ -1,0 +1,127 @@
+"""The comparison: values, pairing and verdicts against what is worked out by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from didact.lab.quickstart import compare as comparing
+from didact.lab.quickstart import plan as plans
+from didact.lab.quickstart.plan import ARMS
+
+N = 200  # test records, of 20 modules
+
+
+def folder(out: Path, right: dict[str, list[float]]) -> plans.Plan:
+    """A finished folder with one task; right: of each arm, the share of right answers of each seed."""
+    plan = {
+        "pretrain": {"budget": {"steps": 3}},
+        "finetune": {"length": 32, "seeds": [0, 1, 2]},
+        "tasks": {"topic": {"task": {"classify": {}}}},
+    }
+    out.mkdir(exist_ok=True)
+    (out / "plan.yaml").write_text(yaml.safe_dump(plan))
+    (out / "tasks" / "topic").mkdir(parents=True)
+    # what decides is in the text, so a linear model finds it; "b" is the commoner label of both files
+    records = [
+        {"id": f"m{i % 20}:f{i}", "text": f"it is {'red' if i % 4 == 0 else 'blue'} {i}", "label": "ab"[i % 4 > 0]}
+        for i in range(N)
+    ]
+    for split in ("train", "dev", "test"):
+        text = "".join(json.dumps(record) + "\n" for record in records)
+        (out / "tasks" / "topic" / f"{split}.jsonl").write_text(text)
+    for arm in ARMS:
+        seeds: dict[str, Any] = {}
+        for seed, share in enumerate(right[arm]):
+            place = out / "finetune" / f"topic-{arm}" / f"seed-{seed}"
+            place.mkdir(parents=True)
+            units = [[float((i * 7 + seed) % N < round(share * N)), 1.0] for i in range(N)]
+            lines = [json.dumps({"id": r["id"], "units": u}) for r, u in zip(records, units, strict=True)]
+            (place / "predictions-test.jsonl").write_text("\n".join(lines) + "\n")
+            seeds[str(seed)] = {"test": {"accuracy": share}, "steps": 5, "tokens": 10, "seconds": 2.0}
+        result = {"learning_rate": 1e-3, "learning_rates": {"0.001": 0.5}, "seeds": seeds}
+        (out / "finetune" / f"topic-{arm}" / "result.json").write_text(json.dumps(result))
+    return plans.read(out / "plan.yaml")
+
+
+@pytest.fixture
+def compared(tmp_path: Path) -> dict[str, Any]:
+    plan = folder(tmp_path, {"pretrained": [0.8, 0.85, 0.9], "scratch": [0.5, 0.55, 0.6]})
+    comparing.floors(tmp_path)
+    (found,) = comparing.compare(plan, tmp_path)
+    return found
+
+
+def test_values_are_means_over_seeds_and_differences_theirs(compared: dict[str, Any]) -> None:
+    assert compared["pretrained"]["value"] == pytest.approx(0.85)
+    assert compared["scratch"]["value"] == pytest.approx(0.55)
+    assert compared["difference"]["value"] == pytest.approx(0.30)
+    assert compared["difference"]["low"] > 0
+    assert compared["over_floor"]["value"] == pytest.approx(0.85 - 1.0)
+    assert (compared["test"], compared["train"], compared["modules"]) == (N, N, 20)
+    assert compared["tokens"] == {"pretrained": 30, "scratch": 30}
+    assert compared["seconds"] == {"pretrained": 6.0, "scratch": 6.0}
+
+
+def test_floors_are_those_of_the_task(compared: dict[str, Any]) -> None:
+    assert compared["floors"]["majority"]["value"] == pytest.approx(0.75)
+    assert compared["floors"]["TF-IDF + linear"]["value"] == 1.0
+    assert compared["best_floor"] == "TF-IDF + linear"
+
+
+def test_equal_arms_differ_by_nothing(tmp_path: Path) -> None:
+    plan = folder(tmp_path, {"pretrained": [0.7, 0.7, 0.7], "scratch": [0.7, 0.7, 0.7]})
+    comparing.floors(tmp_path)
+    (found,) = comparing.compare(plan, tmp_path)
+    assert found["difference"]["value"] == 0.0
+    assert found["difference"]["low"] <= 0.0 <= found["difference"]["high"]
+    assert "no difference at this scale" in comparing.sentence(found)
+
+
+def interval(low: float, high: float) -> dict[str, float]:
+    return {"value": (low + high) / 2, "low": low, "high": high, "level": 0.95}
+
+
+def told(task: str, difference: dict[str, float], over: dict[str, float]) -> dict[str, Any]:
+    arm = interval(0.5, 0.6)
+    return {
+        "task": task, "metric": "accuracy", "pretrained": arm, "scratch": arm, "difference": difference,
+        "over_floor": over, "best_floor": "majority", "floors": {"majority": arm},
+    }  # fmt: skip
+
+
+def test_the_verdict_falls_either_way() -> None:
+    up, level, down = interval(0.01, 0.05), interval(-0.01, 0.02), interval(-0.05, -0.01)
+    first, *each = comparing.verdicts([told("a", up, up), told("b", level, down), told("c", down, level)])
+    assert first == (
+        "Pre-training beats the same model from scratch on 1 of 3 tasks (a); no difference at this scale on b; "
+        "worse on c; above every trivial method on a."
+    )
+    assert [line.split(",")[0] for line in each] == [
+        "a: pre-training helps", "b: no difference at this scale", "c: pre-training harms",
+    ]  # fmt: skip
+    assert "above the best trivial method" in each[0]
+    assert "below the best trivial method" in each[1]
+    assert "level with the best trivial method" in each[2]
+    assert "(+3.0 points, 95 % interval +1.0 to +5.0)" in each[0]
+
+
+def test_an_interval_that_touches_zero_is_no_difference() -> None:
+    assert "no difference" in comparing.sentence(told("a", interval(0.0, 0.1), interval(0.0, 0.1)))
+
+
+def test_modules_are_drawn_together(tmp_path: Path) -> None:
+    """All of a module right or all wrong: the interval is that of 20 things, not of 200."""
+    plan = folder(tmp_path, {"pretrained": [0.7], "scratch": [0.7]})
+    right = [[float(i % 20 < 10), 1.0] for i in range(N)]
+    file = tmp_path / "finetune" / "topic-pretrained" / "seed-0" / "predictions-test.jsonl"
+    file.write_text("\n".join(json.dumps({"units": u}) for u in right) + "\n")
+    comparing.floors(tmp_path)
+    (found,) = comparing.compare(plan, tmp_path)
+    width = found["pretrained"]["high"] - found["pretrained"]["low"]
+    assert width == pytest.approx(2 * 1.96 * np.sqrt(0.25 / 20), rel=0.2)
