@@ -86,16 +86,23 @@ def intervals(
     level: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
+    resample_seeds: bool = False,
 ) -> dict[str, Interval]:
     """Every official score of one run's predictions, or of several seeds' (their mean), with its bootstrap interval.
 
-    Items that the task groups (`Task.groups`) are drawn together.
+    Items that the task groups (`Task.groups`) are drawn together; resample_seeds: the seeds are drawn as well.
     """
     gold, groups = task.gold(items), task.groups(items)
     runs = [task.predicted(run) for run in _runs(predictions)]
     return {
         metric.name: interval(
-            metric, [metric.units(run, gold) for run in runs], groups, level=level, resamples=resamples, seed=seed
+            metric,
+            [metric.units(run, gold) for run in runs],
+            groups,
+            level=level,
+            resamples=resamples,
+            seed=seed,
+            resample_seeds=resample_seeds,
         )
         for metric in task.metrics()
     }

@@ -22,7 +22,7 @@ def run(name: str, out: Path | None = None, *, long: bool = False) -> Path:
 
     if long:
         raise InputError("--long", expected="it with quickstart; a grid's length is its budget")
-    if "glue" in runfile.keys(Path(name)):
+    if "glue" in runfile.values_of(Path(name)):
         from didact.lab import glue
 
         return glue.run(Path(name), out)

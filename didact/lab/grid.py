@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, model_validator
 
 from didact.errors import InputError
@@ -218,14 +217,4 @@ def _content(base: Base, grid_file: Path) -> dict[str, Any]:
     """A base run's keys and values, from its file beside the grid where it is one."""
     if not isinstance(base, Path):
         return base
-    path = grid_file.parent / base
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError) as problem:
-        raise InputError(f"{base}: cannot be read: {problem}", file=grid_file, expected="a run file") from None
-    except yaml.MarkedYAMLError as problem:
-        row = None if problem.problem_mark is None else problem.problem_mark.line + 1
-        raise InputError(f"not YAML: {problem.problem}", file=path, row=row) from None
-    if not isinstance(values, dict):
-        raise InputError(f"found {type(values).__name__}", file=path, expected="keys and values")
-    return values
+    return runfile.values_of(grid_file.parent / base)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from didact.errors import InputError
+from didact.evaluation.evaluate import compare, intervals
 from didact.evaluation.floors import floors_of
-from didact.evaluation.intervals import Interval, difference, interval
+from didact.evaluation.intervals import Interval
 from didact.runs.build import task_of
 from didact.runs.schema import FinetuneRun
 from didact.tasks.base import Item, Prediction, Task
@@ -29,27 +30,11 @@ class Sheet:
 
     def scores(self, answers: Answers) -> dict[str, Interval]:
         """Every official score, the seeds' mean, with its bootstrap interval over test examples and seeds."""
-        gold, groups = self.task.gold(self.test), self.task.groups(self.test)
-        runs = [self.task.predicted(run) for run in answers.values()]
-        return {
-            metric.name: interval(metric, [metric.units(run, gold) for run in runs], groups, resample_seeds=True)
-            for metric in self.task.metrics()
-        }
+        return intervals(self.task, list(answers.values()), self.test, resample_seeds=True)
 
     def changes(self, answers: Answers, others: Answers) -> dict[str, Interval]:
         """Every official score less that of others on the same examples, with its paired interval."""
-        gold, groups = self.task.gold(self.test), self.task.groups(self.test)
-        ours, theirs = ([self.task.predicted(run) for run in side.values()] for side in (answers, others))
-        return {
-            metric.name: difference(
-                metric,
-                [metric.units(run, gold) for run in ours],
-                [metric.units(run, gold) for run in theirs],
-                groups,
-                resample_seeds=True,
-            )
-            for metric in self.task.metrics()
-        }
+        return compare(self.task, list(answers.values()), list(others.values()), self.test, resample_seeds=True)
 
     def floors(self) -> dict[str, dict[str, float]]:
         """name -> scores of each trivial method that suits the task, learned from the training file."""

@@ -17,18 +17,14 @@ R = TypeVar("R", bound=BaseModel)
 
 def read(path: Path, schema: type[R], changes: Sequence[str] = ()) -> R:
     """The run file at `path` with `changes` ("optimizer.learning_rate=1e-4") applied, checked against `schema`."""
-    values = _values(path)
+    values = values_of(path)
     for change in changes:
         _change(values, change)
     return checked(schema, values, path)
 
 
-def keys(path: Path) -> set[str]:
-    """The sections of a YAML file, to tell what kind of file it is."""
-    return {str(key) for key in _values(path)}
-
-
-def _values(path: Path) -> dict[str, Any]:
+def values_of(path: Path) -> dict[str, Any]:
+    """The keys and values of a YAML file, as they stand there. InputError where it is none."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:

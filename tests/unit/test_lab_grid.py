@@ -104,7 +104,7 @@ def test_changes_replace_whole_values_and_touch_no_base() -> None:
         ({"floors": {"other": {"accuracy": 0.5}}}, "floors of the tasks topic"),
         ({"arms": {"a": {"pretrain": {"model.layer": "x", "bath": 1}}}}, "arms.a.pretrain.bath: unknown key"),
         ({"arms": {"a": {"finetune": {"length": 1}}}}, r"arms.a.finetune \(topic\).length: found 1"),
-        ({"pretrain": "absent.yaml"}, "absent.yaml: cannot be read"),
+        ({"pretrain": "absent.yaml"}, "absent.yaml: no such run file"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, change: dict[str, Any], said: str) -> None:

@@ -82,7 +82,7 @@ def test_a_missing_file_and_other_encodings(tmp_path: Path) -> None:
 def test_every_recipe_is_a_run_file() -> None:
     recipes = Path(__file__).resolve().parents[2] / "recipes"
     for path in sorted(recipes.glob("*.yaml")):
-        if "glue" in runfile.keys(path):
+        if "glue" in runfile.values_of(path):
             continue
         schema = PretrainRun if "objective" in yaml.safe_load(path.read_text()) else FinetuneRun
         run = runfile.read(path, schema)
