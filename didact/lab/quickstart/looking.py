@@ -7,7 +7,6 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -71,14 +70,8 @@ def unigram_nats(store: Store) -> float:
     """Nats a token that a model would need on the validation documents if it knew how often each token occurs in the
     training documents, and nothing else (one added to each count).
     """
-    counts: dict[str, Any] = {}
-    for split in ("train", "validation"):
-        own = np.zeros(store.tokenizer.vocabulary, np.int64)
-        for document in store.split(split).tolist():
-            tokens = store.read(*store.document(document)).tokens
-            own += np.bincount(tokens, minlength=len(own))
-        counts[split] = own
-    likelihood = np.log((counts["train"] + 1) / (counts["train"] + 1).sum())
-    held = counts["validation"]
-    nats = -float((held * likelihood).sum() / held.sum()) if held.sum() else math.nan
-    return nats
+    told = store.token_counts("train") + 1.0
+    held = store.token_counts("validation")
+    if not held.sum():
+        return math.nan
+    return -float((held * np.log(told / told.sum())).sum() / held.sum())
