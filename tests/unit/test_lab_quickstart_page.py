@@ -61,6 +61,7 @@ def results() -> dict[str, Any]:
         ],
         "unigram_nats": 6.19,
         "parameters": 1_900_000,
+        "vocabulary": 8192,
         "stages": [{"name": name, "seconds": 10.0, "peak_mib": 900.0, "commands": {}} for name in names],
         "seconds": 654.0,
         "peak_mib": 1843.2,
@@ -90,10 +91,29 @@ def test_texts_of_others_are_escaped(page: str) -> None:
 
 @pytest.mark.parametrize(
     "told",
-    ["Pre-training beats it all.", "0.712", "+21.2", "-11.2", "TF-IDF + linear", "1,234", "56 modules", "6.19",
-     "3,400,000", "11,333", "10.9 min", "1,843", "937297e5eb814e52", "numpy 2.0 (12)", "f/function", "validation: 0.02",
-     "0.001: 0.500, 0.003: 0.400"],
-)  # fmt: skip
+    [
+        "Pre-training beats it all.",
+        "0.712",
+        "+21.2",
+        "-11.2",
+        "TF-IDF + linear",
+        "1,234",
+        "56 modules",
+        "6.19",
+        "3,400,000",
+        "11,333",
+        "8,192 word pieces",
+        "100 tokens/s a run",
+        "792 files/s",
+        "10.9 min",
+        "1,843",
+        "937297e5eb814e52",
+        "numpy 2.0 (12)",
+        "f/function",
+        "validation: 0.02",
+        "0.001: 0.500, 0.003: 0.400",
+    ],
+)
 def test_what_was_found_is_on_it(page: str, told: str) -> None:
     assert told in page
 

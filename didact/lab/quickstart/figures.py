@@ -54,7 +54,7 @@ def comparison(found: Sequence[Mapping[str, Any]]) -> str:
         right.set_title("pre-trained less …", fontsize=9, loc="left")
         over_scratch = right.plot([], [], "o", color=PRETRAINED, label="from scratch")[0]
         over_floor = right.plot([], [], "o", color=FLOOR, label="the best trivial method")[0]
-        right.legend(handles=[over_scratch, over_floor], frameon=False, fontsize=8, loc="best")
+        right.legend(handles=[over_scratch, over_floor], fontsize=8, loc="best", framealpha=0.8, edgecolor="none")
         for axes in (left, right):
             axes.set_yticks(range(len(found)), names if axes is left else [""] * len(found))
             axes.set_ylim(len(found) - 0.4, -0.6)

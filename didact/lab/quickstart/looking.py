@@ -28,7 +28,7 @@ TOP = 5
 
 
 def look(out: str | Path) -> None:
-    """OUT/looking.json: blanks filled; the entropy of words counted one by one."""
+    """OUT/looking.json: blanks filled; the entropy of words counted one by one; how large the model is."""
     out = Path(out)
     model = load(str(out / "pretrain"))
     vocabulary = {model.tokenizer.tokens([i])[0] for i in range(model.tokenizer.vocabulary)}
@@ -42,7 +42,12 @@ def look(out: str | Path) -> None:
         for text, truth in blanks
     ]
     parameters = sum(p.numel() for p in model.model.core.parameters())
-    told = {"filled": filled, "unigram_nats": unigram_nats(Store(out / "store")), "parameters": parameters}
+    told = {
+        "filled": filled,
+        "unigram_nats": unigram_nats(Store(out / "store")),
+        "parameters": parameters,
+        "vocabulary": model.tokenizer.vocabulary,
+    }
     (out / "looking.json").write_text(json.dumps(told, indent=1, ensure_ascii=False), encoding="utf-8")
 
 

@@ -60,27 +60,30 @@ def filled(told: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _speeds(results: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A row a stage: what it did, how fast, in how much memory."""
-    pretrain, comparison = results["pretrain"], results["comparison"]
-    trained = sum(sum(c["tokens"].values()) for c in comparison)
+    """A row a stage: what it did, how fast, in how much memory. Training's speed is that of its steps alone."""
+    pretrain, comparison, store = results["pretrain"], results["comparison"], results["store"]
+    counts = results["documents"]["counts"]
+    tuned = sum(sum(c["tokens"].values()) for c in comparison)
+    tuning = sum(sum(c["seconds"].values()) for c in comparison)
+    runs = sum(len(seeds) for c in comparison for seeds in c["seeds"].values())
+    labelled = sum(split["records"] for task in results["tasks"].values() for split in task.values())
+    of_stage = {stage["name"]: stage["seconds"] for stage in results["stages"]}
     did = {
-        "documents": (
-            f"{results['documents']['counts']['files']:,} files read, "
-            f"{results['documents']['counts']['entries']:,} texts kept"
-        ),
-        "store": f"{results['store']['tokens']:,} tokens",
+        "documents": f"{counts['files']:,} files read, {counts['entries']:,} texts kept",
+        "tasks and tokenizer": f"{labelled:,} labelled records, {results['vocabulary']:,} word pieces",
+        "store": f"{store['tokens']:,} tokens",
         "pre-training": f"{pretrain['steps']:,} steps, {pretrain['tokens']:,} tokens",
-        "fine-tuning and floors": f"{trained:,} tokens in the runs that count",
+        "fine-tuning and floors": f"{runs} runs that count of {tuned:,} tokens, and those that chose their rates",
     }
-    amounts = {
-        "store": results["store"]["tokens"],
-        "pre-training": pretrain["tokens"],
-        "fine-tuning and floors": trained,
+    rates = {
+        "documents": (counts["files"], of_stage.get("documents", 0.0), "files/s"),
+        "store": (store["tokens"], of_stage.get("store", 0.0), "tokens/s"),
+        "pre-training": (pretrain["tokens"], pretrain["seconds"], "tokens/s"),
+        "fine-tuning and floors": (tuned, tuning, "tokens/s a run"),
     }
     rows = []
     for stage in results["stages"]:
-        name, seconds = stage["name"], stage["seconds"]
-        seconds = pretrain["seconds"] if name == "pre-training" else seconds
-        rate = amounts.get(name, 0) / seconds if seconds else 0.0
-        rows.append(stage | {"did": did.get(name, ""), "rate": f"{rate:,.0f} tokens/s" if rate else ""})
+        amount, seconds, unit = rates.get(stage["name"], (0, 0.0, ""))
+        rate = f"{amount / seconds:,.0f} {unit}" if seconds else ""
+        rows.append(stage | {"did": did.get(stage["name"], ""), "rate": rate})
     return rows
