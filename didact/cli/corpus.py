@@ -10,7 +10,7 @@ import typer
 Corpus = Annotated[
     list[str],
     typer.Argument(
-        help="Files, folders, globs, hub:NAME[:CONFIG][:SPLIT][#COLUMN], or installed-docs. "
+        help="Files, folders, globs, hub:NAME[:CONFIG][:SPLIT]\\[#COLUMN], or installed-docs. "
         "Text, JSON lines, CSV, TSV, Parquet; .gz, .xz and .zst of each.",
         metavar="CORPUS…",
     ),

@@ -10,7 +10,12 @@ import typer
 
 def convert(
     source: Annotated[str, typer.Argument(help="A run folder, a checkpoint, a Hugging Face folder or hub name.")],
-    target: Annotated[Path, typer.Argument(help="Folder to write, in Hugging Face's format.")],
+    target: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder to write: of Hugging Face's form if SOURCE was written by didact, else of didact's."
+        ),
+    ],
 ) -> None:
     """Between Hugging Face's folders and didact's. Names, types and bytes of the tensors survive."""
     from didact.hub import convert as convert_model

@@ -8,6 +8,7 @@ import torch
 
 from didact.data.stream import Stream
 from didact.errors import InputError
+from didact.runs.runfile import load_plugins
 from didact.runs.schema import PretrainRun
 from didact.training.flops import measured_flops, step_flops
 from didact.training.step import Step
@@ -56,6 +57,7 @@ def flops_of(run: PretrainRun) -> float:
     """
     from didact.runs.pretrain import assemble
 
+    load_plugins(run.plugins)
     with torch.random.fork_rng([]):
         parts = assemble(run)
         cost = step_cost(Step({"main": parts.pretrained.model}, parts.objective), parts.stream)

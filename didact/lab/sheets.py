@@ -13,6 +13,7 @@ from didact.evaluation.evaluate import compare, intervals
 from didact.evaluation.floors import floors_of
 from didact.evaluation.intervals import Interval
 from didact.runs.build import task_of
+from didact.runs.runfile import load_plugins
 from didact.runs.schema import FinetuneRun
 from didact.tasks.base import Item, Prediction, Task
 
@@ -49,6 +50,7 @@ def sheet_of(run: FinetuneRun) -> Sheet | None:
     """The sheet of a fine-tuning run; None where it has no test file. What a task leaves out, the run has said."""
     if run.data.test is None:
         return None
+    load_plugins(run.plugins)
     task = task_of(run.task, run.length)
     paths = run.data.train if isinstance(run.data.train, tuple) else (run.data.train,)
     train = [item for path in paths for item in task.items(path, limit=run.data.limit)]

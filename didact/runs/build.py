@@ -7,11 +7,12 @@ import types
 from collections.abc import Mapping
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from didact import objectives, tasks
 from didact.data.stream import BySequences, ByTokens
 from didact.errors import InputError
-from didact.objectives import OBJECTIVES, SELECTS, Combined, Objective, Select
+from didact.objectives import Combined, Objective, Select
 from didact.runs.schema import BatchPart
-from didact.tasks import TASKS, Task
+from didact.tasks import Task
 from didact.tokenization.tokenizer import Tokenizer
 
 
@@ -21,12 +22,12 @@ def objective_of(parts: Mapping[str, Mapping[str, Any]], tokenizer: Tokenizer) -
     What a tokenizer knows (mask_id, vocabulary, specials) is filled in. `weight` is of the part in the sum.
     """
     if not parts:
-        raise InputError("objective: found none", expected=f"one or more of {', '.join(_kinds(OBJECTIVES))}")
+        raise InputError("objective: found none", expected=f"one or more of {', '.join(_kinds(objectives.OBJECTIVES))}")
     built, weights = [], []
     for kind, fields in parts.items():
         own = dict(fields or {})
         weights.append(_weight(own.pop("weight", 1.0), f"objective.{kind}.weight"))
-        cls = _of_kind(OBJECTIVES, kind, "objective")
+        cls = _of_kind(objectives.OBJECTIVES, kind, "objective")
         if cls is Combined:
             raise InputError("objective.combined: found a part", expected="the parts themselves, side by side")
         built.append(_filled(cls, own, _facts(cls, tokenizer, kind), f"objective.{kind}"))
@@ -38,10 +39,12 @@ def objective_of(parts: Mapping[str, Mapping[str, Any]], tokenizer: Tokenizer) -
 def task_of(spec: Mapping[str, Mapping[str, Any]], length: int) -> Task:
     """{"classify": {"columns": {...}}} -> a Task reading sequences of at most `length` tokens."""
     if len(spec) != 1:
-        raise InputError(f"task: found {', '.join(spec) or 'none'}", expected=f"one of {', '.join(_kinds(TASKS))}")
+        raise InputError(
+            f"task: found {', '.join(spec) or 'none'}", expected=f"one of {', '.join(_kinds(tasks.TASKS))}"
+        )
     ((kind, fields),) = spec.items()
     own = {"length": length, **(fields or {})}
-    return _filled(_of_kind(TASKS, kind, "task"), own, {}, f"task.{kind}")
+    return _filled(_of_kind(tasks.TASKS, kind, "task"), own, {}, f"task.{kind}")
 
 
 def batch_of(batch: BatchPart) -> BySequences | ByTokens:
@@ -117,9 +120,9 @@ def _select(value: Any, path: str) -> Select:
     """ "whole_words", or {"spans": {"p": 0.2}}."""
     spec = {value: {}} if isinstance(value, str) else value
     if not isinstance(spec, Mapping) or len(spec) != 1:
-        raise InputError(f"{path}: found {value!r}", expected=f"one of {', '.join(_kinds(SELECTS))}")
+        raise InputError(f"{path}: found {value!r}", expected=f"one of {', '.join(_kinds(objectives.SELECTS))}")
     ((kind, fields),) = spec.items()
-    return _filled(_of_kind(SELECTS, kind, path), fields or {}, {}, f"{path}.{kind}")
+    return _filled(_of_kind(objectives.SELECTS, kind, path), fields or {}, {}, f"{path}.{kind}")
 
 
 def _of_kind(registry: tuple[type[Any], ...], kind: str, path: str) -> type[Any]:

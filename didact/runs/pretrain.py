@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from didact import hub, objectives
-from didact.data.documents import FORMATS
+from didact.data import documents
 from didact.data.store import Store
 from didact.data.stored import SplitName
 from didact.data.stream import Mixture, Source, Stream
@@ -195,7 +195,7 @@ def sources(
     run: PretrainRun, stores: Sequence[Store], weights: Sequence[float], objective: Objective, split: SplitName
 ) -> Source | Mixture | None:
     """Documents as sequences, of one split of all stores; None where no document belongs to it."""
-    kinds = {cls.kind: cls for cls in FORMATS}
+    kinds = {cls.kind: cls for cls in documents.FORMATS}
     if run.data.format not in kinds:
         raise InputError(f"data.format: found {run.data.format!r}", expected=f"one of {', '.join(kinds)}")
     cls = kinds[run.data.format]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +14,17 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from didact.errors import InputError
 
 R = TypeVar("R", bound=BaseModel)
+
+REGISTRIES: tuple[tuple[str, str, str], ...] = (
+    ("FAMILIES", "didact.families", "name"),
+    ("OBJECTIVES", "didact.objectives", "kind"),
+    ("SELECTS", "didact.objectives", "kind"),
+    ("FORMATS", "didact.data.documents", "kind"),
+    ("TASKS", "didact.tasks", "kind"),
+    ("HEADS", "didact.heads", "kind"),
+    ("POSITIONS", "didact.nn.position", "name"),
+)
+"""tuples that a user's module may add to by tuples of the same names: the room of each, and what its members go by"""
 
 
 def read(path: Path, schema: type[R], changes: Sequence[str] = ()) -> R:
@@ -58,12 +70,28 @@ def dump(run: BaseModel) -> str:
 
 
 def load_plugins(modules: Sequence[str]) -> None:
-    """Import the user's own modules, named in their own run file (never from a checkpoint)."""
+    """Import the user's own modules, named in their own run file (never from a checkpoint), and add what their tuples
+    hold to the registries of the same names (OBJECTIVES, TASKS …). The current folder is looked in last.
+
+    Raises InputError where a module is not found, or a member has the name of another.
+    """
+    if modules and (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)
     for module in modules:
         try:
-            importlib.import_module(module)
+            own = vars(importlib.import_module(module))
         except ModuleNotFoundError as problem:
             raise InputError(f"plugins: cannot import {module!r}: {problem}") from None
+        for registry, place, called in REGISTRIES:
+            room = importlib.import_module(place)
+            for member in own.get(registry, ()):
+                known = getattr(room, registry)
+                name = getattr(member, called)
+                if member in known:
+                    continue
+                if name in [getattr(other, called) for other in known]:
+                    raise InputError(f"plugins: {module}.{registry}: there is a {name!r} already")
+                setattr(room, registry, (*known, member))
 
 
 def _change(values: dict[str, Any], change: str) -> None:

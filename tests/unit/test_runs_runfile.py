@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from didact import objectives
 from didact.errors import InputError
 from didact.runs import runfile
 from didact.runs.schema import FinetuneRun, PretrainRun
@@ -90,8 +93,24 @@ def test_every_recipe_is_a_run_file() -> None:
 
 
 def test_plugins_are_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "own_plugin_of_the_test.py").write_text("LOADED = True\n")
-    monkeypatch.syspath_prepend(tmp_path)
+    for registry, room, _ in runfile.REGISTRIES:
+        module = importlib.import_module(room)
+        monkeypatch.setattr(module, registry, getattr(module, registry))  # as they were, after the test
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_plugin_of_the_test.py").write_text(
+        "from dataclasses import dataclass\nfrom didact.objectives import NextSentence\nfrom didact.tasks import Tag\n"
+        "@dataclass(frozen=True)\nclass Mine(NextSentence):\n    kind = 'mine'\n"
+        "OBJECTIVES = (Mine,)\nTASKS = (Tag,)\n"
+    )
+    (tmp_path / "twin_plugin_of_the_test.py").write_text(
+        "from didact.objectives import NextSentence\nclass Twin(NextSentence):\n    pass\nOBJECTIVES = (Twin,)\n"
+    )
     runfile.load_plugins(["own_plugin_of_the_test"])
+    runfile.load_plugins(["own_plugin_of_the_test"])  # a grid's cells load them again
+    assert [cls.kind for cls in objectives.OBJECTIVES].count("mine") == 1
+    assert objectives.from_json({"kind": "mine"}).relation == "next"
+    with pytest.raises(InputError, match="there is a 'next_sentence' already"):
+        runfile.load_plugins(["twin_plugin_of_the_test"])
     with pytest.raises(InputError, match="plugins: cannot import 'no_such_plugin_here'"):
         runfile.load_plugins(["no_such_plugin_here"])
