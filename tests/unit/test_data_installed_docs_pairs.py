@@ -5,7 +5,7 @@ from collections import Counter
 from installed_docs_tools import module_source
 
 from didact.data.installed_docs.entries import Entry, entries_of
-from didact.data.installed_docs.pairs import BELONGS, OTHER, described, pairs
+from didact.data.installed_docs.pairs import BELONGS, MOST_OF_A_MODULE, OTHER, described, pairs
 
 
 def entries(number: int = 1, functions: int = 6) -> list[Entry]:
@@ -36,3 +36,12 @@ def test_a_description_that_repeats_the_name_is_left_out() -> None:
         'def scale(x):\n    """Use scale to change the size."""\ndef other(x):\n    """Changes the size of it all."""\n'
     )
     assert [d.id for d in described(entries_of(source, "numpy", "m"))] == ["m:other"]
+
+
+def test_a_large_module_gives_no_more_than_its_share() -> None:
+    found = list(pairs(entries(functions=50), set()))
+    assert len(found) == 2 * MOST_OF_A_MODULE
+    for part in ("description", "signature"):
+        said = Counter((getattr(p, part), p.label) for p in found)
+        assert set(said.values()) == {1}
+        assert {text for text, label in said if label == BELONGS} == {text for text, label in said if label == OTHER}

@@ -18,6 +18,7 @@ from didact.data.installed_docs.text import cut, summary
 BELONGS, OTHER = "belongs", "other"
 FEWEST_WORDS, MOST_CHARACTERS = 4, 300
 LONGEST_SIGNATURE = 200  # characters
+MOST_OF_A_MODULE = 20  # callables: what is said of one class's hundred methods is one example many times
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ def described(entries: Iterable[Entry]) -> Iterator[Described]:
 
 def pairs(module: Sequence[Entry], seen: set[str]) -> Iterator[Pair]:
     """The entries of one module -> two pairs for each callable: its own description, and that of the next one in an
-    order fixed by a hash. A name and a signature count once in the module, a description's opening once in all.
+    order fixed by a hash; at most MOST_OF_A_MODULE of them. A name and a signature count once in the module, a
+    description's opening once in all.
 
     seen: openings that are taken already, added to.
     """
@@ -61,6 +63,8 @@ def pairs(module: Sequence[Entry], seen: set[str]) -> Iterator[Pair]:
     kept: list[Described] = []
     marks: set[str] = set()
     for one in members:
+        if len(kept) == MOST_OF_A_MODULE:
+            break
         own = {re.split(r"[.:]", one.id)[-1], one.signature}
         opening = re.sub(r"\W+", "", one.description.lower())[:60]
         if marks.isdisjoint(own) and opening not in seen:
