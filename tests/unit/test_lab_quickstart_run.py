@@ -38,7 +38,7 @@ def small_plan(folder: Path, minutes: float | None = None) -> Path:
     if minutes is not None:
         plan["pretrain"]["budget"] = {"minutes": minutes}
     for own in plan["tasks"].values():
-        own["budget"] = {"steps": 2}
+        own |= {"budget": {"steps": 2}, "learning_rates": [1e-3, 2e-3]}
     file = folder / "small.yaml"
     file.write_text(yaml.safe_dump(plan))
     return file
