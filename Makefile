@@ -15,14 +15,14 @@ test: .venv/installed-dev lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist worksteal
 
 lint: .venv/installed-dev
-	$(BIN)/ruff check didact tests benchmarks
-	$(BIN)/ruff format --check didact tests benchmarks
+	$(BIN)/ruff check didact tests benchmarks docs
+	$(BIN)/ruff format --check didact tests benchmarks docs
 	$(BIN)/lint-imports
 	$(BIN)/pyright
 
 format: .venv/installed-dev
-	$(BIN)/ruff check --fix didact tests benchmarks
-	$(BIN)/ruff format didact tests benchmarks
+	$(BIN)/ruff check --fix didact tests benchmarks docs
+	$(BIN)/ruff format didact tests benchmarks docs
 
 bench: .venv/installed-dev
 	$(BIN)/python -m benchmarks

@@ -15,9 +15,12 @@ Activation = Literal["gelu", "gelu_tanh", "relu", "silu", "tanh"]
 
 @dataclass(frozen=True)
 class Norms:
-    """Six slots, each empty (None) or filled. Post-norm (BERT): embedding, attention_out, feedforward_out.
-    Pre-norm (GPT-2): attention_in, feedforward_in, final. "in" normalises what a sublayer reads, "out" the sum of
-    residual and sublayer.
+    """Six slots, each empty (None) or filled. Post-norm (BERT) fills embedding, attention_out, feedforward_out;
+    pre-norm (GPT-2) fills attention_in, feedforward_in, final.
+
+    attention_in, feedforward_in: of what the sublayer reads; attention_out, feedforward_out: of the sum of residual
+    and sublayer; embedding: of the embeddings; final: of what the last layer gives; eps: added to the variance;
+    bias: whether norms have one.
     """
 
     embedding: Norm | None = "layer"
@@ -36,11 +39,12 @@ PRE_NORM = Norms(None, "layer", None, "layer", None, "layer", eps=1e-5)
 
 @dataclass(frozen=True)
 class Position:
-    """scheme: a name of `nn.position.POSITIONS`; the rest belongs to the schemes that read it.
+    """scheme: a name of `nn.position.POSITIONS`; every other field belongs to the schemes that read it.
 
-    learned: a table of `maximum` rows, `offset` of them before position 0 (RoBERTa: 2), drawn like every weight or,
-    with start "neighbours", so that heads look at neighbours at first (nn.neighbours); sinusoidal: fixed, no limit;
-    rotary: base `theta`; bucketed (T5): `buckets` up to `distance`, shared by all layers; none.
+    maximum: the longest sequence (learned: rows of the table), None = any length; offset: rows of a learned table
+    before position 0 (RoBERTa: 2); start: a learned table drawn like every weight, or so that half of the heads look
+    at neighbours at first (nn.neighbours); theta: the base of rotary angles; buckets: of a bucketed scheme (T5);
+    distance: from which on all share its last bucket; bidirectional: whether buckets tell before from after.
     """
 
     scheme: str = "learned"
@@ -55,11 +59,17 @@ class Position:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A Transformer stack. width: of the hidden states (D); heads: of attention (N, each width / heads wide);
-    feedforward: inner width; embedding_width: narrower than width for ALBERT and ELECTRA-small, None = width;
-    segments: token types, 0 = none; layer_groups: distinct blocks repeated over the layers, None = one block a layer;
-    windows: per layer, the attention window in tokens on either side, None = all; pooler: the dense tanh layer on a
-    row that BERT's sequence-level heads share; tied: the vocabulary head's output matrix is the embedding's.
+    """A Transformer stack. vocabulary: rows of the word embeddings; width: of the hidden states (D);
+    layers: how many; heads: of attention (N); feedforward: inner width; embedding_width: narrower than width for
+    ALBERT and ELECTRA-small, None = width; segments: token types, 0 = none; position: see `Position`; norms: see
+    `Norms`; activation: of the feed-forward layers; gated: whether these multiply by a second projection; biases:
+    whether dense layers have them; head_width: of one head, None = width / heads; layer_groups: distinct blocks
+    repeated over the layers, None = one block a layer; windows: per layer, the attention window in tokens on either
+    side, None = all; pooler: the dense tanh layer on a row that BERT's sequence-level heads share; tied: the
+    vocabulary head's output matrix is the embedding's; dropout: on embeddings and on what sublayers add;
+    attention_dropout: on attention probabilities, which the fast kernels do without; init_std: standard deviation of
+    fresh weights; visibility: who sees whom; no objective
+    reads it yet, all of them are bidirectional.
     """
 
     vocabulary: int = 30522

@@ -29,8 +29,9 @@ class Masked(Objective):
 
     mask_id, vocabulary (its size), specials: token ids, known when the objective is built for a tokenizer.
     rate: the share of a sequence's non-special tokens that is chosen, or points (step, rate) that are joined by
-    straight lines, constant before the first and after the last. mask, random: shares of the chosen that become
-    [MASK] or a random token; the rest is kept. Special tokens are never chosen, never drawn.
+    straight lines, constant before the first and after the last. select: which tokens. mask, random: shares of the
+    chosen that become [MASK] or a random token; the rest is kept. Special tokens are never chosen, never drawn.
+    name: of its figures.
     """
 
     kind: ClassVar[str] = "masked"

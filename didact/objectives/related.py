@@ -50,7 +50,7 @@ class _Relation(Objective):
 class NextSentence(_Relation):
     """Hidden: nothing. Asked: does segment B follow A, or does it come from another document? Of [CLS].
 
-    Used by BERT. Needs a document format with relation "next".
+    Used by BERT. Needs a document format with relation "next". name: of its figures.
     """
 
     kind: ClassVar[str] = "next_sentence"
@@ -65,7 +65,8 @@ class NextSentence(_Relation):
 class SentenceOrder(_Relation):
     """Hidden: nothing. Asked: do segments A and B stand in their order, or are they swapped? Of [CLS].
 
-    Used by ALBERT, and with a third class by StructBERT. Needs a document format with relation "order".
+    Used by ALBERT, and with a third class by StructBERT. Needs a document format with relation "order". name: of its
+    figures.
     """
 
     kind: ClassVar[str] = "sentence_order"

@@ -101,6 +101,7 @@ class Spans(Select):
     the tiles taken in random order, the last one cut, at either end, where the budget ends; special tokens break a
     run. The tiling goes on past both ends of the sequence, so that no word is more often at the edge of a run than
     another. (The reference code throws anchors and drops those that hit what is masked, which favours short spans.)
+    p: the chance that a run ends after a word; longest: words of a run.
     """
 
     kind: ClassVar[str] = "spans"

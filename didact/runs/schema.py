@@ -35,16 +35,16 @@ Quantity = Annotated[tuple[int, Literal["sequences", "tokens"]], BeforeValidator
 
 
 class StorePart(Part):
-    """One store of a mixture."""
+    """One store of a mixture. store: its folder; weight: its share, against the others' weights."""
 
     store: Path
     weight: float = Field(default=1.0, gt=0)
 
 
 class PretrainData(Part):
-    """What is read. train: a store made by `didact prepare`, or several with weights (or `temperature`: weights are
-    then sizes ** (1 / temperature), as multilingual BERT's were); format: how documents become sequences;
-    length: of a sequence in tokens, special ones included.
+    """What is read. train: a store made by `didact prepare`, or several with weights; temperature: weights are then
+    sizes ** (1 / temperature), as multilingual BERT's were; format: how documents become sequences;
+    length: of a sequence in tokens, special ones included; workers: processes that prepare batches ahead, 0 = none.
     """
 
     train: Path | tuple[StorePart, ...]
@@ -55,9 +55,10 @@ class PretrainData(Part):
 
 
 class ModelPart(Part):
-    """family: a member's name; start: a checkpoint to continue from, fresh weights if absent; vocabulary_bias: where
-    the bias of a fresh vocabulary head begins, at 0 or at the logarithm of the store's token frequencies; every other
-    key replaces a field of the family's ModelConfig (layers, width, heads, feedforward, dropout …).
+    """Every key but these replaces a field of the family's ModelConfig (layers, width, heads, feedforward, dropout …).
+
+    family: a member's name; start: a checkpoint to continue from, fresh weights if absent; vocabulary_bias: where the
+    bias of a fresh vocabulary head begins, at 0 or at the logarithm of the store's token frequencies.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
@@ -72,7 +73,8 @@ class ModelPart(Part):
 
 
 class Optimizer(Part):
-    """AdamW. learning_rate: the peak; weight_decay spares biases and norms; clip: of the global gradient norm, 0 = off;
+    """AdamW. learning_rate: the peak; betas: decay of the two moments; eps: added to the root of the second;
+    weight_decay: of matrices and tables, biases and norms are spared; clip: of the global gradient norm, 0 = off;
     layer_decay: each layer's rate is this times the one above (fine-tuning); freeze: "embeddings", or the number of
     lowest layers whose weights do not move (embeddings included).
     """
@@ -87,7 +89,7 @@ class Optimizer(Part):
 
 
 class Schedule(Part):
-    """kind of decay after the warm-up; warmup: its share of the run; decay: the share of the run in which "wsd" falls;
+    """kind: of decay after the warm-up; warmup: its share of the run; decay: the share of the run in which "wsd" falls;
     floor: the last rate, as a share of the peak.
     """
 
@@ -99,7 +101,7 @@ class Schedule(Part):
 
 class BatchPart(Part):
     """size: of one optimizer step over all processes; micro_tokens: the most tokens in one forward pass;
-    warmup: ((until_step, sequences), …) smaller batches at the start.
+    warmup: smaller batches at the start, each until a step: [[until_step, sequences], …].
     """
 
     size: Quantity = (256, "sequences")
@@ -108,7 +110,10 @@ class BatchPart(Part):
 
 
 class Validation(Part):
-    """Every `every` steps, `sequences` held-out sequences are asked with masks that depend on `seed` alone."""
+    """Fixed questions about held-out documents. every: steps between two validations; sequences: how many are asked;
+    rates: shares of hidden tokens, each asked in turn (the first one's loss chooses the best checkpoint); seed: what
+    the masks depend on, and nothing else; patience: validations without a better one after which to stop.
+    """
 
     every: int = Field(default=500, ge=1)
     sequences: int = Field(default=512, ge=1)
@@ -118,14 +123,20 @@ class Validation(Part):
 
 
 class Checkpoints(Part):
-    """Every `every` steps a checkpoint; the last `keep` stay, and the best."""
+    """every: steps between two checkpoints of pre-training (fine-tuning saves when dev improves); there is one every
+    ten minutes besides; keep: how many of the last ones stay, and the best.
+    """
 
     every: int = Field(default=500, ge=1)
     keep: int = Field(default=2, ge=1)
 
 
 class Hardware(Part):
-    """What the policy table decides unless told: precision, compile, threads of one process, kind of parallelism."""
+    """What the policy table decides unless told. device: where to train; precision: of matrix products; compile: the
+    blocks, "auto" where the run is long enough; kernel: of attention; threads: of this process, one a core unless
+    given; parallel: over torchrun's processes, "auto" is DDP; deterministic: only CUDA operators that repeat to
+    the bit.
+    """
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
@@ -137,7 +148,9 @@ class Hardware(Part):
 
 
 class Budget(Part):
-    """How long the run is: one of steps, epochs, tokens (real ones) or minutes (of this machine's clock)."""
+    """How long the run is, one of four. steps: of the optimizer; epochs: passes over the data; tokens: real ones;
+    minutes: of this machine's clock, over all restarts.
+    """
 
     steps: int | None = Field(default=None, ge=1)
     epochs: float | None = Field(default=None, gt=0)
@@ -153,8 +166,8 @@ class Budget(Part):
 
 
 class Run(Part):
-    """What every run has. run: its folder; plugins: modules of the user's own that add families, objectives, tasks;
-    record: trackers besides metrics.jsonl; quiet: no progress on the terminal.
+    """What every run has. run: its folder; seed: of everything that is drawn; plugins: modules of the user's own that
+    add families, objectives, tasks; record: trackers besides metrics.jsonl; quiet: no progress on the terminal.
     """
 
     run: Path
@@ -169,7 +182,10 @@ class Run(Part):
 
 
 class PretrainRun(Run):
-    """`didact pretrain RUN.yaml`."""
+    """`didact pretrain RUN.yaml`.
+
+    tokenizer: a check that it is the one that made the store, which is what is used; validation: held-out documents.
+    """
 
     tokenizer: str | None = None
     model: ModelPart = ModelPart()
@@ -181,7 +197,9 @@ class PretrainRun(Run):
 
 
 class TaskData(Part):
-    """Labelled files. dev is what the best checkpoint and the learning rate are chosen on; test is only reported."""
+    """Labelled files. train: one or several; dev: what the best checkpoint and the learning rate are chosen on; test:
+    only reported; limit: the first so many records of each file, None = all.
+    """
 
     train: Path | tuple[Path, ...]
     dev: Path | None = None
@@ -193,7 +211,11 @@ class FinetuneRun(Run):
     """`didact finetune RUN.yaml`.
 
     start: a checkpoint (run folder, Hugging Face folder or hub name); scratch: the same architecture and tokenizer
-    with fresh weights, the honest baseline; seeds: one run each, in RUN/seed-N; length: longest input in tokens.
+    with fresh weights, the honest baseline; seeds: one run each, in RUN/seed-N, none = `seed` alone; length: longest
+    input in tokens; evaluate_every: steps between two looks at dev, None = a third of the run (its
+    end, where the budget is tokens or minutes); learning_rates: each
+    tried with the first seed, the best on dev is taken for all; patience: looks at dev without a better one after
+    which to stop.
     """
 
     start: str

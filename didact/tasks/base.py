@@ -88,11 +88,13 @@ class Dataset(Sequence[Example]):
 
 
 class Task(ABC):
-    """What every task answers to. A task is a frozen dataclass of plain values and goes to JSON field by field.
+    """What every task answers to. A task is a frozen dataclass of plain values and goes to JSON field by field. Most
+    have columns, format and header.
 
     kind: its name in run files; answer: the key of a prediction that is scored; length: of a sequence in tokens,
-    special ones included. By convention, columns: which column of the file is which field (of any task: id, and group,
-    see `Item`); format: of the file, None = by the name's ending.
+    special ones included; columns: which column of the file is which field (of any task: id, and group, see `Item`);
+    format: of the file, None = by the name's ending; header: of tsv and csv, whether the first row names the columns,
+    None = it does unless the mapping gives numbers.
     """
 
     kind: ClassVar[str]

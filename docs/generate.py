@@ -1,0 +1,371 @@
+"""Writes the pages that are made from the code: docs/run_file.md and docs/families.md.
+
+    python docs/generate.py            write them
+    python docs/generate.py --check    exit 1 where they are not what the code says
+
+What a key means stands in the docstring of its class, as "key: meaning; key, key: meaning." A key without a meaning
+is an error here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+import sys
+import types
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+FOLDER = Path(__file__).resolve().parent
+sys.path.insert(0, str(FOLDER.parent))
+
+from pydantic import BaseModel  # noqa: E402
+from pydantic.fields import FieldInfo  # noqa: E402
+
+from didact.config import ModelConfig, Norms, Position  # noqa: E402
+from didact.data.documents import FORMATS  # noqa: E402
+from didact.exchange.keys import Key  # noqa: E402
+from didact.families import FAMILIES, Family  # noqa: E402
+from didact.nn import position as positions  # noqa: E402
+from didact.objectives import OBJECTIVES, SELECTS, Combined, Objective  # noqa: E402
+from didact.runs import schema  # noqa: E402
+from didact.runs.schema import FinetuneRun, PretrainRun  # noqa: E402
+from didact.tasks import TASKS  # noqa: E402
+from didact.training import schedule  # noqa: E402
+
+MADE = "<!-- Made by docs/generate.py from the code. Change the docstring, not this page. -->"
+FACTS = ("mask_id", "vocabulary", "specials")  # what an objective is told of the tokenizer, never by the run file
+BOUNDS = (("ge", "≥ {}"), ("gt", "> {}"), ("le", "≤ {}"), ("lt", "< {}"))
+MARK = re.compile(r"(?:(?<=[.;)] )|^)(\w+(?:(?:, | and )\w+)*): ")  # where a docstring begins to speak of a key
+Row = Sequence[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One key: its path, what it may be, what it is where nothing is said, what it means."""
+
+    key: str
+    type: str
+    default: str
+    meaning: str
+
+
+def table(header: Row, rows: Iterable[Row]) -> str:
+    """A Markdown table."""
+    escaped = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *escaped])
+
+
+def keys_table(entries: Iterable[Entry]) -> str:
+    rows = [(f"`{e.key}`", e.type, f"`{e.default}`" if e.default else "required", e.meaning) for e in entries]
+    return table(("key", "type", "default", "meaning"), rows)
+
+
+def meanings(cls: type[Any], names: Sequence[str]) -> dict[str, str]:
+    """What a class's docstring, or its base's, says of each of its fields; "a, b: …" speaks of both."""
+    found: dict[str, str] = {}
+    for one in reversed(cls.__mro__):
+        if one.__module__.startswith("didact."):
+            found |= _meanings(" ".join((one.__doc__ or "").split()), names)
+    return found
+
+
+def _meanings(text: str, names: Sequence[str]) -> dict[str, str]:
+    marks = list(MARK.finditer(text))
+    ends = [*(mark.start() for mark in marks), len(text)][1:]
+    found: dict[str, str] = {}
+    for mark, end in zip(marks, ends if marks else [], strict=True):
+        said = re.sub(r"[;.]$", "", text[mark.end() : end].strip())
+        found |= {name: code(said) for name in re.split(", | and ", mark[1]) if name in names}
+    return found
+
+
+def opening(cls: type[Any]) -> str:
+    """The first paragraph of a docstring, up to where it speaks of single keys."""
+    return code(" ".join((inspect.getdoc(cls) or "").split("\n\n")[0].split()))
+
+
+def code(text: str) -> str:
+    """Python's words as YAML's and Markdown's."""
+    return re.sub(r"\bNone\b", "`null`", text).replace("<=", "≤").replace("<", "&lt;").replace("**", "^")
+
+
+def entries_of(cls: type[Any], prefix: str = "", leave_out: Sequence[str] = ()) -> list[Entry]:
+    """The keys of a section or of a registry's member, those of sections inside it too."""
+    found: list[Entry] = []
+    fields = _fields(cls)
+    said = meanings(cls, list(fields))
+    for name, (hint, default, bounds) in fields.items():
+        inner = _section(hint)
+        if name in leave_out:
+            continue
+        if inner is not None:
+            changed = default if dataclasses.is_dataclass(default) or isinstance(default, BaseModel) else None
+            found += [_with_default(e, changed, f"{prefix}{name}.") for e in entries_of(inner, f"{prefix}{name}.")]
+            continue
+        if name not in said:
+            raise SystemExit(f"{cls.__module__}.{cls.__name__}: the docstring does not say what {name!r} is")
+        kind = spelled(hint) + "".join(f", {bound}" for bound in bounds)
+        found.append(Entry(f"{prefix}{name}", kind, shown(default), said[name]))
+    return found
+
+
+def _with_default(entry: Entry, section: Any, prefix: str) -> Entry:
+    """The default that a section has where it stands (fine-tuning's optimizer is not pre-training's)."""
+    if section is None:
+        return entry
+    value = section
+    for step in entry.key.removeprefix(prefix).split("."):
+        value = getattr(value, step)
+    return dataclasses.replace(entry, default=shown(value))
+
+
+def _fields(cls: type[Any]) -> dict[str, tuple[Any, Any, list[str]]]:
+    """name -> type, default (`...` where there is none), bounds in words."""
+    if issubclass(cls, BaseModel):
+        hints = get_type_hints(cls, include_extras=True)
+        return {n: (hints[n], _pydantic_default(f), _bounds(f)) for n, f in cls.model_fields.items()}
+    hints = get_type_hints(cls)
+    found = {}
+    for field in dataclasses.fields(cls):
+        default: Any = ... if field.default is dataclasses.MISSING else field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        found[field.name] = (hints[field.name], default, [])
+    return found
+
+
+def _pydantic_default(field: FieldInfo) -> Any:
+    return ... if field.is_required() else field.get_default(call_default_factory=True, validated_data={})
+
+
+def _bounds(field: FieldInfo) -> list[str]:
+    return [form.format(getattr(m, name)) for m in field.metadata for name, form in BOUNDS if hasattr(m, name)]
+
+
+def _section(hint: Any) -> type[Any] | None:
+    """The class of a nested section: of pydantic, or a part of a ModelConfig."""
+    if isinstance(hint, type) and (issubclass(hint, schema.Part) or hint in (Position, Norms)):
+        return hint
+    return None
+
+
+def spelled(hint: Any) -> str:
+    """A type in a reader's words."""
+    if hint is schema.Quantity:
+        return "N `sequences` or N `tokens`"
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return spelled(inner[0])
+    if origin is Literal:
+        return " or ".join(f"`{value}`" for value in inner)
+    if origin in (Union, types.UnionType):
+        return " or ".join(dict.fromkeys(spelled(one) for one in inner))
+    if origin is tuple and inner[-1] is not ...:
+        return "[" + ", ".join(spelled(one) for one in inner) + "]"
+    if origin in (tuple, list):
+        each = spelled(inner[0])
+        return f"list of ({each})" if " or " in each else f"list of {each}"
+    if origin in (dict, Mapping) or (isinstance(origin, type) and issubclass(origin, Mapping)):
+        return "keys and values"
+    if hint is type(None):
+        return "null"
+    names = {int: "integer", float: "number", str: "text", bool: "true or false", Path: "path"}
+    if hint in names:
+        return names[hint]
+    if isinstance(hint, type) and issubclass(hint, SELECTS[0].__mro__[1]):
+        return "one of [the selections](#selections)"
+    if isinstance(hint, type) and issubclass(hint, schema.Part):
+        return "{" + ", ".join(f"{e.key}: {e.type}" for e in entries_of(hint)) + "}"
+    return getattr(hint, "__name__", str(hint))
+
+
+def shown(value: Any) -> str:
+    """A default as YAML has it; "" where the key is required."""
+    if value is ...:
+        return ""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if dataclasses.is_dataclass(value) and hasattr(value, "kind"):
+        return str(value.kind)
+    if isinstance(value, tuple) and len(value) == 2 and value[1] in ("sequences", "tokens"):
+        return f"{value[0]} {value[1]}"
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(shown(v) for v in value) + "]"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{k}: {shown(v)}" for k, v in value.items()) + "}"
+    return str(value) if str(value).strip() else f'"{value}"'
+
+
+def listed(module: Any, names: Sequence[str]) -> str:
+    """What a module's docstring says of each name, from its indented table."""
+    lines = dict(re.findall(r"^    (\w+) {2,}(.+)$", inspect.getdoc(module) or "", re.MULTILINE))
+    return table(("name", "what it is"), [(f"`{name}`", lines[name]) for name in names])
+
+
+def run_file() -> str:
+    """docs/run_file.md."""
+    model = entries_of(schema.ModelPart, "model.")
+    config = entries_of(ModelConfig, "model.", leave_out=("vocabulary",))
+    common = list(schema.Run.model_fields)
+    shared = [e for e in entries_of(schema.Run) if not e.key.startswith("optimizer.")]
+    pretrain = entries_of(PretrainRun, leave_out=[*common, "model", "objective"])
+    finetune = entries_of(FinetuneRun, leave_out=[*common, "task", "model", "optimizer"])
+    optimizers = {cls: cls.model_fields["optimizer"].get_default() for cls in (PretrainRun, FinetuneRun)}
+    optimizer = [
+        (f"`optimizer.{e.key}`", e.type, *(f"`{shown(getattr(o, e.key))}`" for o in optimizers.values()), e.meaning)
+        for e in entries_of(schema.Optimizer)
+    ]
+    default = PretrainRun.model_fields["objective"].get_default(call_default_factory=True)
+    parts = [
+        "# The run file, key by key",
+        MADE,
+        "A run file is YAML. Unknown keys are errors. `section.key=value` on the command line changes one key. A list "
+        "is written `[a, b]`; a key that is `null` by default is off, or decided elsewhere, until it is given. The "
+        "file with every default filled in is kept as `RUN/run.yaml`; to run that repeats the run.",
+        "## Keys of both kinds of run",
+        keys_table(shared),
+        "### optimizer",
+        table(("key", "type", "`pretrain`", "`finetune`", "meaning"), optimizer),
+        "### Schedules (`schedule.kind`)",
+        listed(schedule, schedule.KINDS),
+        "## `didact pretrain`",
+        keys_table(pretrain),
+        "Of `budget`'s keys exactly one is given.",
+        "### model",
+        "Beside these keys, every field of the model's configuration may be given; the defaults here are BERT's.",
+        keys_table([*model, *config]),
+        "`model.position.scheme` is one of:",
+        listed(positions, [entry.name for entry in positions.POSITIONS]),
+        "### Document formats (`data.format`)",
+        table(
+            ("name", "pairs", "what a sequence is"),
+            [(f"`{f.kind}`", "yes" if f.pairs else "no", opening(f)) for f in FORMATS],
+        ),
+        "### objective",
+        f"One or more of the following, side by side: their losses are added. Default: `{shown(default)}`. Every one "
+        "of them also takes `weight` (a number above 0, default 1): of its part in the sum.",
+        *[part for cls in OBJECTIVES if cls is not Combined for part in _member(cls, "objective", FACTS)],
+        "### Selections",
+        "`select: whole_words`, or with keys: `select: {spans: {p: 0.2}}`.",
+        *[part for cls in SELECTS for part in _member(cls, "select")],
+        "## `didact finetune`",
+        keys_table(finetune),
+        "Of `budget`'s keys exactly one is given.",
+        "`model` takes the fields of the model's configuration, as above (`model: {dropout: 0.1}`).",
+        "### task",
+        "Exactly one of the following. `length` is the run's own `length` unless the task has one.",
+        *[part for cls in TASKS for part in _member(cls, "task")],
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _member(cls: type[Any], section: str, leave_out: Sequence[str] = ()) -> list[str]:
+    """A registry's member: its name, what its docstring says first, its keys."""
+    names = [field.name for field in dataclasses.fields(cls)]
+    text = opening(cls)
+    cut = MARK.search(text)
+    heading = text[: cut.start()].strip() if cut else text
+    if not heading:  # its docstring begins with its keys: what it is stands above it in the file
+        heading = code((inspect.getdoc(sys.modules[cls.__module__]) or "").split("\n\n")[0].replace("\n", " "))
+    keys = entries_of(cls, f"{section}.{cls.kind}.", leave_out) if names else []
+    return [f"#### `{cls.kind}`", heading, *([keys_table(keys)] if keys else [])]
+
+
+def families() -> str:
+    """docs/families.md."""
+    parts = [
+        "# The families",
+        MADE,
+        "A family is a set of tables: what its model is made of, what transformers calls its settings and tensors, how "
+        "it was pre-trained. `model.family` in a run file names one; every number below is a default that "
+        "`model.KEY` replaces. Next: [plugins.md](plugins.md), to add one; "
+        "[didact/families/bert.py](../didact/families/bert.py), to see one.",
+        table(
+            ("family", "layers × width", "heads", "feedforward", "positions", "norms", "activation", "vocabulary"),
+            [_shape(family) for family in FAMILIES],
+        ),
+        table(
+            ("family", "objective", "visibility", "input format", "tokenizer", "source"),
+            [_training(family) for family in FAMILIES],
+        ),
+    ]
+    for family in FAMILIES:
+        parts += [
+            f"## {family.name}",
+            opening_of(family),
+            "What a checkpoint with these heads is to transformers, the first that fits:",
+            table(
+                ("class of transformers", "heads"),
+                [(f"`{a.name}`", ", ".join(f"`{s}`" for s in a.slots) or "none") for a in family.architectures],
+            ),
+            "Settings that are read from and written to `config.json`:",
+            table(("`config.json`", "here", "where the file says nothing"), [_key(key) for key in family.keys.keys]),
+            "Settings that change the computation and are refused at any other value: "
+            + ", ".join(f"`{o.theirs}` ({' or '.join(shown(v) for v in o.values)})" for o in family.keys.only)
+            + ". Every other key is carried along.",
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def opening_of(family: Family) -> str:
+    """The first lines of the family's own file."""
+    module = sys.modules[f"didact.families.{family.name}"]
+    return code(" ".join((inspect.getdoc(module) or "").split()))
+
+
+def _shape(family: Family) -> Row:
+    c = family.base
+    filled = [slot for slot in ("attention_in", "attention_out", "final") if getattr(c.norms, slot)]
+    norm = "after each sublayer" if "attention_out" in filled else "before each sublayer"
+    position = f"{c.position.scheme}, {c.position.maximum}" if c.position.maximum else c.position.scheme
+    size = f"{c.layers} × {c.width}"
+    return (family.name, size, str(c.heads), str(c.feedforward), position, norm, c.activation, f"{c.vocabulary:,}")
+
+
+def _training(family: Family) -> Row:
+    tokenizer: Any = SimpleNamespace(mask=4, vocabulary=family.base.vocabulary, special_ids=(0, 1, 2, 3, 4))
+    objective = family.recipe(tokenizer)
+    parts = objective.parts if isinstance(objective, Combined) else (objective,)
+    pairs = ", ".join(f"`{f.kind}`" for f in FORMATS if f.pairs == (objective.relation is not None))
+    said = "`{" + ", ".join(f"{p.kind}: {shown(_changes(p))}" for p in parts) + "}`"
+    return (family.name, said, family.base.visibility, pairs, family.tokenizer, "; ".join(family.sources))
+
+
+def _changes(objective: Objective) -> dict[str, Any]:
+    """What of an objective is not as it would be anyway."""
+    return {
+        f.name: getattr(objective, f.name)
+        for f in dataclasses.fields(objective)
+        if f.name not in FACTS and f.default is not dataclasses.MISSING and getattr(objective, f.name) != f.default
+    }
+
+
+def _key(key: Key) -> Row:
+    words = ", ".join(f"`{theirs}` = `{ours}`" for theirs, ours in key.words if theirs != ours)
+    return (f"`{key.theirs}`", f"`{key.ours}`" + (f" ({words})" if words else ""), f"`{shown(key.default)}`")
+
+
+PAGES = {"run_file.md": run_file, "families.md": families}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the pages, or with --check only compare. The exit code."""
+    stale = []
+    for name, make in PAGES.items():
+        page, text = FOLDER / name, make()
+        if not page.is_file() or page.read_text(encoding="utf-8") != text:
+            stale.append(name)
+            if "--check" not in arguments:
+                page.write_text(text, encoding="utf-8")
+    if "--check" in arguments and stale:
+        print(f"not what the code says: {', '.join(stale)}; run: python docs/generate.py", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
