@@ -167,7 +167,8 @@ class Budget(Part):
 
 class Run(Part):
     """What every run has. run: its folder; seed: of everything that is drawn; plugins: modules of the user's own that
-    add families, objectives, tasks; record: trackers besides metrics.jsonl; quiet: no progress on the terminal.
+    add families, objectives, tasks; record: trackers besides metrics.jsonl, TensorBoard in any case where it is
+    installed; quiet: no progress on the terminal.
     """
 
     run: Path
