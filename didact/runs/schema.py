@@ -34,6 +34,11 @@ def _quantity(value: object) -> object:
 Quantity = Annotated[tuple[int, Literal["sequences", "tokens"]], BeforeValidator(_quantity)]
 
 
+def _switch(value: object) -> object:
+    """YAML reads on and off as true and false."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+
 class StorePart(Part):
     """One store of a mixture. store: its folder; weight: its share, against the others' weights."""
 
@@ -140,7 +145,7 @@ class Hardware(Part):
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    compile: Literal["auto", "on", "off"] = "auto"
+    compile: Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)] = "auto"
     kernel: Literal["auto", "dense", "grouped", "varlen", "flex"] = "auto"
     threads: int | None = Field(default=None, ge=1)
     parallel: Literal["auto", "ddp", "fsdp"] = "auto"

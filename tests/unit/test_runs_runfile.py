@@ -33,6 +33,13 @@ def test_quantities_have_units(tmp_path: Path) -> None:
     )
 
 
+def test_on_and_off_are_words(tmp_path: Path) -> None:
+    """YAML reads them as true and false."""
+    for text, meant in (("off", "off"), ("on", "on"), ("auto", "auto"), ('"off"', "off")):
+        change = f"hardware.compile={text}"
+        assert runfile.read(written(tmp_path, MINIMAL), PretrainRun, [change]).hardware.compile == meant
+
+
 def test_changes_reach_any_depth_and_make_sections(tmp_path: Path) -> None:
     changes = ["model.position.maximum=64", "objective.masked.rate=0.3", "seed=7", "plugins=[a, b]"]
     run = runfile.read(written(tmp_path, MINIMAL), PretrainRun, changes)
