@@ -108,8 +108,8 @@ def test_interrupted_in_the_middle_it_goes_on(tmp_path: Path) -> None:
     assert "goes on from there" in said
     assert not (out / "pretrain" / "result.json").exists()
     before = json.loads((out / "stages.json").read_text())
-    (saved,) = (out / "pretrain" / "checkpoints").glob("step-*")
-    step = int(saved.name.removeprefix("step-"))
+    saved = (out / "pretrain" / "checkpoints").glob("step-*")  # the last one, and the best
+    step = max(int(folder.name.removeprefix("step-")) for folder in saved)
     assert step > 0
 
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as second:
