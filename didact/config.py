@@ -68,8 +68,7 @@ class ModelConfig:
     side, None = all; pooler: the dense tanh layer on a row that BERT's sequence-level heads share; tied: the
     vocabulary head's output matrix is the embedding's; dropout: on embeddings and on what sublayers add;
     attention_dropout: on attention probabilities, which the fast kernels do without; init_std: standard deviation of
-    fresh weights; visibility: who sees whom; no objective
-    reads it yet, all of them are bidirectional.
+    fresh weights; visibility: who sees whom, where the objective does not say it ("full" in every family so far).
     """
 
     vocabulary: int = 30522

@@ -11,6 +11,7 @@ ModelName = Annotated[
     str, typer.Argument(help="A run folder, a checkpoint, a Hugging Face folder or hub name.", metavar="MODEL")
 ]
 Files = Annotated[list[Path] | None, typer.Argument(help="Input files; standard input if none.", metavar="[FILES…]")]
+Plugin = Annotated[list[str] | None, typer.Option(help="A module of yours that the model's task or family is in.")]
 Out = Annotated[Path | None, typer.Option(help="Where to write; standard output if absent.")]
 
 
@@ -22,17 +23,22 @@ def evaluate(
         typer.Option(help="YAML: answer, or 'classify: {columns: {text: sentence}}'; if absent, the model's."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Also write the scores there, as JSON.")] = None,
+    plugin: Plugin = None,
 ) -> None:
     """The task's official metric on labelled files, with 95 % intervals."""
+    from didact.runs.runfile import load_plugins
     from didact.runs.use import evaluate_files
 
+    load_plugins(plugin or ())
     evaluate_files(model, data, task, out)
 
 
-def predict(model: ModelName, files: Files = None, out: Out = None) -> None:
+def predict(model: ModelName, files: Files = None, out: Out = None, plugin: Plugin = None) -> None:
     """JSON lines in, JSON lines out, in the same order."""
+    from didact.runs.runfile import load_plugins
     from didact.runs.use import predict_files
 
+    load_plugins(plugin or ())
     predict_files(model, files or (), out)
 
 
@@ -40,10 +46,13 @@ def fill(
     model: ModelName,
     text: Annotated[str, typer.Argument(help="A text with the model's mask token, [MASK] for BERT.")],
     top: Annotated[int, typer.Option(min=1, help="Candidates for each blank.")] = 5,
+    plugin: Plugin = None,
 ) -> None:
     """The likeliest tokens for each blank."""
+    from didact.runs.runfile import load_plugins
     from didact.runs.use import fill_text
 
+    load_plugins(plugin or ())
     fill_text(model, text, top)
 
 
@@ -52,8 +61,11 @@ def embed(
     out: Annotated[Path, typer.Option(help="Where to write: .npy, rows in the order of the lines.")],
     files: Files = None,
     pooling: Annotated[str, typer.Option(help="mean, cls or max; the model's own if it names one.")] = "",
+    plugin: Plugin = None,
 ) -> None:
     """One vector a line of text."""
+    from didact.runs.runfile import load_plugins
     from didact.runs.use import embed_files
 
+    load_plugins(plugin or ())
     embed_files(model, files or (), out, pooling)

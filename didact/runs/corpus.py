@@ -67,6 +67,9 @@ def prepare_store(
             progress=bar.store,
         )
     say(str(counts))
+    for what, count in store.meta["dropped"].items():
+        if count:
+            say(f"{out}: {count:,} {what}, left out")
     held = len(store.split("validation"))
     say(f"{out}: {store.tokens:,} tokens of {store.documents:,} documents, {held:,} of them for validation")
     return store

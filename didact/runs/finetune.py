@@ -181,6 +181,7 @@ def _one(run: FinetuneRun, files: Files, seed: int, rate: float, folder: Path) -
             budget,
             seed,
             evaluate_every=every if dev is not None else None,
+            save_every=run.checkpoints.every,
             best=task.main if dev is not None else "",
             highest=task.higher,
             patience=run.patience,

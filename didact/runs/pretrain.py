@@ -173,6 +173,10 @@ def model_of(run: PretrainRun, tokenizer: Tokenizer, objective: Objective, store
             f"data.length: found {run.data.length}",
             expected=f"at most {config.position.maximum}, the model's positions (model.position.maximum)",
         )
+    if config.visibility != "full":
+        raise InputError(
+            f"model.visibility: found {config.visibility!r}, which no objective here trains", expected="full"
+        )
     if config.vocabulary < tokenizer.vocabulary:
         raise InputError(
             f"model.vocabulary: found {config.vocabulary}", expected=f"{tokenizer.vocabulary} or more, the tokenizer's"
@@ -216,6 +220,9 @@ def sources(
     if not found:
         return None
     members = tuple(source for source, _ in found)
+    for source in members:
+        told = ", ".join(f"{count:,} {what}" for what, count in source.counts.items() if count)
+        say(f"{source.store.folder} · {split}: {told}")
     if len(members) == 1:
         return members[0]
     if run.data.temperature is not None:
@@ -229,6 +236,6 @@ def budget_of(run: PretrainRun, examples: int) -> Budget:
     if b.epochs is None:
         return Budget(b.steps, b.tokens, b.minutes)
     amount, unit = run.batch.size
-    if unit == "tokens":
-        return Budget(steps=max(1, round(b.epochs * examples * run.data.length / amount)))
+    if unit == "tokens":  # how many steps an epoch takes is known only once it is packed
+        raise InputError("budget.epochs: with a batch in tokens", expected="budget.steps or budget.tokens")
     return Budget(steps=max(1, round(b.epochs * examples / amount)))

@@ -43,7 +43,7 @@ class FixedValidation:
         device = next(step.parameters()).device
         metrics: dict[str, float] = {}
         fixed: set[str] = set()
-        for number, rate in enumerate(self.rates):
+        for number, rate in enumerate(self.rates if self.objective.rated else self.rates[:1]):
             sums = self._sums(step, rate, lambda batch: batch.to(device))
             for name, own in sums.items():
                 if name in fixed or not own.count:

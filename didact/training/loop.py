@@ -127,6 +127,7 @@ class _Loop:
         if self.unsaved:
             self._save()
         self._leave_if_interrupted()
+        self.ranks.exchange(None)  # no rank goes on to read a checkpoint that the first is still writing
         return self._result()
 
     def _batches(self) -> Generator[tuple[list[Batch], Position], None, None]:

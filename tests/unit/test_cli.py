@@ -102,6 +102,29 @@ def test_the_road(tmp_path: Path) -> None:
     assert json.loads(answers.stdout)["label"] in "abc"
 
 
+def test_a_task_of_ones_own_is_used_by_naming_its_module(world: Path, pretrained: Path, tmp_path: Path) -> None:
+    """Fine-tuned with `plugins`, the checkpoint is opened where the module is named, and refused where it is not."""
+    (tmp_path / "shouting.py").write_text(
+        "from dataclasses import dataclass\nfrom typing import ClassVar\nfrom didact.tasks import Classify\n"
+        "@dataclass(frozen=True)\nclass Shout(Classify):\n    kind: ClassVar[str] = 'shout'\nTASKS = (Shout,)\n"
+    )
+    values = finetuning(world, tmp_path / "r", pretrained, task={"shout": {}}, plugins=["shouting"])
+    file = written(tmp_path / "run.yaml", values)
+
+    def here(*arguments: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "didact", *map(str, arguments)],
+            input='{"text": "river"}\n', capture_output=True, text=True, cwd=tmp_path, env=environment(),
+        )  # fmt: skip
+
+    done = here("finetune", file)
+    assert done.returncode == 0, done.stderr
+    assert here("predict", tmp_path / "r").returncode == 2
+    used = here("predict", tmp_path / "r", "--plugin", "shouting")
+    assert used.returncode == 0, used.stderr
+    assert json.loads(used.stdout)["label"] in "abc"
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -104,9 +104,19 @@ def test_a_mixture_draws_by_weight(world: Path, tmp_path: Path) -> None:
     assert parts.validation is not None
 
 
+def test_what_is_read_is_counted(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assemble(run_of(world, tmp_path / "r"))
+    said = capsys.readouterr().err
+    documents = len(Store(world / "store").split("train"))
+    assert f"store · train: {documents} documents, {documents * 5} sentences" in said
+
+
 def test_epochs_become_steps(world: Path, tmp_path: Path) -> None:
     parts = assemble(run_of(world, tmp_path / "r", budget={"epochs": 2}))
     assert parts.budget.steps == round(2 * len(parts.stream.source) / 8)
+    tokens = {"size": "256 tokens", "micro_tokens": 128}
+    with pytest.raises(InputError, match=r"budget\.epochs: with a batch in tokens"):
+        assemble(run_of(world, tmp_path / "q", budget={"epochs": 2}, batch=tokens))
 
 
 @pytest.mark.parametrize(
@@ -120,6 +130,7 @@ def test_epochs_become_steps(world: Path, tmp_path: Path) -> None:
         ({"model": {"family": "bart-ish"}}, "'bart-ish'"),
         ({"model": {"family": "bert", "vocabulary": 7}}, "model.vocabulary: found 7"),
         ({"model": {"family": "bert", "widht": 7}}, "model.widht: unknown key"),
+        ({"model": {"family": "bert", "visibility": "causal"}}, "model.visibility: found 'causal'"),
         ({"data": {"train": "no-such-store"}}, "no-such-store: no store here"),
     ],
 )
