@@ -1,6 +1,7 @@
 """`make bench`: what `didact bench` does, with the results added to benchmarks/results.jsonl.
 
     python -m benchmarks [NAME …] [--repeats N] [--texts FILE] [--out FILE] [--small]
+    python -m benchmarks --table          what stands in the results file, as Markdown
 
 Real texts are the SST-2 training sentences where the folder of real data lies beside the repository, else the installed
 packages' documentation.
@@ -9,6 +10,7 @@ packages' documentation.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -28,7 +30,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results.jsonl"))
     parser.add_argument("--threads", type=int, help="of each side; as many as there are cores if absent")
     parser.add_argument("--small", action="store_true", help="at sizes at which the times mean nothing")
+    parser.add_argument("--table", action="store_true", help="show the results file as Markdown, measure nothing")
     given = parser.parse_args()
+    if given.table:
+        from didact.lab.bench.report import markdown
+
+        print(markdown([json.loads(line) for line in given.out.read_text(encoding="utf-8").splitlines()]))
+        return
     prepare_environment(given.threads)  # before torch is there: it reads how its threads are to wait
 
     from didact.errors import InputError

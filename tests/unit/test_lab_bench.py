@@ -56,6 +56,10 @@ def test_a_table_and_a_record() -> None:
     assert rows[0][:2] == ["x: y", "tokens/s"]
     assert rows[2][1:4] == ["1,000 (1,000 – 1,000)", "1", "2.00 x (2.00 – 2.00)"]
     line = json.loads(json.dumps(report.record(done, machine.describe())))
+    assert report.markdown([line]).splitlines()[2:] == [
+        "| x: y | a | 2,000 tokens/s (2,000 – 2,000) |  |",
+        "| | b | 1,000 tokens/s (1,000 – 1,000) | 2.00 x (2.00 – 2.00) |".replace("| |", "|  |"),
+    ]
     assert (line["seconds"]["b"], line["ratio"]["b"]["median"], line["settings"]) == ([1.0, 1.0], 2.0, {"batch": 3})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,20 @@ def record(outcome: Outcome, machine: Mapping[str, Any], small: bool = False) ->
         "ratio": {c.name: vars(outcome.ratio(c.name)) for c in case.contenders[1:]},
         "facts": dict(outcome.facts),
     }
+
+
+def markdown(lines: Sequence[Mapping[str, Any]]) -> str:
+    """A table of records, one row a contender: median rate and ratio (smallest – largest of the rounds)."""
+    table = ["| case | side | rate | didact is faster by |", "| --- | --- | --- | --- |"]
+    for line in lines:
+        for number, (name, seconds) in enumerate(line["seconds"].items()):
+            rate = Spread.of([u / s for u, s in zip(line["units"][name], seconds, strict=True)])
+            said = f"{number_of(rate.median)} {line['unit']}/s ({_spread(rate)})"
+            ratio = line["ratio"].get(name)
+            faster = "" if ratio is None else f"{ratio['median']:.2f} x ({ratio['low']:.2f} – {ratio['high']:.2f})"
+            head = "" if number else f"{line['benchmark']}: {line['case']}"
+            table.append(f"| {head} | {name} | {said} | {faster} |")
+    return "\n".join(table)
 
 
 def append(line: Mapping[str, Any], file: Path) -> None:
