@@ -19,23 +19,21 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from didact.config import ModelConfig, Norms, Position
+from didact.data.documents import FORMATS
+from didact.exchange.keys import Key
+from didact.families import FAMILIES, Family
+from didact.nn import position as positions
+from didact.objectives import OBJECTIVES, SELECTS, Combined, Objective
+from didact.runs import schema
+from didact.runs.schema import FinetuneRun, PretrainRun
+from didact.tasks import TASKS
+from didact.training import schedule
+
 FOLDER = Path(__file__).resolve().parent
-sys.path.insert(0, str(FOLDER.parent))
-
-from pydantic import BaseModel  # noqa: E402
-from pydantic.fields import FieldInfo  # noqa: E402
-
-from didact.config import ModelConfig, Norms, Position  # noqa: E402
-from didact.data.documents import FORMATS  # noqa: E402
-from didact.exchange.keys import Key  # noqa: E402
-from didact.families import FAMILIES, Family  # noqa: E402
-from didact.nn import position as positions  # noqa: E402
-from didact.objectives import OBJECTIVES, SELECTS, Combined, Objective  # noqa: E402
-from didact.runs import schema  # noqa: E402
-from didact.runs.schema import FinetuneRun, PretrainRun  # noqa: E402
-from didact.tasks import TASKS  # noqa: E402
-from didact.training import schedule  # noqa: E402
-
 MADE = "<!-- Made by docs/generate.py from the code. Change the docstring, not this page. -->"
 FACTS = ("mask_id", "vocabulary", "specials")  # what an objective is told of the tokenizer, never by the run file
 BOUNDS = (("ge", "≥ {}"), ("gt", "> {}"), ("le", "≤ {}"), ("lt", "< {}"))

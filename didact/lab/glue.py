@@ -27,7 +27,7 @@ from didact.tasks import Glue
 from didact.tasks.answering import answer
 from didact.tasks.glue import MEMBERS, Name, average, task_score, write_board, write_submission
 
-FOLDERS: dict[str, str] = {
+FOLDERS: dict[Name, str] = {
     "cola": "CoLA", "sst2": "SST-2", "mrpc": "MRPC", "stsb": "STS-B", "qqp": "QQP", "mnli": "MNLI", "qnli": "QNLI",
     "rte": "RTE", "wnli": "WNLI",
 }  # fmt: skip
@@ -43,9 +43,9 @@ class GlueRun(Part):
     glue: Path
     run: Path = Path("runs/glue")
     start: str
-    tasks: tuple[Name, ...] = tuple(FOLDERS)  # type: ignore[assignment]
+    tasks: tuple[Name, ...] = tuple(FOLDERS)
     finetune: dict[str, Any] = Field(default_factory=dict)
-    own: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    own: dict[Name, dict[str, Any]] = Field(default_factory=dict)
 
 
 def run(file: Path, out: Path | None = None) -> Path:
@@ -72,7 +72,7 @@ def run(file: Path, out: Path | None = None) -> Path:
     return folder / "glue.json"
 
 
-def _finetuning(chosen: GlueRun, folder: Path, name: str) -> FinetuneRun:
+def _finetuning(chosen: GlueRun, folder: Path, name: Name) -> FinetuneRun:
     data = chosen.glue / FOLDERS[name]
     dev = "dev_matched.tsv" if name == "mnli" else "dev.tsv"
     values = {
@@ -107,16 +107,18 @@ def _mismatched(data: Path, run: FinetuneRun) -> dict[str, float]:
     return {score: fmean(own[score] for own in found) for score in MEMBERS["mnli"].scores}
 
 
-def _boards(data: Path, run: FinetuneRun, name: str, boards: Path) -> None:
+def _boards(data: Path, run: FinetuneRun, name: Name, boards: Path) -> None:
     """The leaderboard's files that this task's best model answers, of the test files that are there."""
-    members = {name: data / FOLDERS[name]} | ({"ax": data / "diagnostic"} if name == "mnli" else {})
+    members: dict[Name, Path] = {name: data / FOLDERS[name]}
+    if name == "mnli":
+        members["ax"] = data / "diagnostic"
     model = hub.load(run.run)
     for member, folder in members.items():
         for board, test in MEMBERS[member].boards.items():
             file = folder / f"{test}.tsv"
             if not file.is_file():
                 continue
-            task = Glue(member, length=run.length)  # type: ignore[arg-type]
+            task = Glue(member, length=run.length)
             dataset = task.read(file, model.tokenizer, labelled=False)
             write_board(board, task.decode(dataset, answer(model.model, task, dataset)), boards)
     wanted = [board for member in MEMBERS.values() for board in member.boards]

@@ -101,5 +101,7 @@ def test_missing_files_are_told_first(pretrained: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"RTE/dev\.tsv: no such file"):
         lab.run(str(small(tmp_path, pretrained, data)))
     assert not (tmp_path / "out").exists()
+    with pytest.raises(InputError, match=r"own\.rtee"):
+        lab.run(str(small(tmp_path, pretrained, data, own={"rtee": {}})))
     with pytest.raises(InputError, match=r"finetune \(cola\).*batchsize"):
         lab.run(str(small(tmp_path, pretrained, data, finetune={"batchsize": 3})))
