@@ -58,6 +58,22 @@ class Position:
 
 
 @dataclass(frozen=True)
+class Summary:
+    """The pooler: what happens to a row, or to the mean of several, before heads that answer for a whole sequence.
+
+    dense: whether there is a dense layer at all (GPT-2 has none: rows are read as they are); activation: after it;
+    biases: whether it has one; norm: whether what it gives is normalised (ModernBERT); dropout: whether the row is
+    dropped out before it as well (RoBERTa, ELECTRA, DeBERTa), by the model's dropout.
+    """
+
+    dense: bool = True
+    activation: Activation = "tanh"
+    biases: bool = True
+    norm: bool = False
+    dropout: bool = False
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """A Transformer stack. vocabulary: rows of the word embeddings; width: of the hidden states (D);
     layers: how many; heads: of attention (N); feedforward: inner width; embedding_width: narrower than width for
@@ -65,7 +81,7 @@ class ModelConfig:
     `Norms`; activation: of the feed-forward layers; gated: whether these multiply by a second projection; biases:
     whether dense layers have them; head_width: of one head, None = width / heads; layer_groups: distinct blocks
     repeated over the layers, None = one block a layer; windows: per layer, the attention window in tokens on either
-    side, None = all; pooler: the dense tanh layer on a row that BERT's sequence-level heads share; tied: the
+    side, None = all; pooler: whether there is a layer that sequence-level heads share; summary: what it is; tied: the
     vocabulary head's output matrix is the embedding's; dropout: on embeddings and on what sublayers add;
     attention_dropout: on attention probabilities, which the fast kernels do without; init_std: standard deviation of
     fresh weights; visibility: who sees whom, where the objective does not say it ("full" in every family so far).
@@ -87,6 +103,7 @@ class ModelConfig:
     layer_groups: int | None = None
     windows: tuple[int | None, ...] | None = None
     pooler: bool = True
+    summary: Summary = field(default_factory=Summary)
     tied: bool = True
     dropout: float = 0.0
     attention_dropout: float = 0.0

@@ -21,7 +21,10 @@ from didact.data.flat import lay
 from didact.errors import InputError
 from didact.heads import EmbeddingHead, Head, Vocabulary
 from didact.heads.embedding import Pooling
+from didact.heads.groups import mean_within
+from didact.nn.feedforward import ACTIVATIONS
 from didact.nn.init import initialise
+from didact.nn.norm import build_norm
 from didact.nn.transformer import Hidden
 from didact.nn.transformer import build as build_transformer
 from didact.tasks.answering import batches
@@ -48,7 +51,7 @@ class Model(nn.Module):
         self.config = config
         self.specs = dict(heads)
         self.core = build_transformer(config, generator)
-        self.pooler = Pooler(config.width) if config.pooler else None
+        self.pooler = Pooler(config) if config.pooler else None
         self.heads = nn.ModuleDict({name: head.build(config) for name, head in heads.items()})
         for part in (self.pooler, *self.heads.values()):
             if part is not None:
@@ -61,11 +64,14 @@ class Model(nn.Module):
 
     def answer(self, hidden: Hidden, asked: Labels) -> Tensor:
         """What the head that `asked` names says of the rows it asks."""
+        spec, groups = self.specs[asked.head], asked.groups
         rows = hidden.streams[asked.stream].index_select(0, asked.rows)
-        if self.specs[asked.head].pooled:
+        if spec.pooled:
             assert self.pooler is not None
+            if groups is not None and spec.grouped == "either":  # the pooler reads the mean row, not each row
+                rows, groups = mean_within(rows, groups), None
             rows = self.pooler(rows)
-        return self.heads[asked.head](rows, asked.groups, self.core.embedding.word.weight)
+        return self.heads[asked.head](rows, groups, self.core.embedding.word.weight)
 
     def loss(self, logits: Tensor, asked: Labels) -> Part:
         """The sum of the losses of these answers, as the head that gave them counts it."""
@@ -82,14 +88,21 @@ class Model(nn.Module):
 
 
 class Pooler(nn.Module):
-    """Dense and tanh on a row: (n, D) -> (n, D), before every head that answers for a whole sequence (BERT's [CLS])."""
+    """What `config.summary` says of a row: (n, D) -> (n, D), before every head that answers for a whole sequence
+    (BERT's [CLS]: dense and tanh).
+    """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.dense = nn.Linear(width, width)
+        summary, norms = config.summary, config.norms
+        self.dropout = nn.Dropout(config.dropout if summary.dropout else 0.0)
+        self.dense = nn.Linear(config.width, config.width, summary.biases) if summary.dense else None
+        self.activation = ACTIVATIONS[summary.activation]
+        self.norm = build_norm("layer" if summary.norm else None, config.width, norms.eps, norms.bias)
 
     def forward(self, rows: Tensor) -> Tensor:
-        return torch.tanh(self.dense(rows))
+        rows = self.dropout(rows)
+        return rows if self.dense is None else self.norm(self.activation(self.dense(rows)))
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,10 @@ CASES: dict[str, tuple[Task, list[dict[str, Any]]]] = {
         Classify(),
         [{"text": "good film", "label": "yes"}, {"text": "bad plot", "label": "no"}, {"text": "great", "label": "yes"}],
     ),
+    "mean": (
+        Classify(pooling="mean"),
+        [{"text": "good film", "label": "yes"}, {"text": "bad plot", "label": "no"}, {"text": "great", "label": "yes"}],
+    ),
     "pair": (
         Classify(columns={"text_b": "text_b"}, length=12),
         [

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from didact.config import ModelConfig, Norms, Position
+from didact.config import ModelConfig, Norms, Position, Summary
 from didact.errors import InputError
 
 
@@ -110,6 +110,7 @@ def config_from_json(data: Mapping[str, Any], file: object = None) -> ModelConfi
     try:
         parts["position"] = Position(**parts["position"])
         parts["norms"] = Norms(**parts["norms"])
+        parts["summary"] = Summary(**parts.get("summary", {}))
         if parts.get("windows") is not None:
             parts["windows"] = tuple(parts["windows"])
         return ModelConfig(**parts)

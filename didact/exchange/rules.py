@@ -18,6 +18,7 @@ from torch import Tensor
 from didact.errors import InputError
 
 Tensors = Mapping[str, Tensor]
+POOLER = "pooler."
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class Rule:
     """ours: a parameter; theirs: the tensors it is made of, joined along their first axis in this order; copies:
     other names under which a file may hold the same tensor again, or hold it instead; dead: a name that their class
     reads and never uses, so that any value may stand there. tied: the rule holds only of models whose output matrix
-    is the word embeddings' (True), only of others (False), or of all (None). "{i}" stands for a block.
+    is the word embeddings' (True), only of others (False), or of all (None). "{i}" stands for a block. outside: their
+    names never carry the prefix (a head's; `concrete` sets it).
     """
 
     ours: str
@@ -33,6 +35,7 @@ class Rule:
     copies: tuple[str, ...] = ()
     dead: tuple[str, ...] = ()
     tied: bool | None = None
+    outside: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -51,8 +54,9 @@ class Names:
 
     core: rules of the core and the pooler, without `prefix`, which stands before those tensors in the file of a model
     with a head and not in the bare model's; heads: rules by slot (`families.base.slot`), ours counted from
-    `heads.<name>.`; derived: patterns of tensors that hold nothing of their own; spellings: (pattern, replacement) of
-    names that old files use, read and never written.
+    `heads.<name>.`, except that a slot whose head brings the pooler with it (RoBERTa's `classifier.dense`) names
+    `pooler.` here, which then goes before the core's rule; derived: patterns of tensors that hold
+    nothing of their own; spellings: (pattern, replacement) of names that old files use, read and never written.
     """
 
     core: tuple[Rule, ...]
@@ -91,12 +95,16 @@ def concrete(
     """
     blocks = 1 + max((int(m[1]) for name in expected if (m := re.match(r"core\.blocks\.(\d+)\.", name))), default=-1)
     rules = [r for rule in names.core for r in ([rule.at(i) for i in range(blocks)] if "{i}" in rule.ours else [rule])]
+    pooled: list[Rule] = []
     for head, slot in slots.items():
-        for rule in names.heads[slot] if slot is not None else ():
-            rules.append(replace(rule, ours=f"heads.{head}.{rule.ours}"))
+        of_head = [replace(rule, outside=True) for rule in (names.heads[slot] if slot is not None else ())]
+        pooled = pooled or [rule for rule in of_head if rule.ours.startswith(POOLER)]
+        rules += [replace(r, ours=f"heads.{head}.{r.ours}") for r in of_head if not r.ours.startswith(POOLER)]
+    if pooled:
+        rules = [rule for rule in rules if not rule.ours.startswith(POOLER)] + pooled
     chosen = [rule for rule in rules if rule.ours in expected and rule.tied in (None, tied)]
     own = tuple(f"heads.{head}." for head, slot in slots.items() if slot is None)
-    chosen += [Rule(name, (name,)) for name in expected if own and name.startswith(own)]
+    chosen += [Rule(name, (name,), outside=True) for name in expected if own and name.startswith(own)]
     ours = [rule.ours for rule in chosen]
     if len(set(ours)) < len(ours) or set(ours) != set(expected):
         raise KeyError(f"not exactly one rule for {sorted(set(expected).symmetric_difference(ours)) or ours}")
@@ -166,7 +174,7 @@ def write(tensors: Tensors, names: Names, rules: Sequence[Rule], prefixed: bool)
     out: dict[str, Tensor] = {}
     for rule in rules:
         parts = tensors[rule.ours].chunk(len(rule.theirs)) if len(rule.theirs) > 1 else (tensors[rule.ours],)
-        before = "" if rule.ours.startswith("heads.") else prefix
+        before = "" if rule.outside else prefix
         for name, part in zip(rule.theirs, parts, strict=True):
             if before + name in out:
                 raise KeyError(f"two rules write {before + name}")

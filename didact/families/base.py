@@ -86,7 +86,8 @@ class Family:
         """Their config.json, and the pooler if the file has one. Raises InputError."""
         ours = key_table.read(config, self.keys, self.base, file)
         present = {self.names.canonical(name) for name in tensors}
-        pooler = {t for rule in self.names.core if rule.ours.startswith("pooler.") for t in rule.theirs}
+        rules = (*self.names.core, *(rule for slot in self.names.heads.values() for rule in slot))
+        pooler = {t for rule in rules if rule.ours.startswith(rule_table.POOLER) for t in rule.theirs}
         return key_table.changed(ours, {"pooler": bool(pooler & present)})
 
     def read_heads(self, config: Mapping[str, Any], tensors: Mapping[str, Tensor], file: object) -> dict[str, Head]:

@@ -50,6 +50,11 @@ class Head(ABC):
         """The place it takes in a checkpoint: its kind, told apart where checkpoints tell it apart."""
         return self.kind
 
+    def answers(self, asked: Labels) -> int:
+        """Rows of the logits that it gives for these labels: one a row asked, one a group where it averages."""
+        averaged = asked.groups is not None and self.grouped == "either"
+        return len(asked.groups) - 1 if averaged else len(asked.rows)
+
     @abstractmethod
     def build(self, config: ModelConfig) -> HeadLayers:
         """Its layers for a model of this configuration, not yet initialised."""

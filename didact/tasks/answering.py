@@ -63,11 +63,12 @@ def _answer(
 ) -> list[Array]:
     sizes = np.array([len(example) for example in dataset.examples], np.int64)
     answers: list[Any] = [None] * len(dataset)
+    heads = task.heads()
     for some in batches(sizes, batch_tokens):
         prepared = [Prepared(dataset[i], (task.ask(dataset[i]),)) for i in some]
         batch = lay_prepared(prepared).batch(np.arange(len(some)))
         (logits,) = model(batch.to(device))
-        counts = [len(p.labels[0].rows) for p in prepared]
+        counts = [heads[p.labels[0].head].answers(p.labels[0]) for p in prepared]
         rows = logits.float().cpu().numpy()[: sum(counts)]
         for i, own in zip(some, np.split(rows, np.cumsum(counts)[:-1]), strict=True):
             answers[i] = own

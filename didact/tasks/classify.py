@@ -1,7 +1,7 @@
 """One answer about a text or a pair of texts: a class, several, or a number (Devlin et al., 2019, figure 4 a, b).
 
 Sentiment, acceptability, topic; with a column for `text_b`, entailment, paraphrase and similarity. The question is
-asked of the [CLS] row (see `tasks.base.asked_row`).
+asked of the [CLS] row (see `tasks.base.asked_row`), or of the mean of all rows.
 
 Shapes: m sequences, C classes (1 for a number).
 """
@@ -48,7 +48,8 @@ class Classify(Task):
     labels of one field, in a "multiple" file; drop: labels whose rows are left out and counted (OCNLI's "-");
     scores: the main one first, None = by the problem; positive: the class that "f1" is of, None = the last;
     class_weights: "balanced" (see `heads.classes.balanced`; learned), or one number a class; threshold: probability
-    from which "multiple" gives a class; pooled: through BERT's pooler; dropout: on that row, None = the model's.
+    from which "multiple" gives a class; pooling: "cls", the row that stands for the sequence (see `asked_row`), or
+    "mean", the mean of all its rows; pooled: through the model's pooler; dropout: on that row, None = the model's.
     """
 
     kind: ClassVar[str] = "classify"
@@ -66,6 +67,7 @@ class Classify(Task):
     positive: str | None = None
     class_weights: Literal["balanced"] | tuple[float, ...] | None = None
     threshold: float = 0.5
+    pooling: Literal["cls", "mean"] = "cls"
     pooled: bool = True
     dropout: float | None = None
 
@@ -160,8 +162,10 @@ class Classify(Task):
 
     def ask(self, example: Example) -> Labels:
         kind = np.int64 if self.problem == "single" else np.float32
-        row = np.array([asked_row(example)], np.int64)
-        return Labels("classes", row, np.asarray(example.targets["label"], kind)[None])
+        value = np.asarray(example.targets["label"], kind)[None]
+        if self.pooling == "mean":
+            return Labels("classes", np.arange(len(example)), value, groups=np.array([0, len(example)], np.int64))
+        return Labels("classes", np.array([asked_row(example)], np.int64), value)
 
     def decode(self, dataset: Dataset, answers: Sequence[Array]) -> list[Prediction]:
         logits = np.concatenate([np.asarray(a, np.float64).reshape(1, -1) for a in answers]) if len(answers) else []

@@ -23,7 +23,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from didact.batch import Batch
-from didact.heads import Vocabulary
+from didact.heads import Head, Vocabulary
 from didact.model import Model
 
 SIZES = (1024, 2048, 4096)
@@ -40,12 +40,12 @@ class Cost:
     """What a batch costs a model, all that does not change from batch to batch worked out beforehand.
 
     per_token: operations of the stack's matrix products; pairs: per window of attention, operations of each pair of
-    rows that see each other; answers: parameters that an asked row is multiplied with, by head.
+    rows that see each other; answers: by name, a head and the parameters that each of its answers is multiplied with.
     """
 
     per_token: float
     pairs: tuple[tuple[int | None, float], ...]
-    answers: Mapping[str, float]
+    answers: Mapping[str, tuple[Head, float]]
 
     @staticmethod
     def of(model: Model) -> Cost:
@@ -60,7 +60,7 @@ class Cost:
             trains = trains or _trains(block)
             per_token += (6 if trains else 2) * _matrices(block)
             pairs[window] = pairs.get(window, 0.0) + (12 if trains else 4) * config.heads * config.key_width
-        return Cost(per_token, tuple(pairs.items()), {name: _answer(model, name) for name in model.specs})
+        return Cost(per_token, tuple(pairs.items()), {n: (spec, _answer(model, n)) for n, spec in model.specs.items()})
 
     def __call__(self, batch: Batch) -> float:
         """Operations of forward and backward of a batch that is still on the host."""
@@ -68,7 +68,10 @@ class Cost:
         causal = batch.inputs.visibility.kind == "causal"
         total = self.per_token * batch.tokens
         total += sum(each * _seen(lengths, window, causal) for window, each in self.pairs)
-        return total + sum(6.0 * len(asked.rows) * self.answers[asked.head] for asked in batch.labels)
+        for asked in batch.labels:
+            head, used = self.answers[asked.head]
+            total += 6.0 * head.answers(asked) * used
+        return total
 
 
 def costs(models: Mapping[str, nn.Module]) -> tuple[Cost, ...]:

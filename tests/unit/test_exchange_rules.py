@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -66,6 +68,23 @@ def test_a_head_that_the_family_has_no_names_for_keeps_ours() -> None:
     rules = concrete(NAMES, [*OURS, "heads.a.weight", "heads.b.weight"], {"a": "one", "b": None})
     out = write(OURS | dict.fromkeys(("heads.a.weight", "heads.b.weight"), torch.zeros(1)), NAMES, rules, True)
     assert {"classifier", "heads.b.weight"} <= out.keys()
+
+
+def test_a_head_that_brings_the_pooler_with_it() -> None:
+    """RoBERTa's classifier has the dense layer that elsewhere is the core's; it stands outside the prefix."""
+    own = (Rule("pooler.dense", ("head.dense",)), Rule("out", ("head.out",)))
+    names = replace(NAMES, core=(*NAMES.core, Rule("pooler.dense", ("pool",))), heads={**NAMES.heads, "own": own})
+    state = OURS | {"pooler.dense": torch.ones(2), "heads.a.out": torch.zeros(2)}
+    rules = concrete(names, state, {"a": "own"})
+    out = write(state, names, rules, prefixed=True)
+    assert {"head.dense", "head.out", "base.table"} <= out.keys()
+    assert not any("pool" in name for name in out)
+    assert torch.equal(read(out, names, rules).tensors["pooler.dense"], torch.ones(2))
+    bare = {name: t for name, t in state.items() if name != "heads.a.out"} | {"heads.b.weight": torch.zeros(1)}
+    out = write(bare, names, concrete(names, bare, {"b": "one"}), prefixed=True)
+    assert "base.pool" in out
+    state["heads.c.out"] = torch.zeros(2)
+    assert len(concrete(replace(names, heads={**names.heads, "also": own}), state, {"a": "own", "c": "also"})) == 5
 
 
 def test_tables_with_holes_are_found() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from didact.batch import Batch, Labels, Side
-from didact.config import ModelConfig
+from didact.config import ModelConfig, Summary
 from didact.errors import InputError
 from didact.heads import Classes, EmbeddingHead, PairRelation, Vocabulary
 from didact.model import Model, Pretrained
@@ -69,6 +70,33 @@ def test_weights_depend_on_the_generator_and_the_core_not_on_the_heads() -> None
 def test_a_pooled_head_needs_a_pooler() -> None:
     with pytest.raises(ValueError, match="pooler"):
         Model(ModelConfig(36, 16, 2, 2, 24, pooler=False), {"pair": PairRelation()})
+
+
+@pytest.mark.parametrize(
+    "summary",
+    [Summary(), Summary(activation="relu", biases=False, norm=True), Summary(dense=False), Summary(dropout=True)],
+    ids=str,
+)
+def test_the_pooler_reads_the_mean_row(summary: Summary) -> None:
+    """Groups are averaged first, then through what `summary` says, written out; row by row where nothing is grouped."""
+    model = Model(replace(CONFIG, summary=summary), {"classes": Classes(3, dropout=0.0)}).eval()
+    side = Side(Packed.of([[2, 5, 6, 3], [2, 9, 3]]))
+    hidden = model.hidden(side).main
+    groups = torch.tensor([0, 4, 7])
+    (means,) = model(Batch(side, (Labels("classes", torch.arange(7), torch.tensor([1, 2]), groups),)))
+    (firsts,) = model(Batch(side, (Labels("classes", torch.tensor([0, 4]), torch.tensor([1, 2])),)))
+    own = model.state_dict()
+    for rows, found in ((torch.stack([hidden[:4].mean(0), hidden[4:].mean(0)]), means), (hidden[[0, 4]], firsts)):
+        expected = rows
+        if summary.dense:
+            expected = rows @ own["pooler.dense.weight"].t() + own.get("pooler.dense.bias", 0.0)
+            expected = expected.relu() if summary.activation == "relu" else expected.tanh()
+        if summary.norm:
+            weight, bias = own["pooler.norm.weight"], own["pooler.norm.bias"]
+            expected = torch.nn.functional.layer_norm(expected, (16,), weight, bias, 1e-12)
+        expected = expected @ own["heads.classes.dense.weight"].t() + own["heads.classes.dense.bias"]
+        assert torch.allclose(found, expected, atol=1e-5)
+    assert any(name.startswith("pooler.") for name in own) is summary.dense
 
 
 def test_answers_come_in_the_order_of_the_questions() -> None:
