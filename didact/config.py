@@ -77,8 +77,10 @@ class Summary:
 class ModelConfig:
     """A Transformer stack. vocabulary: rows of the word embeddings; width: of the hidden states (D);
     layers: how many; heads: of attention (N); feedforward: inner width; embedding_width: narrower than width for
-    ALBERT and ELECTRA-small, None = width; segments: token types, 0 = none; position: see `Position`; norms: see
-    `Norms`; activation: of the feed-forward layers; gated: whether these multiply by a second projection; biases:
+    ALBERT and ELECTRA-small, None = width; embedding_projected: whether embeddings are projected even where they are as
+    wide as the model (ALBERT); segments: token types, 0 = none; position: see `Position`; norms: see `Norms`;
+    activation: of the feed-forward layers; head_activation: of the vocabulary head's own layer, None = activation;
+    gated: whether feed-forward layers multiply by a second projection; biases:
     whether dense layers have them; head_width: of one head, None = width / heads; layer_groups: distinct blocks
     repeated over the layers, None = one block a layer; windows: per layer, the attention window in tokens on either
     side, None = all; pooler: whether there is a layer that sequence-level heads share; summary: what it is; tied: the
@@ -93,10 +95,12 @@ class ModelConfig:
     heads: int = 12
     feedforward: int = 3072
     embedding_width: int | None = None
+    embedding_projected: bool = False
     segments: int = 2
     position: Position = field(default_factory=Position)
     norms: Norms = POST_NORM
     activation: Activation = "gelu"
+    head_activation: Activation | None = None
     gated: bool = False
     biases: bool = True
     head_width: int | None = None

@@ -19,7 +19,9 @@ from didact.errors import InputError
 class Key:
     """theirs: the key; ours: the field, "position.maximum" for a part's; default: what their code assumes where the
     key is absent; words: (theirs, ours) where the values are called differently, the one we write first;
-    ours_alone: a key that no other library knows, written only where it does not hold the default.
+    ours_alone: a key that no other library knows, written only where it does not hold the default; more: what theirs
+    is above ours, a number or the field that holds it, whose key stands before this one (RoBERTa's 514 positions are
+    512 and an offset of 2).
     """
 
     theirs: str
@@ -27,6 +29,7 @@ class Key:
     default: Any
     words: tuple[tuple[Any, Any], ...] = ()
     ours_alone: bool = False
+    more: int | str = 0
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ def read(config: Mapping[str, Any], keys: Keys, base: ModelConfig, file: object 
             expected = f"one of {known}" if known else f"a value like {key.default!r}"
             raise InputError(f"{key.theirs} {value!r}", file=path, expected=expected)
         values[key.ours] = dict(key.words)[value] if key.words else type(key.default)(value)
+        if key.more:
+            values[key.ours] -= values[key.more] if isinstance(key.more, str) else key.more
     try:
         return changed(base, values)
     except InputError as problem:
@@ -78,6 +83,8 @@ def write(config: ModelConfig, keys: Keys, carried: Mapping[str, Any]) -> dict[s
     out = dict(keys.written) | dict(carried)
     for key in keys.keys:
         value = _get(config, key.ours)
+        if key.more and value is not None:
+            value += _get(config, key.more) if isinstance(key.more, str) else key.more
         if key.words:
             said = [word for word, meaning in key.words if meaning == value]
             if out.get(key.theirs, key.default) not in said:

@@ -48,6 +48,16 @@ class Rule:
         return replace(self, ours=ours, theirs=tuple(names))
 
 
+def pairs(ours: str, theirs: str) -> tuple[Rule, ...]:
+    """The rules of a layer's weight and bias."""
+    return tuple(Rule(f"{ours}.{p}", (f"{theirs}.{p}",)) for p in ("weight", "bias"))
+
+
+def fused(ours: str, theirs: tuple[str, ...]) -> tuple[Rule, ...]:
+    """The rules of one layer of ours that is several of theirs, joined in this order (query, key, value)."""
+    return tuple(Rule(f"{ours}.{p}", tuple(f"{part}.{p}" for part in theirs)) for p in ("weight", "bias"))
+
+
 @dataclass(frozen=True)
 class Names:
     """How a family names its tensors.
@@ -80,7 +90,8 @@ class Names:
         return {
             slot
             for slot, rules in self.heads.items()
-            if any(present.issuperset(rule.theirs) for rule in rules)  # all of them: `Checkpoint.ours` sees to that
+            # All of them: `Checkpoint.ours` sees to that. A pooler may be there without its head.
+            if any(present.issuperset(rule.theirs) for rule in rules if not rule.ours.startswith(POOLER))
         }
 
 

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from didact.errors import InputError
+from didact.families.albert import ALBERT
 from didact.families.base import Architecture, Family
 from didact.families.bert import BERT
+from didact.families.distilbert import DISTILBERT
+from didact.families.roberta import ROBERTA, XLM_ROBERTA
 
-FAMILIES: tuple[Family, ...] = (BERT,)
+FAMILIES: tuple[Family, ...] = (BERT, ROBERTA, XLM_ROBERTA, ALBERT, DISTILBERT)
 
-__all__ = ["BERT", "FAMILIES", "Architecture", "Family", "by_name"]
+__all__ = [
+    "ALBERT",
+    "BERT",
+    "DISTILBERT",
+    "FAMILIES",
+    "ROBERTA",
+    "XLM_ROBERTA",
+    "Architecture",
+    "Family",
+    "by_name",
+]
 
 
 def by_name(name: object, file: object = None) -> Family:

@@ -7,7 +7,7 @@ checkpoint goes by these tables and never asks a model its name.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 
 PROBLEMS = (("single_label_classification", "single"), ("multi_label_classification", "multiple"))
 PROBLEMS += (("regression", "regression"),)
-HEAD_KEYS = ("id2label", "label2id", "problem_type", "classifier_dropout")
+HEAD_KEYS = ("id2label", "label2id", "problem_type")
+# By slot: their key for the dropout before a head's output, and what it is where the key is absent (None: the model's).
+DROPOUTS: Mapping[str, tuple[str, float | None]] = dict.fromkeys(
+    ("classes.pooled", "classes.rows", "choice"), ("classifier_dropout", None)
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,8 @@ class Family:
     """name: the `model_type` of config.json; base: the settings of its first publication; keys and names: how its
     settings and tensors are called; architectures: in order of choice, the first all of whose slots a model has is
     what its checkpoint says it is, the last is the bare model; tokenizer: the `kind` that its tokenizers are of;
-    recipe: how it was pre-trained; sources: papers and code.
+    recipe: how it was pre-trained; sources: papers and code; dropouts: see DROPOUTS; fitted: fields of the
+    configuration, besides the vocabulary, that a tokenizer decides.
     """
 
     name: str
@@ -53,6 +58,12 @@ class Family:
     tokenizer: str
     recipe: Callable[[Tokenizer], Objective]
     sources: tuple[str, ...]
+    dropouts: Mapping[str, tuple[str, float | None]] = field(default_factory=lambda: DROPOUTS)
+    fitted: Callable[[Tokenizer], Mapping[str, Any]] = lambda _tokenizer: {}
+
+    def base_for(self, tokenizer: Tokenizer) -> ModelConfig:
+        """The settings of a fresh model that is to read what this tokenizer writes."""
+        return key_table.changed(self.base, {"vocabulary": tokenizer.vocabulary, **self.fitted(tokenizer)})
 
     def architecture(self, heads: Mapping[str, Head]) -> Architecture:
         """What transformers would open a model with these heads as."""
@@ -111,8 +122,28 @@ class Family:
                 continue
             rows = {self.names.canonical(name): tensor.shape[0] for name, tensor in tensors.items()}
             head = _head(slot, config, rows[self.names.heads[slot][0].theirs[0]], file)
-            heads[head.kind] = head
+            heads[head.kind] = self._with_dropout(head, config, file)
         return heads
+
+    def _with_dropout(self, head: Head, config: Mapping[str, Any], file: object) -> Head:
+        """The head with the dropout that config.json says it has."""
+        if not isinstance(head, Choice | Classes | Span) or head.slot not in self.dropouts:
+            return head
+        key, absent = self.dropouts[head.slot]
+        said = config.get(key, absent)
+        if said is not None and (isinstance(said, bool) or not isinstance(said, int | float)):
+            raise InputError(f"{key} {said!r}", file=None if file is None else str(file), expected="a share, or null")
+        # A family whose key is always a number says "the model's own" by that number.
+        model = None if absent is None else key_table.read(config, self.keys, self.base, file).dropout
+        if isinstance(head, Span):
+            return replace(head, dropout=said or 0.0)
+        return replace(head, dropout=None if said == model else said)
+
+    def _said_dropout(self, head: Head, config: ModelConfig) -> dict[str, float | None]:
+        if not isinstance(head, Choice | Classes | Span) or head.slot not in self.dropouts:
+            return {}
+        key, absent = self.dropouts[head.slot]
+        return {key: config.dropout if head.dropout is None and absent is not None else head.dropout}
 
     def write_config(
         self, config: ModelConfig, heads: Mapping[str, Head], carried: Mapping[str, Any]
@@ -124,13 +155,14 @@ class Family:
             raise InputError(f"no {self.name} of transformers has {', '.join(strange)}")
         architecture = self.architecture(heads)
         if carried.get("architectures") != [architecture.name]:  # another head's: it would set the number of outputs
-            carried = {name: value for name, value in carried.items() if name not in HEAD_KEYS}
+            others = {*HEAD_KEYS, *(key for key, _ in self.dropouts.values())}
+            carried = {name: value for name, value in carried.items() if name not in others}
         out = key_table.write(config, self.keys, carried)
         out["model_type"] = self.name
         out["architectures"] = [architecture.name]
         for head in heads.values():
             if head.slot in architecture.slots:
-                out |= _described(head, carried)
+                out |= _described(head, carried) | self._said_dropout(head, config)
         return out
 
 
@@ -140,14 +172,13 @@ def _share(a: tuple[Rule, ...], b: tuple[Rule, ...]) -> bool:
 
 def _head(slot: str, config: Mapping[str, Any], rows: int, file: object) -> Head:
     """The head that config.json and the rows of its output matrix describe."""
-    dropout = config.get("classifier_dropout")
     match slot:
         case "vocabulary":
             return Vocabulary()
         case "pair_relation":
             return PairRelation()
         case "choice":
-            return Choice(dropout=dropout)
+            return Choice()
         case "span":
             if rows != 2:
                 raise InputError(f"qa_outputs of {rows} rows", file=str(file), expected="2, a start and an end")
@@ -162,7 +193,7 @@ def _head(slot: str, config: Mapping[str, Any], rows: int, file: object) -> Head
             guessed = "regression" if rows == 1 and slot == "classes.pooled" else "single"
             problem: Any = guessed if said is None else dict(PROBLEMS)[said]
             names = _names(config, rows)
-            return Classes(rows, problem, pooled=slot == "classes.pooled", dropout=dropout, names=names)
+            return Classes(rows, problem, pooled=slot == "classes.pooled", names=names)
     raise KeyError(slot)
 
 
@@ -176,8 +207,6 @@ def _names(config: Mapping[str, Any], rows: int) -> tuple[str, ...] | None:
 def _described(head: Head, carried: Mapping[str, Any]) -> dict[str, Any]:
     """What config.json says of a head beyond its architecture."""
     out: dict[str, Any] = {}
-    if isinstance(head, Choice | Classes):
-        out["classifier_dropout"] = head.dropout
     if isinstance(head, Classes):
         names = head.names or _names(carried, head.classes) or tuple(f"LABEL_{i}" for i in range(head.classes))
         out["id2label"] = {str(i): name for i, name in enumerate(names)}

@@ -25,19 +25,21 @@ class Span(Head):
 
     The loss of a group is the mean of its two cross-entropies; it is right where both are the group's largest.
     nullable: whether the first row of each group stands for "no answer" (read by the task, no part of the layers).
+    dropout: on the rows (DistilBERT).
     """
 
     kind: ClassVar[str] = "span"
     grouped: ClassVar = "always"
 
     nullable: bool = False
+    dropout: float = 0.0
 
     @property
     def pooled(self) -> bool:
         return False
 
     def build(self, config: ModelConfig) -> SpanLayers:
-        return SpanLayers(config.width)
+        return SpanLayers(config.width, self.dropout)
 
     def loss(self, logits: Tensor, labels: Labels) -> Part:
         chosen = log_softmax_within(logits, labels.groups)
@@ -49,9 +51,10 @@ class Span(Head):
 class SpanLayers(HeadLayers):
     """hidden (n, D) -> logits (n, 2), of start and end; the groups come in with the loss."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
+        self.dropout = nn.Dropout(dropout)
         self.dense = nn.Linear(width, 2)
 
     def forward(self, hidden: Tensor, groups: Tensor | None = None, table: Tensor | None = None) -> Tensor:  # noqa: ARG002
-        return self.dense(hidden)
+        return self.dense(self.dropout(hidden))

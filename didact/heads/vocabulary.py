@@ -46,7 +46,7 @@ class VocabularyLayers(HeadLayers):
         super().__init__()
         narrow = config.embedding_width or config.width
         self.dense = nn.Linear(config.width, narrow)
-        self.activation = ACTIVATIONS[config.activation]
+        self.activation = ACTIVATIONS[config.head_activation or config.activation]
         self.norm = nn.LayerNorm(narrow, eps=config.norms.eps)
         self.decoder = None if config.tied else nn.Linear(narrow, config.vocabulary, bias=False)
         self.bias = nn.Parameter(torch.zeros(config.vocabulary))

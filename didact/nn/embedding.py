@@ -13,9 +13,10 @@ from didact.packed import Packed
 
 
 class Embedding(nn.Module):
-    """project(dropout(norm(word + position + segment))). A pack without segments is all segment 0.
+    """project(dropout(norm(word + position + segment))). A pack without segments is all segment 0, and so is every
+    pack to a model that knows one segment alone (RoBERTa).
 
-    narrow: E differs from D (ALBERT, Lan et al., 2020, §3.1; ELECTRA-small).
+    narrow: E differs from D (ALBERT, Lan et al., 2020, §3.1; ELECTRA-small); projected: project even where it does not.
     """
 
     def __init__(
@@ -27,6 +28,7 @@ class Embedding(nn.Module):
         position: Scheme,
         norm: nn.Module,
         dropout: float,
+        projected: bool = False,
     ) -> None:
         super().__init__()
         inner = narrow or width
@@ -34,14 +36,15 @@ class Embedding(nn.Module):
         self.position = position
         self.segment = nn.Embedding(segments, inner) if segments else None
         self.norm = norm
-        self.project = nn.Linear(inner, width) if inner != width else None
+        self.project = nn.Linear(inner, width) if inner != width or projected else None
         self.dropout = dropout
 
     def forward(self, packed: Packed) -> Tensor:
         """-> (T, D)."""
         x = self.word(packed.tokens)
         if self.segment is not None:
-            x = x + (self.segment.weight[0] if packed.segments is None else self.segment(packed.segments))
+            alone = packed.segments is None or self.segment.num_embeddings == 1
+            x = x + (self.segment.weight[0] if alone else self.segment(packed.segments))
         position = self.position.embed(packed.positions, x)
         if position is not None:
             x = x + position

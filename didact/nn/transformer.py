@@ -136,6 +136,7 @@ def build(config: ModelConfig, generator: torch.Generator | None = None) -> Tran
             build_position(config.position, Widths(inner, config.key_width, config.heads)),
             norm("embedding", inner),
             config.dropout,
+            config.embedding_projected,
         ),
         blocks=nn.ModuleList(blocks),
         final_norm=norm("final"),

@@ -11,7 +11,7 @@ from didact.objectives.base import Objective
 from didact.objectives.combined import Combined
 from didact.objectives.masked import Masked
 from didact.objectives.related import NextSentence, SentenceOrder
-from didact.objectives.select import SELECTS, Select, Spans, Tokens, WholeWords
+from didact.objectives.select import SELECTS, NGrams, Select, Spans, Tokens, WholeWords
 
 OBJECTIVES: tuple[type[Objective], ...] = (Masked, NextSentence, SentenceOrder, Combined)
 
@@ -20,6 +20,7 @@ __all__ = [
     "SELECTS",
     "Combined",
     "Masked",
+    "NGrams",
     "NextSentence",
     "Objective",
     "Select",

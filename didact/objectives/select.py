@@ -1,11 +1,11 @@
-"""Which tokens are chosen: single tokens (Devlin et al., 2019), whole words (google-research/bert, 2019), or spans of
-geometric length (SpanBERT: Joshi et al., 2020, §3.1).
+"""Which tokens are chosen: single tokens (Devlin et al., 2019), whole words (google-research/bert, 2019), spans of
+geometric length (SpanBERT: Joshi et al., 2020, §3.1), or of one to three words (ALBERT: Lan et al., 2020, §4.1).
 
 The budget is exact: of the c tokens of a sequence that may be chosen, floor(rate · c + u) are, u uniform in [0, 1),
 so that the mean is rate · c at any length; at least one where c > 0, never more than c. Whole words are taken in
 random order, and one that would overrun the budget is passed over for the next that does not (the reference code's
 rule); only where no word fits at all is the shortest one taken, and the budget overrun. Special tokens are never
-chosen. All three are one algorithm: units (tokens or words) in a random order, taken while they fit.
+chosen. All are one algorithm: units (tokens or words) in a random order, taken while they fit.
 
 Shapes: n sequences, c tokens of them all that may be chosen, U words, R chosen tokens.
 """
@@ -94,20 +94,18 @@ class WholeWords(Select):
 
 
 @dataclass(frozen=True)
-class Spans(Select):
-    """Runs of whole words, k of them with probability proportional to (1 - p)^(k - 1), k <= longest.
+class Tiled(Select):
+    """Runs of whole words, their lengths drawn with probability proportional to `shares`.
 
-    p = 0.2 and longest 10 give a mean of 3.8 words. The words of a sequence are tiled with such runs end to end and
-    the tiles taken in random order, the last one cut, at either end, where the budget ends; special tokens break a
-    run. The tiling goes on past both ends of the sequence, so that no word is more often at the edge of a run than
-    another. (The reference code throws anchors and drops those that hit what is masked, which favours short spans.)
-    p: the chance that a run ends after a word; longest: words of a run.
+    The words of a sequence are tiled with such runs end to end and the tiles taken in random order, the last one cut,
+    at either end, where the budget ends; special tokens break a run. The tiling goes on past both ends of the
+    sequence, so that no word is more often at the edge of a run than another.
     """
 
-    kind: ClassVar[str] = "spans"
-    together: ClassVar[bool] = True
-    p: float = 0.2
-    longest: int = 10
+    @property
+    @abstractmethod
+    def shares(self) -> Array:
+        """(longest,): of runs of 1, 2, 3 … words, up to a factor."""
 
     def __call__(self, flat: Flat, rate: float, keys: Keys) -> Chosen:
         units = _Words.of(flat)
@@ -123,13 +121,12 @@ class Spans(Select):
 
     def _tile(self, units: _Words, keys: Keys) -> Array:
         """(U,) bool: the words at which tiles start."""
-        k = np.arange(1, self.longest + 1)
-        share = self.p * (1.0 - self.p) ** (k - 1)
+        share = self.shares
         draw = unit(words(keys[units.owner] ^ _LENGTH, units.local))
         lengths = _drawn(share, draw)
         opening = units.local == 0  # the tile in which a sequence begins: longer ones are hit more often, anywhere
         where = unit(words(keys ^ _BEGUN, 0))[units.owner[opening]]
-        hit = _drawn(share * k, draw[opening])
+        hit = _drawn(share * np.arange(1, len(share) + 1), draw[opening])
         lengths[opening] = hit - np.floor(hit * where).astype(np.int64)
         begin = units.cuts[units.owner]
         ends = np.cumsum(lengths)
@@ -138,6 +135,41 @@ class Spans(Select):
         starts = units.breaks.copy()
         starts[(begin + ends)[inside]] = True
         return starts
+
+
+@dataclass(frozen=True)
+class Spans(Tiled):
+    """Runs of whole words, k of them with probability proportional to (1 - p)^(k - 1), k <= longest.
+
+    p = 0.2 and longest 10 give a mean of 3.8 words; all of a run meets one fate. (The reference code throws anchors and
+    drops those that hit what is masked, which favours short spans.)
+    p: the chance that a run ends after a word; longest: words of a run.
+    """
+
+    kind: ClassVar[str] = "spans"
+    together: ClassVar[bool] = True
+    p: float = 0.2
+    longest: int = 10
+
+    @property
+    def shares(self) -> Array:
+        return (1.0 - self.p) ** np.arange(self.longest)
+
+
+@dataclass(frozen=True)
+class NGrams(Tiled):
+    """Runs of whole words, n of them with probability proportional to 1 / n, n <= longest (ALBERT).
+
+    longest 3 gives a mean of 1.6 words; each token meets its own fate, as in the reference code
+    (google-research/albert, create_pretraining_data.py). longest: words of a run.
+    """
+
+    kind: ClassVar[str] = "ngrams"
+    longest: int = 3
+
+    @property
+    def shares(self) -> Array:
+        return 1.0 / np.arange(1, self.longest + 1)
 
 
 def _drawn(share: Array, draw: Array) -> Array:
@@ -248,4 +280,4 @@ def _shuffled(cuts: Array, draws: Keys) -> Array:
     return packed.view(np.int64) + starts
 
 
-SELECTS: tuple[type[Select], ...] = (Tokens, WholeWords, Spans)
+SELECTS: tuple[type[Select], ...] = (Tokens, WholeWords, Spans, NGrams)

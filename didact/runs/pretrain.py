@@ -162,7 +162,7 @@ def model_of(run: PretrainRun, tokenizer: Tokenizer, objective: Objective, store
         config = pretrained.model.config
     else:
         family = by_name(run.model.family)
-        config = changed(replace(family.base, vocabulary=tokenizer.vocabulary), run.model.changes, "model")
+        config = changed(family.base_for(tokenizer), run.model.changes, "model")
         if any(head.pooled for head in objective.heads.values()):
             config = keys.changed(config, {"pooler": True})
         pretrained = Pretrained(Model(config, objective.heads, generator), tokenizer, family.name)

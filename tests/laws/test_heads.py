@@ -27,6 +27,7 @@ SPECS: tuple[tuple[str, Head], ...] = (
     ("regression", Classes(1, problem="regression")),
     ("regressions", Classes(2, problem="regression")),
     ("span", Span()),
+    ("span, dropout", Span(dropout=0.5)),
     ("relation", PairRelation()),
     ("choice", Choice()),
     ("mean", EmbeddingHead()),

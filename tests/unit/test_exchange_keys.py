@@ -22,6 +22,18 @@ KEYS = Keys(
 )
 
 
+def test_numbers_that_are_counted_from_elsewhere() -> None:
+    """Theirs is more than ours by a number, or by another setting."""
+    table = Keys(
+        (Key("first", "position.offset", 1, more=-1), Key("rows", "position.maximum", 8, more="position.offset"))
+    )
+    config = keys.read({"first": 3, "rows": 20}, table, ModelConfig())
+    assert (config.position.offset, config.position.maximum) == (4, 16)
+    assert keys.write(config, table, {}) == {"first": 3, "rows": 20}
+    assert keys.read({}, table, ModelConfig()).position == Position(offset=2, maximum=6)
+    assert keys.write(keys.changed(config, {"position.maximum": None}), table, {})["rows"] is None
+
+
 def test_changed() -> None:
     config = keys.changed(ModelConfig(), {"width": 10, "heads": 5, "norms.eps": 1.0, "position": {"maximum": 3}})
     assert config == ModelConfig(width=10, heads=5, norms=Norms(eps=1.0), position=Position(maximum=3))

@@ -41,6 +41,21 @@ def test_narrow_embeddings_are_projected_up_with_a_bias() -> None:
     assert embedding(pack([3])).shape == (3, 16)
 
 
+def test_a_model_of_one_segment_knows_no_other() -> None:
+    embedding = build(tiny(segments=1)).embedding
+    packed = pack([3, 4])
+    assert packed.segments is not None
+    assert packed.segments.any()
+    assert torch.equal(embedding(packed), embedding(replace(packed, segments=None)))
+
+
+def test_embeddings_as_wide_as_the_model_are_projected_where_that_is_said() -> None:
+    assert build(tiny(embedding_width=16)).embedding.project is None
+    project = build(tiny(embedding_width=16, embedding_projected=True)).embedding.project
+    assert project is not None
+    assert tuple(project.weight.shape) == (16, 16)
+
+
 def test_dropout_is_only_for_training() -> None:
     embedding = build(tiny(dropout=0.5)).embedding
     packed = pack([32])

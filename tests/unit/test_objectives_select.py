@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from didact.batch import Example
 from didact.data.flat import lay
-from didact.objectives.select import SELECTS, Chosen, Select, Spans, WholeWords
+from didact.objectives.select import SELECTS, Chosen, NGrams, Select, Spans, WholeWords
 
 EVERY = pytest.mark.parametrize("select", [cls() for cls in SELECTS], ids=[cls.kind for cls in SELECTS])
 
@@ -134,6 +134,16 @@ def test_spans_have_the_stated_lengths(p: float, longest: int) -> None:
     assert found == pytest.approx(wanted / wanted.sum(), abs=0.012)
     if (p, longest) == (0.2, 10):
         assert counts.mean() == pytest.approx(3.8, abs=0.05)  # Joshi et al., 2020, §3.1
+
+
+@pytest.mark.parametrize("longest", [1, 3, 5])
+def test_ngrams_have_the_stated_lengths(longest: int) -> None:
+    flat = lay([worded([1] * 400)] * 300)
+    chosen = NGrams(longest)(flat, 1.0, keys(300))
+    _, counts = np.unique(np.stack([chosen.sequences, chosen.parts]), axis=1, return_counts=True)
+    found = np.bincount(counts, minlength=longest + 1)[1:] / len(counts)
+    wanted = 1 / np.arange(1, longest + 1)  # Lan et al., 2020, §4.1
+    assert found == pytest.approx(wanted / wanted.sum(), abs=0.012)
 
 
 def test_spans_are_runs_that_no_special_token_breaks() -> None:
