@@ -311,7 +311,7 @@ def families() -> str:
 
 def opening_of(family: Family) -> str:
     """The first lines of the family's own file."""
-    module = sys.modules[f"didact.families.{family.name}"]
+    module = sys.modules[family.recipe.__module__]  # the file that the family is written in
     return code(" ".join((inspect.getdoc(module) or "").split()))
 
 
