@@ -64,18 +64,18 @@ class Setting:
 SETTINGS: dict[str, Setting] = {
     "sst2": Setting(
         Classify(columns={"text": "sentence"}, length=128),
-        "classify/sst2/train.tsv", "classify/sst2/dev.tsv", epochs=2, batch=32, rate=5e-5,
+        "classify/sst2/train.tsv", "classify/sst2/dev.tsv", epochs=1, batch=32, rate=5e-5,
     ),
     "upos": Setting(
         Tag(columns={"words": "form", "tags": "upos"}, length=256),
-        "tag/en-ewt/train.conllu.xz", "tag/en-ewt/test.conllu", epochs=2, batch=32, rate=1e-4, theirs=(0, 1, 2),
+        "tag/en-ewt/train.conllu.xz", "tag/en-ewt/test.conllu", epochs=2, batch=32, rate=1e-4,
     ),
     "sick": Setting(
         Classify(
             columns={"text": "sentence_A", "text_b": "sentence_B", "label": "entailment_judgment", "id": "pair_ID"},
             format="tsv",
         ),
-        "sick-train.tsv", "sick-test.tsv", epochs=3, batch=32, rate=5e-5, theirs=(0, 1, 2),
+        "sick-train.tsv", "sick-test.tsv", epochs=3, batch=32, rate=5e-5,
     ),
     "qamr": Setting(
         Answer(
@@ -83,10 +83,10 @@ SETTINGS: dict[str, Setting] = {
             contexts=str(DATA / "qa/qamr/wiki-sentences.tsv"),
             length=160,
         ),
-        "qa/qamr/filtered_dev.tsv", "qa/qamr/filtered_test.tsv", epochs=2, batch=32, rate=1e-4,
+        "qa/qamr/filtered_dev.tsv", "qa/qamr/filtered_test.tsv", epochs=1, batch=32, rate=1e-4,
     ),
     "policyqa": Setting(
-        Answer(length=384, longest=100), "qa/policyqa/dev.json", "qa/policyqa/test.json", epochs=3, batch=16, rate=1e-4,
+        Answer(length=384, longest=100), "qa/policyqa/dev.json", "qa/policyqa/test.json", epochs=1, batch=16, rate=1e-4,
     ),
 }  # fmt: skip
 
