@@ -1,8 +1,13 @@
-"""Small corpora and a small WordPiece vocabulary, for whatever reads documents or stores."""
+"""Small corpora and a small WordPiece vocabulary, for whatever reads documents or stores; selections of every kind."""
 
 from __future__ import annotations
 
+import atexit
+import json
+import shutil
 import string
+import tempfile
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +15,7 @@ import numpy as np
 from didact.batch import Batch, Example
 from didact.data.document import Document
 from didact.data.store import Store, build_store
+from didact.objectives import SELECTS, Select
 from didact.tokenization.tokenizer import Tokenizer
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -49,6 +55,24 @@ def small_store(folder: Path, count: int = 60, validation: float = 0.2, seed: in
     """A store of made-up documents."""
     tokenizer = small_tokenizer(folder / "tokenizer")
     return build_store(made_up_documents(count, seed), tokenizer, folder / "store", processes=1, validation=validation)
+
+
+@cache
+def collocations_file() -> Path:
+    """A list of collocations for any vocabulary: two or three words of one token each, whose ids follow each other."""
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder)
+    lines = [json.dumps({"collocations": 1, "tokenizer": "any"}), "pmi\tcount\ttext\ttokens"]
+    lines += [f"2.5\t20\tmade up\t{a}|{a + 1}" for a in range(4, 90)]
+    lines += [f"1.5\t20\tmade up\t{a}|{a + 1}|{a + 2}" for a in range(4, 90, 3)]
+    (folder / "collocations.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder / "collocations.tsv"
+
+
+def selections() -> tuple[Select, ...]:
+    """One of every registered kind, with whatever it cannot do without."""
+    needed = {"pmi_spans": {"file": str(collocations_file())}}
+    return tuple(cls(**needed.get(cls.kind, {})) for cls in SELECTS)
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:

@@ -16,7 +16,7 @@ from didact.batch import Example
 from didact.config import ModelConfig
 from didact.data.stream import BySequences, Stream
 from didact.model import Model
-from didact.objectives import Combined, Masked, NextSentence, Objective, SentenceOrder
+from didact.objectives import Combined, Distilled, Masked, NextSentence, Objective, SentenceOrder
 from didact.training.optim import AdamW
 from didact.training.schedule import Budget, Schedule
 from didact.training.settings import Settings
@@ -81,6 +81,7 @@ MADE: tuple[Objective, ...] = (
     masked(),
     NextSentence(),
     SentenceOrder(),
+    Distilled(),
     Combined((masked(), SentenceOrder()), (1.0, 0.25)),
 )
 
@@ -92,7 +93,10 @@ def model(objective: Objective, seed: int = 0, **changes: Any) -> Model:
 
 
 def step_of(objective: Objective, seed: int = 0, **changes: Any) -> Step:
-    return Step({"main": model(objective, seed, **changes)}, objective)
+    """A model, and whatever it learns from: of its shape, drawn apart and wider."""
+    models = {"main": model(objective, seed, **changes)}
+    models |= {name: model(objective, seed + 1, **(changes | {"init_std": 0.5})) for name in objective.teachers}
+    return Step(models, objective)
 
 
 def stream_of(objective: Objective, sequences: int = 16, micro_tokens: int = 512, **changes: Any) -> Stream:

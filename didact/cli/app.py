@@ -17,6 +17,7 @@ app = typer.Typer(
 for verb in (
     corpus.tokenizer,
     corpus.prepare,
+    corpus.collocations,
     train.inspect,
     train.pretrain,
     train.finetune,

@@ -47,6 +47,19 @@ def tokenizer(
     train_tokenizer(corpus, out, kind, vocab, cased=cased, k=k, sample_mb=sample, layout=layout, column=column)
 
 
+def collocations(
+    store: Annotated[Path, typer.Argument(help="A finished store.", metavar="STORE")],
+    out: Annotated[Path, typer.Option(help="File to write: one collocation a line, best first.")],
+    size: Annotated[int, typer.Option(min=1, help="Entries, of all lengths.")] = 800_000,
+    longest: Annotated[int, typer.Option(min=2, max=5, help="Words of the longest.")] = 5,
+    least: Annotated[int, typer.Option(min=1, help="Occurrences below which an n-gram is passed over.")] = 11,
+) -> None:
+    """Rank the n-grams of a store by how far they are from chance, for `select: {pmi_spans: {file: …}}`."""
+    from didact.runs.corpus import find_collocations
+
+    find_collocations(store, out, size=size, longest=longest, least=least)
+
+
 def prepare(
     corpus: Corpus,
     tokenizer: Annotated[str, typer.Option(help="Folder of a tokenizer, or of any model.")],

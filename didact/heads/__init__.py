@@ -13,9 +13,10 @@ from didact.heads.classes import Classes
 from didact.heads.embedding import EmbeddingHead
 from didact.heads.pair_relation import PairRelation
 from didact.heads.span import Span
+from didact.heads.state import State
 from didact.heads.vocabulary import Vocabulary
 
-HEADS: tuple[type[Head], ...] = (Vocabulary, Classes, Span, PairRelation, Choice, EmbeddingHead)
+HEADS: tuple[type[Head], ...] = (Vocabulary, Classes, Span, PairRelation, Choice, EmbeddingHead, State)
 
 __all__ = [
     "HEADS",
@@ -26,6 +27,7 @@ __all__ = [
     "HeadLayers",
     "PairRelation",
     "Span",
+    "State",
     "Vocabulary",
     "from_json",
     "to_json",

@@ -8,21 +8,26 @@ from typing import Any
 
 from didact.errors import InputError
 from didact.objectives.base import Objective
+from didact.objectives.collocated import PMISpans
 from didact.objectives.combined import Combined
+from didact.objectives.distilled import Distilled
 from didact.objectives.masked import Masked
 from didact.objectives.related import NextSentence, SentenceOrder
-from didact.objectives.select import SELECTS, NGrams, Select, Spans, Tokens, WholeWords
+from didact.objectives.select import NGrams, Select, Spans, Tokens, WholeWords
 
-OBJECTIVES: tuple[type[Objective], ...] = (Masked, NextSentence, SentenceOrder, Combined)
+OBJECTIVES: tuple[type[Objective], ...] = (Masked, NextSentence, SentenceOrder, Distilled, Combined)
+SELECTS: tuple[type[Select], ...] = (Tokens, WholeWords, Spans, NGrams, PMISpans)
 
 __all__ = [
     "OBJECTIVES",
     "SELECTS",
     "Combined",
+    "Distilled",
     "Masked",
     "NGrams",
     "NextSentence",
     "Objective",
+    "PMISpans",
     "Select",
     "SentenceOrder",
     "Spans",

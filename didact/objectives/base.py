@@ -18,20 +18,51 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from didact.batch import Batch, Example, Labels, Loss, Part, Prepared
+from didact.batch import Batch, Example, Labels, Loss, Part, Prepared, Side
 from didact.data.flat import Flat, lay, lay_prepared
 from didact.heads import Head
+from didact.nn.transformer import Hidden
 from didact.randomness import generators, words
+from didact.tokenization.tokenizer import Tokenizer
 
 Keys = NDArray[np.uint64]
 
 
 class Answering(Protocol):
-    """What an objective needs of a model: logits for each of the batch's labels, and their losses."""
+    """What an objective needs of a model: logits for each of the batch's labels, at once or in two steps (what the core
+    makes of the inputs, what a head says of it), and their losses.
+    """
 
     def __call__(self, batch: Batch) -> tuple[Tensor, ...]: ...
 
+    def hidden(self, side: Side) -> Hidden: ...
+
+    def answer(self, hidden: Hidden, asked: Labels) -> Tensor: ...
+
     def loss(self, logits: Tensor, asked: Labels) -> Part: ...
+
+
+class Once:
+    """A model whose core runs once for all that is asked of the same inputs."""
+
+    def __init__(self, model: Answering) -> None:
+        self.model = model
+        self.known: tuple[Side, Hidden] | None = None
+
+    def __call__(self, batch: Batch) -> tuple[Tensor, ...]:
+        hidden = self.hidden(batch.inputs)
+        return tuple(self.answer(hidden, asked) for asked in batch.labels)
+
+    def hidden(self, side: Side) -> Hidden:
+        if self.known is None or self.known[0] is not side:
+            self.known = side, self.model.hidden(side)
+        return self.known[1]
+
+    def answer(self, hidden: Hidden, asked: Labels) -> Tensor:
+        return self.model.answer(hidden, asked)
+
+    def loss(self, logits: Tensor, asked: Labels) -> Part:
+        return self.model.loss(logits, asked)
 
 
 @dataclass(frozen=True)
@@ -68,6 +99,19 @@ class Objective(ABC):
         Raises ValueError where its parts want different things.
         """
         return None
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """The names of the models beside "main" that it learns from: they are given, never trained."""
+        return ()
+
+    @property
+    def teachers_heads(self) -> Mapping[str, Head]:
+        """The heads that it asks its teachers too."""
+        return self.heads if self.teachers else {}
+
+    def check(self, tokenizer: Tokenizer) -> None:  # noqa: B027
+        """Raises InputError where it does not go with the tokenizer whose tokens it is to ask about."""
 
     def at(self, step: int) -> Objective:  # noqa: ARG002
         """The objective as it is at this step, schedules resolved."""

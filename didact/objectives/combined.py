@@ -11,8 +11,9 @@ import numpy as np
 from didact.batch import Batch, Example, Loss, Part, Prepared
 from didact.data.flat import Flat
 from didact.heads import Head
-from didact.objectives.base import Answering, Keys, Objective, alone
+from didact.objectives.base import Answering, Keys, Objective, Once, alone
 from didact.randomness import words
+from didact.tokenization.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,18 @@ class Combined(Objective):
             raise ValueError(f"parts that want different pairs: {', '.join(wanted)}")
         return wanted[0] if wanted else None
 
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for part in self.parts for name in part.teachers))
+
+    @property
+    def teachers_heads(self) -> Mapping[str, Head]:
+        return {name: head for part in self.parts for name, head in part.teachers_heads.items()}
+
+    def check(self, tokenizer: Tokenizer) -> None:
+        for part in self.parts:
+            part.check(tokenizer)
+
     def at(self, step: int) -> Combined:
         return replace(self, parts=tuple(part.at(step) for part in self.parts))
 
@@ -73,8 +86,10 @@ class Combined(Objective):
         return flat
 
     def loss(self, models: Mapping[str, Answering], batch: Batch) -> Loss:
-        """The parts' own losses. All that are answered in the plain way share one run of the model."""
+        """The parts' own losses. All that ask about the same inputs share one run of a model's core."""
         plain = [part for part in self.parts if type(part).loss is Objective.loss]
+        if 1 < len(self.parts) > len(plain):
+            models = {name: Once(model) for name, model in models.items()}
         losses: dict[str, Part] = {}
         if plain:
             own = {name for part in plain for name in part.names}

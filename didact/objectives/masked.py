@@ -15,6 +15,7 @@ from didact.heads import Head, Vocabulary
 from didact.objectives.base import Keys, Objective, alone
 from didact.objectives.corrupt import Corrupt
 from didact.objectives.select import Select, Tokens
+from didact.tokenization.tokenizer import Tokenizer
 
 Rate = float | tuple[tuple[int, float], ...]
 
@@ -62,6 +63,9 @@ class Masked(Objective):
     @property
     def rated(self) -> tuple[str, ...]:
         return self.names
+
+    def check(self, tokenizer: Tokenizer) -> None:
+        self.select.check(tokenizer)
 
     def at(self, step: int) -> Masked:
         """Its rate at this step, a number."""

@@ -13,7 +13,7 @@ Shapes: n sequences, c tokens of them all that may be chosen, U words, R chosen 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from didact.data.flat import Flat, ragged
 from didact.randomness import runs, unit, words
+from didact.tokenization.tokenizer import Tokenizer
 
 Array = NDArray[Any]
 Keys = NDArray[np.uint64]
@@ -47,6 +48,9 @@ class Select(ABC):
     kind: ClassVar[str]
     together: ClassVar[bool] = False
 
+    def check(self, tokenizer: Tokenizer) -> None:  # noqa: B027
+        """Raises InputError where it does not go with the tokenizer whose tokens it is to choose of."""
+
     @abstractmethod
     def __call__(self, flat: Flat, rate: float, keys: Keys) -> Chosen:
         """Choose about `rate` of every sequence's tokens; sequence i's choice depends on it and keys[i] alone."""
@@ -64,7 +68,7 @@ class Tokens(Select):
         if special is not None:
             before = special.nonzero()[0].searchsorted(flat.cuts)
             counts = lengths - (before[1:] - before[:-1])
-        budget = _budget(counts, rate, keys)
+        budget = budget_of(counts, rate, keys)
         draws = runs(keys ^ _ORDER, lengths)
         # The `budget` smallest draws of each sequence. To sort only those that are small is nearly always enough.
         share = (budget + 5.0 * np.sqrt(budget) + 5.0) / np.maximum(counts, 1)
@@ -74,7 +78,7 @@ class Tokens(Select):
             cuts = rows.searchsorted(flat.cuts)
             if (cuts[1:] - cuts[:-1] >= budget).all():
                 break
-        rows = rows[_shuffled(cuts, draws[rows].astype(np.uint64) << np.uint64(32))[ragged(cuts[:-1], budget)]]
+        rows = rows[shuffled(cuts, draws[rows].astype(np.uint64) << np.uint64(32))[ragged(cuts[:-1], budget)]]
         rows.sort()
         sequences = np.arange(len(flat)).repeat(budget)
         return Chosen(rows, sequences, rows - starts[sequences])
@@ -87,9 +91,9 @@ class WholeWords(Select):
     kind: ClassVar[str] = "whole_words"
 
     def __call__(self, flat: Flat, rate: float, keys: Keys) -> Chosen:
-        units = _Words.of(flat)
-        order = _shuffled(units.cuts, words(keys[units.owner] ^ _ORDER, units.local))
-        taken = units.take(order, _budget(units.tokens, rate, keys))
+        units = Words.of(flat)
+        order = shuffled(units.cuts, words(keys[units.owner] ^ _ORDER, units.local))
+        taken = units.take(order, budget_of(units.tokens, rate, keys))
         return units.chosen(taken, units.local)
 
 
@@ -108,18 +112,18 @@ class Tiled(Select):
         """(longest,): of runs of 1, 2, 3 … words, up to a factor."""
 
     def __call__(self, flat: Flat, rate: float, keys: Keys) -> Chosen:
-        units = _Words.of(flat)
+        units = Words.of(flat)
         starts = self._tile(units, keys)
         tile = np.cumsum(starts) - 1
         number = tile - tile[units.cuts[units.owner]]  # within the sequence
-        order = _shuffled(units.cuts, words(keys[units.owner] ^ _ORDER, number))
+        order = shuffled(units.cuts, words(keys[units.owner] ^ _ORDER, number))
         borders = np.append(np.flatnonzero(starts), len(starts))
         word = np.arange(len(starts))
         backwards = words(keys[units.owner] ^ _SIDE, number) & np.uint64(1) > 0
         mirrored = np.where(backwards, borders[tile] + borders[tile + 1] - 1 - word, word)
-        return units.chosen(units.take(mirrored[order], _budget(units.tokens, rate, keys)), number)
+        return units.chosen(units.take(mirrored[order], budget_of(units.tokens, rate, keys)), number)
 
-    def _tile(self, units: _Words, keys: Keys) -> Array:
+    def _tile(self, units: Words, keys: Keys) -> Array:
         """(U,) bool: the words at which tiles start."""
         share = self.shares
         draw = unit(words(keys[units.owner] ^ _LENGTH, units.local))
@@ -179,7 +183,7 @@ def _drawn(share: Array, draw: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class _Words:
+class Words:
     """The words of all sequences: owner (U,) the sequence, cuts (n + 1,) the words of each, local (U,) the number
     within it; rows (c,) that may be chosen, row_cuts (U + 1,) those of each word; tokens (n,) of each sequence that
     may be chosen; breaks (U,): whether the sequence, or a token that may not be chosen, ends before this word.
@@ -194,7 +198,7 @@ class _Words:
     breaks: Array
 
     @staticmethod
-    def of(flat: Flat) -> _Words:
+    def of(flat: Flat) -> Words:
         rows, row_owner, token_cuts = _choosable(flat)
         numbers = flat.column("words")
         if numbers is None and len(flat):
@@ -207,7 +211,7 @@ class _Words:
         starts = np.flatnonzero(gap | np.append(True, word[1:] != word[:-1])[: len(rows)])
         owner = row_owner[starts]
         cuts = np.searchsorted(owner, np.arange(len(flat) + 1))
-        return _Words(
+        return Words(
             owner=owner,
             cuts=cuts,
             local=np.arange(len(starts)) - cuts[owner],
@@ -217,10 +221,29 @@ class _Words:
             breaks=gap[starts],
         )
 
+    def merged(self, begins: Array) -> Words:
+        """Units of several words: begins (U,) bool, the words at which they start."""
+        at = np.flatnonzero(begins)
+        owner = self.owner[at]
+        cuts = np.searchsorted(owner, np.arange(len(self.tokens) + 1))
+        return replace(
+            self,
+            owner=owner,
+            cuts=cuts,
+            local=np.arange(len(at)) - cuts[owner],
+            row_cuts=np.append(self.row_cuts[at], self.row_cuts[-1]),
+            breaks=self.breaks[at],
+        )
+
     def take(self, order: Array, budget: Array) -> Array:
-        """Words in `order` (U,), sequence by sequence, each taken where it still fits what is left of the sequence's
-        budget (n,) in tokens -> the words taken, in increasing order.
+        """Words in `order` (U,), sequence by sequence, as the first lines of this file say, within the budget (n,) in
+        tokens -> the words taken, in increasing order.
         """
+        taken = self.fitting(order, budget)
+        return np.sort(np.append(taken, self.shortest(self.untouched(taken, budget), order)))
+
+    def fitting(self, order: Array, budget: Array) -> Array:
+        """Words in `order` (U,), each taken where it still fits what is left of its sequence's budget (n,)."""
         sizes, owner = np.diff(self.row_cuts)[order], self.owner[order]
         taken = np.zeros(len(order), bool)
         left = budget.copy()
@@ -234,10 +257,17 @@ class _Words:
             left -= np.bincount(of[fits], weights=size[fits], minlength=len(left)).astype(np.int64)
             rest = waiting[~fits]
             waiting = rest[sizes[rest] <= left[owner[rest]]]
-        for i in np.flatnonzero((budget > 0) & (left == budget)):  # no word fits: rare, so not worth columns
-            own = slice(self.cuts[i], self.cuts[i + 1])
-            taken[self.cuts[i] + sizes[own].argmin()] = True
         return np.sort(order[taken])
+
+    def untouched(self, taken: Array, budget: Array) -> Array:
+        """The sequences of which something is to be taken, and nothing fits."""
+        return np.flatnonzero((budget > 0) & (np.bincount(self.owner[taken], minlength=len(budget)) == 0))
+
+    def shortest(self, sequences: Array, order: Array) -> Array:
+        """The shortest word of each of these sequences, the first such in `order` (rare, so not worth columns)."""
+        sizes = np.diff(self.row_cuts)[order]
+        found = [self.cuts[i] + sizes[self.cuts[i] : self.cuts[i + 1]].argmin() for i in sequences.tolist()]
+        return order[np.array(found, np.int64)]
 
     def chosen(self, taken: Array, parts: Array) -> Chosen:
         """The tokens of the words `taken`; parts (U,): what was chosen as one."""
@@ -255,14 +285,14 @@ def _choosable(flat: Flat) -> tuple[Array, Array, Array]:
     return rows, owner, np.searchsorted(owner, np.arange(len(flat) + 1))
 
 
-def _budget(counts: Array, rate: float, keys: Keys) -> Array:
+def budget_of(counts: Array, rate: float, keys: Keys) -> Array:
     """(n,): how many of `counts` (n,) tokens to choose; the rule is in the first lines of this file."""
     chance = unit(words(keys ^ _BUDGET, 0))
     wanted = (rate * counts + chance).astype(np.int64)
     return np.minimum(np.maximum(wanted, 1), counts)
 
 
-def _shuffled(cuts: Array, draws: Keys) -> Array:
+def shuffled(cuts: Array, draws: Keys) -> Array:
     """A permutation of items (m,), sequence by sequence, within each in the order of `draws` (24 bits), then of place.
 
     cuts (n + 1,): which items are whose. One sort of packed words (sequence, draw, place): several times faster than
@@ -278,6 +308,3 @@ def _shuffled(cuts: Array, draws: Keys) -> Array:
     packed.sort()
     packed &= np.uint64((1 << _BITS) - 1)
     return packed.view(np.int64) + starts
-
-
-SELECTS: tuple[type[Select], ...] = (Tokens, WholeWords, Spans, NGrams)

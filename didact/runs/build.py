@@ -31,9 +31,10 @@ def objective_of(parts: Mapping[str, Mapping[str, Any]], tokenizer: Tokenizer) -
         if cls is Combined:
             raise InputError("objective.combined: found a part", expected="the parts themselves, side by side")
         built.append(_filled(cls, own, _facts(cls, tokenizer, kind), f"objective.{kind}"))
-    if len(built) == 1 and weights == [1.0]:
-        return built[0]
-    return Combined(tuple(built), tuple(weights))
+    alone = len(built) == 1 and weights == [1.0]
+    objective = built[0] if alone else Combined(tuple(built), tuple(weights))
+    objective.check(tokenizer)
+    return objective
 
 
 def task_of(spec: Mapping[str, Mapping[str, Any]], length: int) -> Task:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from didact.data.collocations import Collocations, as_text, collocations
 from didact.data.readers import Counts, Layout, documents
-from didact.data.store import Progress, Store, build_store
+from didact.data.store import Progress, Store, build_store, write_aside
 from didact.errors import InputError
 from didact.tokenization.tokenizer import Tokenizer
 from didact.tokenization.train import Kind, train
@@ -73,6 +75,23 @@ def prepare_store(
     held = len(store.split("validation"))
     say(f"{out}: {store.tokens:,} tokens of {store.documents:,} documents, {held:,} of them for validation")
     return store
+
+
+def find_collocations(store: Path, out: Path, *, size: int, longest: int, least: int) -> Collocations:
+    """Rank the n-grams of a store's training documents and write the best: what `select: {pmi_spans: …}` reads."""
+    if out.exists():
+        raise InputError("already there", file=out, expected="a new file")
+    opened = Store(store)
+    found = collocations(opened, size, longest=longest, least=least)
+    if not found.entries:
+        raise InputError(
+            f"no collocations that occur {least} times", file=store, expected="a larger corpus, or a smaller --least"
+        )
+    write_aside(out, as_text(found, opened))
+    lengths = Counter(len(entry.words) for entry in found.entries)
+    told = ", ".join(f"{count:,} of {n} words" for n, count in sorted(lengths.items()))
+    say(f"{out}: {told}, in {found.facts['words']:,} words of {found.facts['documents']:,} documents")
+    return found
 
 
 def say(text: str) -> None:

@@ -41,8 +41,10 @@ def _facts(console: Console, parts: Parts, batches: Sequence[Batch]) -> None:
     counts: Counter[str] = Counter()
     for batch in batches:
         counts.update({name: int(n) for name, n in batch.counts.items()})
-    parameters = sum(p.numel() for p in parts.pretrained.model.parameters())
-    console.print(f"model      {parts.pretrained.family}, {parameters:,} parameters")
+    for name, model in parts.models.items():
+        parameters = sum(p.numel() for p in model.parameters())
+        what, said = ("model", f"{parts.pretrained.family}, ") if name == "main" else (name, "")
+        console.print(f"{what:10} {said}{parameters:,} parameters")
     for store in parts.stores:
         console.print(f"store      {store.folder}: {store.tokens:,} tokens of {store.documents:,} documents")
     console.print(f"sequences  {len(parts.stream.source):,} an epoch")

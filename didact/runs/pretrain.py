@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def pretrain(run: PretrainRun) -> Path:
     common.begin(run)
     validation = run.validation
     result = fit(
-        Step({"main": parts.pretrained.model}, parts.objective),
+        Step(parts.models, parts.objective),
         parts.stream,
         common.settings_of(
             run,
@@ -70,7 +70,7 @@ def pretrain(run: PretrainRun) -> Path:
     )
     from didact.training.flops import step_flops
 
-    per_step = step_flops({"main": parts.pretrained.model}, parts.stream[0])
+    per_step = step_flops(parts.models, parts.stream[0])
     common.finish(
         run.run,
         {
@@ -89,14 +89,20 @@ def pretrain(run: PretrainRun) -> Path:
 
 @dataclass(frozen=True)
 class Parts:
-    """Everything a run is made of, checked against each other."""
+    """Everything a run is made of, checked against each other. teachers: by name, what the objective learns from."""
 
     pretrained: Pretrained
+    teachers: Mapping[str, Model]
     objective: Objective
     stream: Stream
     validation: FixedValidation | None
     budget: Budget
     stores: tuple[Store, ...]
+
+    @property
+    def models(self) -> dict[str, Model]:
+        """By the names that the objective calls them."""
+        return {"main": self.pretrained.model, **self.teachers}
 
 
 def assemble(run: PretrainRun) -> Parts:
@@ -106,6 +112,7 @@ def assemble(run: PretrainRun) -> Parts:
     tokenizer = tokenizer_of(run, stores)
     objective = objective_of(run.objective, tokenizer)
     pretrained = model_of(run, tokenizer, objective, stores)
+    teachers = teachers_of(run, pretrained, objective)
     train, held = (sources(run, stores, weights, objective, split) for split in ("train", "validation"))
     if train is None:
         raise InputError("data.train: no document for training", file=stores[0].folder)
@@ -123,7 +130,7 @@ def assemble(run: PretrainRun) -> Parts:
         validation = FixedValidation(held, objective, v.sequences, v.rates, v.seed, run.batch.micro_tokens)
     else:
         say("no document is held out: no validation (see `didact prepare --validation`)")
-    return Parts(pretrained, objective, stream, validation, budget_of(run, len(train)), stores)
+    return Parts(pretrained, teachers, objective, stream, validation, budget_of(run, len(train)), stores)
 
 
 def open_stores(run: PretrainRun) -> tuple[tuple[Store, ...], tuple[float, ...]]:
@@ -151,6 +158,10 @@ def tokenizer_of(run: PretrainRun, stores: Sequence[Store]) -> Tokenizer:
 
 def model_of(run: PretrainRun, tokenizer: Tokenizer, objective: Objective, stores: Sequence[Store]) -> Pretrained:
     """Fresh weights of the family, or the checkpoint to be continued; with the heads that the objective asks."""
+    fresh = [name for name in ("start", "larger") if getattr(run.model, name) is not None]
+    if len(fresh) + (run.model.vocabulary_bias == "frequencies") > 1:
+        fresh += ["vocabulary_bias"] * (run.model.vocabulary_bias == "frequencies")
+        raise InputError(f"model: found {' and '.join(fresh)}", expected="one thing that says how its weights begin")
     generator = torch.Generator().manual_seed(key(run.seed, 1) % 2**63)
     if run.model.start is not None:
         pretrained = hub.load(run.model.start, objective.heads, changes=run.model.changes, generator=generator)
@@ -166,7 +177,9 @@ def model_of(run: PretrainRun, tokenizer: Tokenizer, objective: Objective, store
         if any(head.pooled for head in objective.heads.values()):
             config = keys.changed(config, {"pooler": True})
         pretrained = Pretrained(Model(config, objective.heads, generator), tokenizer, family.name)
-        if run.model.vocabulary_bias == "frequencies":
+        if run.model.larger is not None:
+            _take_layers(pretrained, run.model.larger)
+        elif run.model.vocabulary_bias == "frequencies":
             _count_words(pretrained, stores)
     if config.position.maximum is not None and run.data.length > config.position.maximum:
         raise InputError(
@@ -182,6 +195,44 @@ def model_of(run: PretrainRun, tokenizer: Tokenizer, objective: Objective, store
             f"model.vocabulary: found {config.vocabulary}", expected=f"{tokenizer.vocabulary} or more, the tokenizer's"
         )
     return pretrained
+
+
+def teachers_of(run: PretrainRun, pretrained: Pretrained, objective: Objective) -> dict[str, Model]:
+    """The models that the objective learns from, as their checkpoint has them."""
+    if bool(run.teacher) != bool(objective.teachers):
+        found, asked = run.teacher or "none", "one" if objective.teachers else "none"
+        raise InputError(f"teacher: found {found}", expected=f"{asked}, for the objective asks {asked}")
+    if run.teacher is None:
+        return {}
+    teacher = hub.load(run.teacher, objective.teachers_heads)
+    if teacher.fresh:
+        raise InputError(
+            f"teacher: {run.teacher} has no {', '.join(teacher.fresh[:3])}", expected="a pre-trained model"
+        )
+    if teacher.tokenizer.fingerprint != pretrained.tokenizer.fingerprint:
+        raise InputError(f"teacher: {run.teacher} has another tokenizer than the store", expected="one tokenizer")
+    if teacher.maximum is not None and run.data.length > teacher.maximum:
+        raise InputError(
+            f"data.length: found {run.data.length}", expected=f"at most {teacher.maximum}, the teacher's positions"
+        )
+    widths = teacher.model.config.width, pretrained.model.config.width
+    if "state" in objective.teachers_heads and widths[0] != widths[1]:
+        raise InputError(
+            f"teacher: {run.teacher} is {widths[0]} wide, the model {widths[1]}",
+            expected="equal widths, or objective.distilled.cosine: 0",
+        )
+    return dict.fromkeys(objective.teachers, teacher.model)
+
+
+def _take_layers(pretrained: Pretrained, name: str) -> None:
+    """First weights out of a larger model."""
+    larger = hub.load(name)
+    if larger.tokenizer.fingerprint != pretrained.tokenizer.fingerprint:
+        raise InputError(f"model.larger: {name} has another tokenizer than the store", expected="one tokenizer")
+    try:
+        hub.take_layers(pretrained.model, larger.model)
+    except InputError as problem:
+        raise InputError(f"model.larger: {problem}") from None
 
 
 def _count_words(pretrained: Pretrained, stores: Sequence[Store]) -> None:

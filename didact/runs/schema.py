@@ -62,14 +62,17 @@ class PretrainData(Part):
 class ModelPart(Part):
     """Every key but these replaces a field of the family's ModelConfig (layers, width, heads, feedforward, dropout …).
 
-    family: a member's name; start: a checkpoint to continue from, fresh weights if absent; vocabulary_bias: where the
-    bias of a fresh vocabulary head begins, at 0 or at the logarithm of the store's token frequencies.
+    family: a member's name; start: a checkpoint to continue from, fresh weights if absent; larger: a checkpoint of more
+    layers, of which a fresh model takes some, spread evenly from the first to the last, with all else that fits
+    (DistilBERT begins so); vocabulary_bias: where the bias of a fresh vocabulary head begins, at 0 or at the logarithm
+    of the store's token frequencies.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
 
     family: str = "bert"
     start: str | None = None
+    larger: str | None = None
     vocabulary_bias: Literal["zero", "frequencies"] = "zero"
 
     @property
@@ -190,11 +193,13 @@ class Run(Part):
 class PretrainRun(Run):
     """`didact pretrain RUN.yaml`.
 
-    tokenizer: a check that it is the one that made the store, which is what is used; validation: held-out documents.
+    tokenizer: a check that it is the one that made the store, which is what is used; teacher: a checkpoint that an
+    objective learns from (`distilled`), read once and never trained; validation: held-out documents.
     """
 
     tokenizer: str | None = None
     model: ModelPart = ModelPart()
+    teacher: str | None = None
     data: PretrainData
     objective: dict[str, dict[str, Any]] = Field(default_factory=lambda: {"masked": {}})
     batch: BatchPart = BatchPart()

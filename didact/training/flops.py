@@ -40,7 +40,7 @@ class Cost:
     """What a batch costs a model, all that does not change from batch to batch worked out beforehand.
 
     per_token: operations of the stack's matrix products; pairs: per window of attention, operations of each pair of
-    rows that see each other; answers: by name, a head and the parameters that each of its answers is multiplied with.
+    rows that see each other; answers: by name, a head and the operations of each of its answers.
     """
 
     per_token: float
@@ -52,7 +52,8 @@ class Cost:
         """Reads which parameters are trained: to be asked after layers were frozen."""
         config, blocks = model.config, list(model.core.blocks)
         projected = (p for name, p in model.core.embedding.named_parameters() if "project.weight" in name)
-        per_token = 6.0 * sum(p.numel() for p in projected)
+        each = 6.0 if _trains(model) else 2.0  # a teacher has no backward pass
+        per_token = each * sum(p.numel() for p in projected)
         pairs: dict[int | None, float] = {}
         trains = _trains(model.core.embedding)
         for layer, window in enumerate(model.core.windows):
@@ -60,7 +61,8 @@ class Cost:
             trains = trains or _trains(block)
             per_token += (6 if trains else 2) * _matrices(block)
             pairs[window] = pairs.get(window, 0.0) + (12 if trains else 4) * config.heads * config.key_width
-        return Cost(per_token, tuple(pairs.items()), {n: (spec, _answer(model, n)) for n, spec in model.specs.items()})
+        answers = {name: (spec, each * _answer(model, name)) for name, spec in model.specs.items()}
+        return Cost(per_token, tuple(pairs.items()), answers)
 
     def __call__(self, batch: Batch) -> float:
         """Operations of forward and backward of a batch that is still on the host."""
@@ -69,8 +71,9 @@ class Cost:
         total = self.per_token * batch.tokens
         total += sum(each * _seen(lengths, window, causal) for window, each in self.pairs)
         for asked in batch.labels:
-            head, used = self.answers[asked.head]
-            total += 6.0 * head.answers(asked) * used
+            if asked.head in self.answers:  # not of another model
+                head, operations = self.answers[asked.head]
+                total += head.answers(asked) * operations
         return total
 
 

@@ -105,6 +105,6 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def _blocks(module: nn.Module) -> int:
-    """Blocks of the deepest stack."""
-    found = (_BLOCK.search(name) for name, _ in module.named_parameters())
+    """Blocks of the deepest stack that is trained."""
+    found = (_BLOCK.search(name) for name, _ in trained(module))
     return max((int(match[1]) + 1 for match in found if match), default=0)

@@ -18,6 +18,7 @@ from didact.objectives.base import Answering, Objective
 
 class Step(nn.Module):
     """models: by name; "main" is the one that is exported, others are a generator or a teacher. objective: frozen.
+    What the objective learns from (`teachers`) is taken out of training for good: no gradients, no dropout.
 
     Its parameters are named `models.<name>.…`.
     """
@@ -26,9 +27,20 @@ class Step(nn.Module):
         super().__init__()
         if "main" not in models:
             raise ValueError(f"no model is called 'main', only {', '.join(models) or 'none'}")
+        if missing := [name for name in objective.teachers if name not in models]:
+            raise ValueError(f"no model is called {', '.join(missing)}, only {', '.join(models)}")
         self.models = nn.ModuleDict(models)
+        for name in objective.teachers:
+            self.models[name].requires_grad_(False)
         self.base = objective
         self.objective = objective
+
+    def train(self, mode: bool = True) -> Step:
+        """Training mode for everything but what the objective learns from."""
+        super().train(mode)
+        for name in self.base.teachers:
+            self.models[name].eval()
+        return self
 
     def settle(self, step: int) -> None:
         """From now on, lose by the objective as it is at this optimizer step (its schedules resolved)."""

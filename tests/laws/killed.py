@@ -22,9 +22,10 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a program: where pytest would have put it
-from training_tools import MADE, Chain, quick, step_of
+from training_tools import MADE, Chain, masked, quick, step_of
 
 from didact.data.stream import BySequences, ByTokens, Stream
+from didact.objectives import Combined, Distilled
 from didact.training import state
 from didact.training.checkpoint import RunFolder
 from didact.training.loop import fit
@@ -37,18 +38,22 @@ STEPS = 7
 SPREAD = 8  # moments of each kind of batch, evenly over the run; and these:
 CHOSEN = ("half of weights", "half of optimizer", "open state.json", "os.rename .aside-step", "os.rename .aside-last")
 MOMENTS = SPREAD + len(CHOSEN)
-OBJECTIVE = MADE[-1]
-KINDS = {"sequences": BySequences(6, warmup=((3, 4),)), "tokens": ByTokens(192, window=17)}
+KINDS = {
+    "sequences": (BySequences(6, warmup=((3, 4),)), MADE[-1]),
+    "tokens": (ByTokens(192, window=17), MADE[-1]),
+    "with a teacher": (BySequences(6), Combined((masked(), Distilled()), (2.0, 1.0))),
+}
 CLOCK = {"seconds", "tokens_per_second", "memory_mib", "mfu"}
 
 
 def train(kind: str, folder: Path) -> None:
-    stream = Stream(Chain(50), OBJECTIVE, KINDS[kind], 96, seed=1)
+    plan, objective = KINDS[kind]
+    stream = Stream(Chain(50), objective, plan, 96, seed=1)
     settings: Settings = quick(
         STEPS, log_every=3, evaluate_every=3, save_every=2, best="loss", keep=1 + (kind == "tokens"), seed=8
     )
-    step = step_of(OBJECTIVE, dropout=0.2)
-    held_out = Stream(Chain(20), OBJECTIVE, BySequences(8), 512, seed=2)[0]
+    step = step_of(objective, dropout=0.2)
+    held_out = Stream(Chain(20), objective, BySequences(8), 512, seed=2)[0]
 
     def evaluate(step: Step) -> Mapping[str, float]:
         return {"loss": sum(float(step(batch).scaled(batch.counts)) for batch in held_out)}

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from data_tools import example, same
+from data_tools import example, same, selections
 from training_tools import MADE, VOCABULARY, masked
 
 from didact.batch import Batch, Example
 from didact.data.loader import Loader
 from didact.data.stream import BySequences, ByTokens, Mixture, Position, Stream
-from didact.objectives import OBJECTIVES, SELECTS, Objective
+from didact.objectives import OBJECTIVES, Objective
 from didact.randomness import generator, generators
 
 
@@ -36,7 +36,7 @@ class Drawn:
         return example(int(rng.integers(4, 20)), self.base + index, VOCABULARY, relation=int(rng.integers(2)))
 
 
-CASES: tuple[Objective, ...] = (*MADE, *(masked(select=cls(), rate=((0, 0.4), (6, 0.1))) for cls in SELECTS))
+CASES: tuple[Objective, ...] = (*MADE, *(masked(select=select, rate=((0, 0.4), (6, 0.1))) for select in selections()))
 OBJECTIVE = pytest.mark.parametrize("objective", CASES, ids=range(len(CASES)))
 SOURCES = (Drawn(37), Mixture((Drawn(37), Drawn(9, base=100)), (2.0, 1.0)))
 PLANS = (BySequences(12), BySequences(12, ((2, 3), (4, 7))), ByTokens(192, window=15))

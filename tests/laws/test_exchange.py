@@ -13,7 +13,7 @@ from didact.config import ModelConfig
 from didact.errors import InputError
 from didact.exchange import keys, rules
 from didact.families import FAMILIES, Family
-from didact.heads import HEADS, Choice, Classes, EmbeddingHead, Head, PairRelation, Span, Vocabulary
+from didact.heads import HEADS, Choice, Classes, EmbeddingHead, Head, PairRelation, Span, State, Vocabulary
 from didact.hub.checkpoint import shapes_of, theirs
 
 EVERY = pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.name)
@@ -29,6 +29,7 @@ HEAD_SETS: dict[str, dict[str, Head]] = {
     "span": {"span": Span()},
     "choice": {"choice": Choice(dropout=0.2)},
     "embedding": {"embedding": EmbeddingHead()},
+    "distilled": {"vocabulary": Vocabulary(), "state": State()},
     "one of everything": {
         "choice": Choice(),
         "first": Classes(3),

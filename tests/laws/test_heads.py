@@ -11,7 +11,7 @@ from torch import Tensor
 from didact import heads
 from didact.batch import Batch, Labels, Side
 from didact.config import ModelConfig
-from didact.heads import HEADS, Choice, Classes, EmbeddingHead, Head, PairRelation, Span, Vocabulary
+from didact.heads import HEADS, Choice, Classes, EmbeddingHead, Head, PairRelation, Span, State, Vocabulary
 from didact.model import Model
 from didact.packed import Packed
 
@@ -33,6 +33,7 @@ SPECS: tuple[tuple[str, Head], ...] = (
     ("mean", EmbeddingHead()),
     ("first", EmbeddingHead(pooling="cls", normalise=True)),
     ("max", EmbeddingHead(pooling="max")),
+    ("state", State()),
 )
 EVERY = pytest.mark.parametrize("head", [h for _, h in SPECS], ids=[n for n, _ in SPECS])
 GROUPED = pytest.mark.parametrize(
@@ -61,7 +62,7 @@ def labels(head: Head, sizes: tuple[int, ...], seed: int, weighted: bool = False
         values = torch.stack([torch.randint(s, (2,), generator=generator) for s in sizes])
     elif isinstance(head, Choice):
         values = torch.stack([torch.randint(s, (), generator=generator) for s in sizes])
-    elif isinstance(head, EmbeddingHead):
+    elif isinstance(head, EmbeddingHead | State):
         values = torch.randn(m, CONFIG.width, generator=generator)
     elif isinstance(head, Classes) and head.problem == "multiple":
         values = torch.randint(2, (m, head.classes), generator=generator).float()

@@ -20,7 +20,7 @@ from gradients import one_step
 from safetensors.torch import load_file
 from training_tools import MADE
 
-from didact.objectives import Combined, Objective
+from didact.objectives import Combined, Distilled, Objective
 from didact.training.record import read_metrics
 
 RANKS = 3
@@ -52,6 +52,8 @@ def test_micro_batches(objective: Objective, tmp_path: Path) -> None:
 def test_weights_hold_whatever_the_counts(objective: Objective, tmp_path: Path) -> None:
     line = one_step(objective, MANY, tmp_path)["line"][0]
     weights = (objective.weights or ()) if isinstance(objective, Combined) else (1.0,)
+    if isinstance(objective, Distilled):
+        weights = (objective.soft, objective.cosine)
     wanted = sum(w * line[f"loss/{name}"] for w, name in zip(weights, objective.names, strict=True))
     assert line["loss"] == pytest.approx(wanted, rel=1e-12)
 

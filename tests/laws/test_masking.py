@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_tools import small_store
+from data_tools import selections, small_store
 
 from didact.batch import Example
 from didact.data.documents import FORMATS, Format
 from didact.data.stored import Store
-from didact.objectives import SELECTS, Masked, Select
+from didact.objectives import Masked, Select
 from didact.randomness import generators
 
 FORMAT = pytest.mark.parametrize("kind", FORMATS, ids=lambda f: f.kind)
-SELECT = pytest.mark.parametrize("select", [cls() for cls in SELECTS], ids=[cls.kind for cls in SELECTS])
+SELECT = pytest.mark.parametrize("select", selections(), ids=lambda s: s.kind)
 
 
 @pytest.fixture(scope="module")
@@ -72,9 +72,9 @@ def test_the_budget_and_the_shares(store: Store, kind: type[Format], select: Sel
 
 
 @FORMAT
-@pytest.mark.parametrize("kind_of_choice", ["whole_words", "spans"])
+@pytest.mark.parametrize("kind_of_choice", ["whole_words", "spans", "ngrams", "pmi_spans"])
 def test_words_are_whole(store: Store, kind: type[Format], kind_of_choice: str) -> None:
-    select = {cls.kind: cls for cls in SELECTS}[kind_of_choice]()
+    select = {s.kind: s for s in selections()}[kind_of_choice]
     pieces = set()
     for e, rows, _ in asked(store, kind, select, 0.3):
         assert e.words is not None

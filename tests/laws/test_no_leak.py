@@ -9,17 +9,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from data_tools import example
+from data_tools import example, selections
 from training_tools import MADE, SPECIALS, VOCABULARY, masked, model
 
 from didact.batch import Example, Prepared
 from didact.data.packing import collate
-from didact.objectives import OBJECTIVES, SELECTS, Combined, NextSentence, Objective
+from didact.objectives import OBJECTIVES, Combined, NextSentence, Objective
 from didact.randomness import generator
 
 CASES: tuple[Objective, ...] = (
     *MADE,
-    *(masked(select=cls(), rate=0.4) for cls in SELECTS),
+    *(masked(select=select, rate=0.4) for select in selections()),
     masked(rate=0.5, mask=0.0, random=1.0),
     Combined((NextSentence(), masked(rate=0.3), masked(rate=0.3, name="again"))),
 )

@@ -18,8 +18,8 @@ from run_tools import finetuning, pretraining
 import didact
 
 VERBS = (
-    "tokenizer", "prepare", "inspect", "pretrain", "finetune", "evaluate", "predict", "fill", "embed", "convert",
-    "push", "lab", "bench",
+    "tokenizer", "prepare", "collocations", "inspect", "pretrain", "finetune", "evaluate", "predict", "fill", "embed",
+    "convert", "push", "lab", "bench",
 )  # fmt: skip
 
 

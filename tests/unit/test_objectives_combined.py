@@ -12,9 +12,9 @@ import torch
 from data_tools import example
 from torch import Tensor
 
-from didact.batch import Batch, Example, Labels, Loss, Part, Prepared
+from didact.batch import Batch, Example, Labels, Loss, Part, Prepared, Side
 from didact.heads import Classes, Head
-from didact.objectives import Combined, Masked, NextSentence, Objective, SentenceOrder
+from didact.objectives import Combined, Distilled, Masked, NextSentence, Objective, SentenceOrder
 from didact.randomness import generator
 
 MASKED = Masked(mask_id=4, vocabulary=100, specials=(0, 1, 2, 3, 4), rate=0.4)
@@ -44,17 +44,24 @@ class Counting(Objective):
 
 
 class Answers:
-    """A model whose every answer costs 1, and which counts how often it runs."""
+    """A model whose every answer costs 1, and which counts how often it runs. width: numbers of an answer, 0 = one."""
 
-    def __init__(self) -> None:
-        self.runs = 0
+    def __init__(self, width: int = 0) -> None:
+        self.runs, self.width = 0, width
 
     def __call__(self, batch: Batch) -> tuple[Tensor, ...]:
         self.runs += 1
         return tuple(torch.ones(len(asked.values)) for asked in batch.labels)
 
+    def hidden(self, side: Side) -> Any:  # noqa: ARG002
+        self.runs += 1
+        return None
+
+    def answer(self, hidden: Any, asked: Labels) -> Tensor:  # noqa: ARG002
+        return torch.ones(len(asked.values), *[self.width] * (self.width > 0))
+
     def loss(self, logits: Tensor, asked: Labels) -> Part:
-        return Part(logits.sum(), asked.count)
+        return Part(logits[..., :1].sum() if self.width else logits.sum(), asked.count)
 
 
 def keys(count: int) -> np.ndarray:
@@ -107,6 +114,16 @@ def test_a_part_with_a_loss_of_its_own() -> None:
     assert float(loss.parts["count"].total) == 7.0
     assert loss.parts["count"].weight == 2.0
     assert float(loss.parts["nsp"].total) == 12.0
+
+
+def test_parts_with_losses_of_their_own_share_one_run_of_each_model() -> None:
+    objective = Combined((MASKED, NextSentence(), Distilled()), (2.0, 1.0, 0.5))
+    batch = objective(examples(), keys(12)).batch(range(12))
+    models = {"main": Answers(width=5), "teacher": Answers(width=5)}
+    loss = objective.loss(models, batch)
+    assert models["main"].runs == models["teacher"].runs == 1
+    assert {name: part.weight for name, part in loss.parts.items()} == {"mlm": 2, "nsp": 1, "soft": 2.5, "cosine": 0.5}
+    assert objective.teachers == ("teacher",)
 
 
 def test_schedules_and_rates_reach_the_parts() -> None:

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_tools import example
+from data_tools import example, selections
 
 from didact.heads import Vocabulary
-from didact.objectives import SELECTS, Masked
+from didact.objectives import Masked
 from didact.randomness import generator
 
 SPECIALS = (0, 1, 2, 3, 4)
@@ -24,7 +24,7 @@ def keys(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(2**64, size=count, dtype=np.uint64)
 
 
-@pytest.mark.parametrize("select", [cls() for cls in SELECTS], ids=[cls.kind for cls in SELECTS])
+@pytest.mark.parametrize("select", selections(), ids=lambda s: s.kind)
 def test_it_asks_for_what_stood_there(select: Any) -> None:
     examples = [example(3 + i, seed=i) for i in range(60)]
     objective = masked(rate=0.3, select=select)

@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from data_tools import example
+from data_tools import example, selections
 from hypothesis import given
 from hypothesis import strategies as st
 
 from didact.batch import Example
 from didact.data.flat import lay
-from didact.objectives.select import SELECTS, Chosen, NGrams, Select, Spans, WholeWords
+from didact.objectives.select import Chosen, NGrams, Select, Spans, WholeWords
 
-EVERY = pytest.mark.parametrize("select", [cls() for cls in SELECTS], ids=[cls.kind for cls in SELECTS])
+EVERY = pytest.mark.parametrize("select", selections(), ids=lambda s: s.kind)
 
 
 def keys(count: int, seed: int = 0) -> np.ndarray:
@@ -23,12 +23,12 @@ def keys(count: int, seed: int = 0) -> np.ndarray:
 
 
 def worded(sizes: list[int], gaps: set[int] = frozenset()) -> Example:  # type: ignore[assignment]
-    """[CLS], words of these sizes with a special token before each word in `gaps`, [SEP]."""
+    """[CLS], words of these sizes with a special token before each word in `gaps`, [SEP]; no collocations."""
     words: list[int] = [-1]
     for number, size in enumerate(sizes):
         words += [-1] * (number in gaps) + [number] * size
     numbers = np.array([*words, -1])
-    return Example(np.arange(len(numbers)), numbers < 0, words=numbers)
+    return Example(2 * np.arange(len(numbers)), numbers < 0, words=numbers)
 
 
 def own(chosen: Chosen, i: int) -> list[int]:
@@ -39,7 +39,7 @@ def own(chosen: Chosen, i: int) -> list[int]:
 @EVERY
 @pytest.mark.parametrize("rate", [0.05, 0.15, 0.4, 1.0])
 def test_the_budget_is_met_and_its_mean_is_exact(select: Select, rate: float) -> None:
-    examples = [replace(worded([1] * (1 + i % 50)), tokens=np.arange(3 + i % 50)) for i in range(3000)]
+    examples = [replace(worded([1] * (1 + i % 50)), tokens=2 * np.arange(3 + i % 50)) for i in range(3000)]
     chosen = select(lay(examples), rate, keys(3000))
     counts = np.bincount(chosen.sequences, minlength=3000)
     choosable = np.array([len(e) - 2 for e in examples])

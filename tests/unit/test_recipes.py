@@ -26,7 +26,10 @@ def test_every_recipe_runs(recipe: Path, world: Path, pretrained: Path, tmp_path
     values |= QUICK | {"run": str(tmp_path / "run"), "budget": {"steps": 2}}
     if "objective" in values:
         unit = "tokens" if "tokens" in values["batch"]["size"] else "sequences"
-        values["model"] |= SMALL
+        small = SMALL | {"family": values["model"]["family"], "position": {"maximum": 64}}
+        values["model"] |= small | ({"larger": str(pretrained)} if "larger" in values["model"] else {})
+        if "teacher" in values:
+            values["teacher"] = str(pretrained)
         values["data"] |= {"train": str(world / "store"), "length": 32}
         values["batch"] = {"size": "256 tokens" if unit == "tokens" else "8 sequences", "micro_tokens": 128}
         values["validation"] |= {"sequences": 8}

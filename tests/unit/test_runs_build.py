@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from data_tools import small_tokenizer
+from data_tools import collocations_file, selections, small_tokenizer
 
 from didact.config import ModelConfig, Position
 from didact.data.stream import BySequences, ByTokens
 from didact.errors import InputError
-from didact.objectives import OBJECTIVES, SELECTS, Combined, Masked, NextSentence
+from didact.objectives import OBJECTIVES, Combined, Masked, NextSentence, PMISpans
 from didact.runs.build import batch_of, changed, objective_of, task_of
 from didact.runs.schema import BatchPart
 from didact.tasks import TASKS
@@ -31,11 +32,32 @@ def test_every_objective_is_built_by_its_kind(tokenizer: Tokenizer) -> None:
 
 
 def test_every_select_by_its_kind(tokenizer: Tokenizer) -> None:
-    for cls in SELECTS:
-        for spec in (cls.kind, {cls.kind: {}}):
+    for select in selections():
+        fields = {f.name: getattr(select, f.name) for f in dataclasses.fields(select)}
+        if isinstance(select, PMISpans):
+            continue  # needs a file that was made for the tokenizer: below
+        for spec in (select.kind, {select.kind: fields}):
             objective = objective_of({"masked": {"select": spec}}, tokenizer)
             assert isinstance(objective, Masked)
-            assert type(objective.select) is cls
+            assert objective.select == select
+
+
+def test_collocations_must_be_of_the_stores_tokenizer(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    file = tmp_path / "collocations.tsv"
+    spec = {"masked": {"select": {"pmi_spans": {"file": str(file)}}}}
+    with pytest.raises(InputError, match="no such file"):
+        objective_of(spec, tokenizer)
+    file.write_text(collocations_file().read_text(encoding="utf-8"), encoding="utf-8")
+    with pytest.raises(InputError, match="another tokenizer"):
+        objective_of(spec, tokenizer)
+    with pytest.raises(InputError, match="another tokenizer"):  # as one part of several, too
+        objective_of({**spec, "next_sentence": {}}, tokenizer)
+    file.write_text(file.read_text(encoding="utf-8").replace('"any"', f'"{tokenizer.fingerprint}"'), encoding="utf-8")
+    objective = objective_of(spec, tokenizer)
+    assert isinstance(objective, Masked)
+    assert objective.select == PMISpans(str(file))
+    with pytest.raises(InputError, match=r"objective\.masked\.select\.pmi_spans"):
+        objective_of({"masked": {"select": "pmi_spans"}}, tokenizer)
 
 
 def test_every_task_by_its_kind() -> None:

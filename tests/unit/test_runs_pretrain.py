@@ -12,7 +12,7 @@ import torch
 import yaml
 from data_tools import small_store
 from run_tools import SMALL, pretraining
-from transformers import AutoModelForPreTraining
+from transformers import AutoModelForMaskedLM, AutoModelForPreTraining
 
 from didact import hub
 from didact.data.store import Store
@@ -20,6 +20,7 @@ from didact.errors import InputError
 from didact.runs import runfile
 from didact.runs.pretrain import assemble, pretrain, pretrain_file
 from didact.runs.schema import PretrainRun
+from didact.training.state import read_tensors
 
 
 def run_of(world: Path, folder: Path, **changes: Any) -> PretrainRun:
@@ -165,3 +166,75 @@ def test_nothing_held_out(world: Path, tmp_path: Path, capsys: pytest.CaptureFix
     run = pretrain(run_of(world, tmp_path / "r", data=data, budget={"steps": 2}))
     assert "no validation" in capsys.readouterr().err
     assert json.loads((run / "result.json").read_text())["validation"] == {}
+
+
+TAUGHT: dict[str, Any] = {
+    "model": SMALL | {"family": "distilbert", "position": {"maximum": 64}},
+    "objective": {"masked": {"weight": 2.0}, "distilled": {}},
+}
+
+
+def test_a_student_and_its_teacher(world: Path, pretrained: Path, tmp_path: Path) -> None:
+    """The teacher teaches, is not moved, and is not what is exported; the student begins as some of its layers."""
+    values = TAUGHT | {"model": TAUGHT["model"] | {"larger": str(pretrained)}, "teacher": str(pretrained)}
+    parts = assemble(run_of(world, tmp_path / "r", **values))
+    before = hub.load(pretrained).model.state_dict()
+    assert torch.equal(parts.models["main"].core.embedding.word.weight, before["core.embedding.word.weight"])
+    run = pretrain(run_of(world, tmp_path / "r", **values))
+    result = json.loads((run / "result.json").read_text())
+    assert {"mlm@15/loss", "soft/loss", "soft/accuracy", "cosine/loss"} <= result["validation"].keys()
+    state = dict(read_tensors(run / "last" / "state", "weights"))
+    taught = {name: t for name, t in state.items() if name.startswith("models.teacher.")}
+    assert taught
+    assert all(torch.equal(t, before[name.removeprefix("models.teacher.")]) for name, t in taught.items())
+    assert not any(name.startswith("models.teacher.") for name, _ in read_tensors(run / "last" / "state", "optimizer"))
+    student = hub.load(run)
+    assert student.family == "distilbert"
+    assert not torch.equal(student.model.core.embedding.word.weight, before["core.embedding.word.weight"])
+    theirs, loading = AutoModelForMaskedLM.from_pretrained(run / "last", output_loading_info=True)
+    assert type(theirs).__name__ == "DistilBertForMaskedLM"
+    assert not loading["missing_keys"]
+    assert not loading["unexpected_keys"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "teacher: found none; expected one"),
+        ({"teacher": "HERE", "objective": {"masked": {}}}, "expected none, for the objective asks none"),
+        (
+            {"teacher": "HERE", "model": TAUGHT["model"] | {"width": 8}},
+            "is 16 wide, the model 8; expected equal widths",
+        ),
+        (
+            {"teacher": "HERE", "model": TAUGHT["model"] | {"larger": "HERE", "layers": 2}},
+            "model.larger: 2 layers out of 1",
+        ),
+        (
+            {"teacher": "HERE", "model": TAUGHT["model"] | {"larger": "HERE", "vocabulary_bias": "frequencies"}},
+            "model: found larger and vocabulary_bias",
+        ),
+        (
+            {"teacher": "HERE", "data": {"length": 65}, "model": TAUGHT["model"] | {"position": {"maximum": 99}}},
+            "data.length: found 65; expected at most 64, the teacher's positions",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_teacher_that_does_not_fit_is_refused(
+    world: Path, pretrained: Path, tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    text = json.dumps(pretraining(world, tmp_path / "r") | TAUGHT | changes)
+    values = json.loads(text.replace('"HERE"', json.dumps(str(pretrained))))
+    values["data"] = pretraining(world, tmp_path / "r")["data"] | changes.get("data", {})
+    with pytest.raises(InputError) as problem:
+        pretrain(runfile.checked(PretrainRun, values))
+    assert said in str(problem.value)
+    assert not (tmp_path / "r" / "metrics.jsonl").exists()
+
+
+def test_a_teacher_must_have_learned_it(world: Path, pretrained: Path, tmp_path: Path) -> None:
+    bare = hub.load(pretrained, {})
+    hub.export(bare, tmp_path / "bare")
+    with pytest.raises(InputError, match=r"teacher: .* has no heads\.vocabulary"):
+        assemble(run_of(world, tmp_path / "r", **TAUGHT, teacher=str(tmp_path / "bare")))

@@ -7,7 +7,8 @@ import torch.utils._pytree as pytree
 from training_tools import MADE, masked, model, step_of, stream_of
 
 from didact.batch import Loss
-from didact.objectives import Masked, Objective
+from didact.objectives import Distilled, Masked, Objective
+from didact.training.optim import AdamW
 from didact.training.step import Step
 
 
@@ -28,7 +29,10 @@ def test_loss_and_answers(objective: Objective) -> None:
     loss, answers = step(batch), step(batch, logits=True)
     assert isinstance(loss, Loss)
     assert list(loss.parts) == list(objective.names)
+    assert [len(logits) for logits in answers] == [len(asked.rows) for asked in batch.labels]
     for asked, logits in zip(batch.labels, answers, strict=True):
+        if objective.teachers:  # what is right, another model says
+            continue
         again = model(objective).loss(logits, asked)
         assert again.total.item() == loss.parts[asked.name].total.item()
 
@@ -46,6 +50,29 @@ def test_schedules_are_resolved() -> None:
     assert step.objective == replace(objective, resolved=17)
     step.settle(18)
     assert step.base == objective
+
+
+def test_a_teacher_is_never_trained() -> None:
+    step = step_of(Distilled(), dropout=0.5)
+    assert step.train().models["main"].training
+    assert not any(module.training for module in step.models["teacher"].modules())
+    assert {name.split(".")[1] for name, p in step.named_parameters() if p.requires_grad} == {"main"}
+    batch = stream_of(Distilled())[0][0]
+    step(batch).scaled(batch.counts).backward()
+    assert all(p.grad is None for p in step.models["teacher"].parameters())
+    optimizer = AdamW(layer_decay=0.5).build(step)
+    assert sum(len(g["params"]) for g in optimizer.param_groups) == len(list(step.models["main"].parameters()))
+    with pytest.raises(ValueError, match="no model is called teacher, only main"):
+        Step({"main": model(Distilled())}, Distilled())
+
+
+def test_a_teacher_of_more_layers_moves_no_rate() -> None:
+    """Layer decay counts from the top of what is trained."""
+    objective = Distilled()
+    deep = Step({"main": model(objective), "teacher": model(objective, layers=5)}, objective)
+    alone = step_of(masked())
+    scales = [{g["scale"] for g in AdamW(layer_decay=0.5).build(s).param_groups} for s in (deep, alone)]
+    assert scales[0] == scales[1]
 
 
 def test_main_is_missing() -> None:
