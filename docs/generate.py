@@ -328,18 +328,22 @@ def _training(family: Family) -> Row:
     tokenizer: Any = SimpleNamespace(mask=4, vocabulary=family.base.vocabulary, special_ids=(0, 1, 2, 3, 4))
     objective = family.recipe(tokenizer)
     parts = objective.parts if isinstance(objective, Combined) else (objective,)
+    weights = (isinstance(objective, Combined) and objective.weights) or (1.0,) * len(parts)
     pairs = ", ".join(f"`{f.kind}`" for f in FORMATS if f.pairs == (objective.relation is not None))
-    said = "`{" + ", ".join(f"{p.kind}: {shown(_changes(p))}" for p in parts) + "}`"
+    keys = [_changes(p) | ({"weight": w} if w != 1.0 else {}) for p, w in zip(parts, weights, strict=True)]
+    said = "`{" + ", ".join(f"{p.kind}: {shown(own)}" for p, own in zip(parts, keys, strict=True)) + "}`"
     return (family.name, said, family.base.visibility, pairs, family.tokenizer, "; ".join(family.sources))
 
 
 def _changes(objective: Objective) -> dict[str, Any]:
     """What of an objective is not as it would be anyway."""
-    return {
-        f.name: getattr(objective, f.name)
-        for f in dataclasses.fields(objective)
-        if f.name not in FACTS and f.default is not dataclasses.MISSING and getattr(objective, f.name) != f.default
-    }
+    found = {}
+    for f in dataclasses.fields(objective):
+        made = f.default_factory is not dataclasses.MISSING
+        default = f.default_factory() if made else f.default  # type: ignore[misc]
+        if f.name not in FACTS and default is not dataclasses.MISSING and getattr(objective, f.name) != default:
+            found[f.name] = getattr(objective, f.name)
+    return found
 
 
 def _key(key: Key) -> Row:

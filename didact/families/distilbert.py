@@ -71,7 +71,7 @@ KEYS = Keys(
 
 
 def recipe(tokenizer: Tokenizer) -> Objective:
-    """Masked words at 15 %, and what the teacher says: 2 · masked + 5 · soft + 1 · cosine (§2; the reference script)."""
+    """Masked words at 15 % and what the teacher says: 2 · masked + 5 · soft + 1 · cosine (§2; the reference script)."""
     return Combined((masked(tokenizer), Distilled()), (2.0, 1.0))
 
 
@@ -98,7 +98,7 @@ DISTILBERT = Family(
     recipe=recipe,
     sources=(
         "Sanh et al., 2019, arXiv:1910.01108",
-        "github.com/huggingface/transformers-research-projects, distillation",
+        "github.com/huggingface/transformers, examples/research_projects/distillation",
     ),
     dropouts={
         "classes.pooled": ("seq_classif_dropout", 0.2),

@@ -77,6 +77,10 @@ def test_the_road(tmp_path: Path) -> None:
     assert stored.returncode == 0, stored.stderr
     assert "80 documents" in stored.stderr
     assert (world / "store" / "tokens.bin").read_bytes() == (source / "store" / "tokens.bin").read_bytes()
+    listed = command("collocations", world / "store", "--out", world / "list.tsv", "--least", 3, "--size", 20)
+    assert listed.returncode == 0, listed.stderr
+    assert "of 2 words" in listed.stderr
+    assert command("collocations", world / "store", "--out", world / "list.tsv").returncode == 2
     recipe = written(tmp_path / "pretrain.yaml", pretraining(world, tmp_path / "run", quiet=False))
     seen = command("inspect", recipe, "--examples", 2)
     assert seen.returncode == 0, seen.stderr

@@ -11,6 +11,7 @@ import yaml
 from run_tools import SMALL
 
 from didact.runs import runfile
+from didact.runs.corpus import find_collocations
 from didact.runs.finetune import finetune
 from didact.runs.pretrain import pretrain
 from didact.runs.schema import FinetuneRun, PretrainRun
@@ -30,6 +31,10 @@ def test_every_recipe_runs(recipe: Path, world: Path, pretrained: Path, tmp_path
         values["model"] |= small | ({"larger": str(pretrained)} if "larger" in values["model"] else {})
         if "teacher" in values:
             values["teacher"] = str(pretrained)
+        select = values["objective"].get("masked", {}).get("select")
+        if isinstance(select, dict) and "pmi_spans" in select:
+            select["pmi_spans"]["file"] = str(tmp_path / "collocations.tsv")
+            find_collocations(world / "store", tmp_path / "collocations.tsv", size=100, longest=3, least=2)
         values["data"] |= {"train": str(world / "store"), "length": 32}
         values["batch"] = {"size": "256 tokens" if unit == "tokens" else "8 sequences", "micro_tokens": 128}
         values["validation"] |= {"sequences": 8}

@@ -12,14 +12,16 @@ import torch
 import yaml
 from data_tools import small_store
 from run_tools import SMALL, pretraining
-from transformers import AutoModelForMaskedLM, AutoModelForPreTraining
+from transformers import AutoModelForMaskedLM, AutoModelForPreTraining, AutoTokenizer
 
 from didact import hub
+from didact.data.flat import lay
 from didact.data.store import Store
 from didact.errors import InputError
 from didact.runs import runfile
 from didact.runs.pretrain import assemble, pretrain, pretrain_file
 from didact.runs.schema import PretrainRun
+from didact.tokenization.tokenizer import frame
 from didact.training.state import read_tensors
 
 
@@ -166,6 +168,36 @@ def test_nothing_held_out(world: Path, tmp_path: Path, capsys: pytest.CaptureFix
     run = pretrain(run_of(world, tmp_path / "r", data=data, budget={"steps": 2}))
     assert "no validation" in capsys.readouterr().err
     assert json.loads((run / "result.json").read_text())["validation"] == {}
+
+
+FRESH: dict[str, tuple[dict[str, Any], str]] = {
+    "roberta": ({"masked": {}}, "full_sentences"),
+    "xlm-roberta": ({"masked": {}}, "full_sentences"),
+    "albert": ({"masked": {"select": "ngrams"}, "sentence_order": {}}, "segment_pair"),
+}
+
+
+@pytest.mark.parametrize("family", FRESH)
+def test_a_fresh_member_reads_as_transformers_reads_it(family: str, world: Path, tmp_path: Path) -> None:
+    """From the text on, with the tokenizer that was saved: unknown tokens and padding included."""
+    objective, form = FRESH[family]
+    model = SMALL | {"family": family, "position": {"maximum": 64}, "init_std": 0.3}
+    data = {"train": str(world / "store"), "format": form, "length": 32}
+    run = pretrain(run_of(world, tmp_path / "r", model=model, objective=objective, data=data, budget={"steps": 2}))
+    ours = hub.load(run)
+    assert ours.family == family
+    texts = ["the river runs", "ö river ¤ stone ö", "a"]
+    tokenizer = AutoTokenizer.from_pretrained(run / "last")
+    inputs = tokenizer(texts, padding=True, return_tensors="pt", return_token_type_ids=False)
+    theirs = AutoModelForMaskedLM.from_pretrained(run / "last").eval()
+    kept = inputs["attention_mask"].bool()
+    examples = [frame(ours.tokenizer, ours.tokenizer.encode(text)) for text in texts]
+    side = lay(examples).batch(range(3)).inputs
+    assert torch.equal(side.packed.tokens, inputs["input_ids"][kept])
+    assert (side.packed.tokens == ours.tokenizer.unk).any()
+    with torch.inference_mode():
+        expected = theirs.base_model(**inputs).last_hidden_state[kept]
+        assert torch.allclose(ours.model.hidden(side).main, expected, atol=1e-5)
 
 
 TAUGHT: dict[str, Any] = {
