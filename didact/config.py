@@ -20,7 +20,8 @@ class Norms:
 
     attention_in, feedforward_in: of what the sublayer reads; attention_out, feedforward_out: of the sum of residual
     and sublayer; embedding: of the embeddings; final: of what the last layer gives; eps: added to the variance;
-    bias: whether norms have one.
+    bias: whether norms have one; first: whether the lowest layer has an attention_in (ModernBERT's has none: the norm
+    of the embeddings stands there).
     """
 
     embedding: Norm | None = "layer"
@@ -31,6 +32,7 @@ class Norms:
     final: Norm | None = None
     eps: float = 1e-12
     bias: bool = True
+    first: bool = True
 
 
 POST_NORM = Norms()
@@ -43,7 +45,8 @@ class Position:
 
     maximum: the longest sequence (learned: rows of the table), None = any length; offset: rows of a learned table
     before position 0 (RoBERTa: 2); start: a learned table drawn like every weight, or so that half of the heads look
-    at neighbours at first (nn.neighbours); theta: the base of rotary angles; buckets: of a bucketed scheme (T5);
+    at neighbours at first (nn.neighbours); theta: the base of rotary angles; local_theta: that of layers
+    with a window, None = theta; buckets: of a bucketed scheme (T5);
     distance: from which on all share its last bucket; bidirectional: whether buckets tell before from after.
     """
 
@@ -52,6 +55,7 @@ class Position:
     offset: int = 0
     start: Literal["normal", "neighbours"] = "normal"
     theta: float = 10000.0
+    local_theta: float | None = None
     buckets: int = 32
     distance: int = 128
     bidirectional: bool = True
@@ -63,7 +67,9 @@ class Summary:
 
     dense: whether there is a dense layer at all (GPT-2 has none: rows are read as they are); activation: after it;
     biases: whether it has one; norm: whether what it gives is normalised (ModernBERT); dropout: whether the row is
-    dropped out before it as well (RoBERTa, ELECTRA, DeBERTa), by the model's dropout.
+    dropped out before it as well (RoBERTa, ELECTRA, DeBERTa), by the model's dropout; rows: whether heads that answer
+    row by row (tags, spans) read through it, too (ModernBERT); class_bias: whether classes of a whole sequence have a
+    bias of their own (GPT-2's have none).
     """
 
     dense: bool = True
@@ -71,22 +77,36 @@ class Summary:
     biases: bool = True
     norm: bool = False
     dropout: bool = False
+    rows: bool = False
+    class_bias: bool = True
+
+
+@dataclass(frozen=True)
+class Output:
+    """What stands between a row and the vocabulary. transform: a dense layer, an activation and a norm first (BERT;
+    GPT-2 has none); dense_bias: whether the dense layer has a bias; bias: whether the vocabulary's scores have one.
+    """
+
+    transform: bool = True
+    dense_bias: bool = True
+    bias: bool = True
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A Transformer stack. vocabulary: rows of the word embeddings; width: of the hidden states (D);
-    layers: how many; heads: of attention (N); feedforward: inner width; embedding_width: narrower than width for
-    ALBERT and ELECTRA-small, None = width; embedding_projected: whether embeddings are projected even where they are as
-    wide as the model (ALBERT); segments: token types, 0 = none; position: see `Position`; norms: see `Norms`;
-    activation: of the feed-forward layers; head_activation: of the vocabulary head's own layer, None = activation;
-    gated: whether feed-forward layers multiply by a second projection; biases:
-    whether dense layers have them; head_width: of one head, None = width / heads; layer_groups: distinct blocks
-    repeated over the layers, None = one block a layer; windows: per layer, the attention window in tokens on either
-    side, None = all; pooler: whether there is a layer that sequence-level heads share; summary: what it is; tied: the
-    vocabulary head's output matrix is the embedding's; dropout: on embeddings and on what sublayers add;
-    attention_dropout: on attention probabilities, which the fast kernels do without; init_std: standard deviation of
-    fresh weights; visibility: who sees whom, where the objective does not say it ("full" in every family so far).
+    """A Transformer stack. vocabulary: rows of the word embeddings; width: of the hidden states (D); layers: how many;
+    heads: of attention (N); feedforward: inner width; embedding_width: narrower than width for ALBERT and
+    ELECTRA-small, None = width; embedding_projected: whether embeddings are projected even where they are as wide as
+    the model (ALBERT); segments: token types, 0 = none; position: see `Position`; norms: see `Norms`; activation: of
+    the feed-forward layers; head_activation: of the vocabulary head's own layer, None = activation; gated: whether
+    feed-forward layers multiply by a second projection; biases: whether dense layers have them; head_width: of one
+    head, None = width / heads; layer_groups: distinct blocks repeated over the layers, None = one block a layer;
+    windows: of the layers in turn, repeated from the lowest up: how far one sees on either side in tokens, None = all
+    (ModernBERT: [null, 64, 64]); pooler: whether there is a layer that sequence-level heads share; summary: what it is;
+    tied: the vocabulary head's output matrix is the embedding's; output: see `Output`; dropout: on embeddings and on
+    what sublayers add; attention_dropout: on attention probabilities, which the fast kernels do without; init_std:
+    standard deviation of fresh weights; visibility: who sees whom where the objective does not say it, everybody, or
+    each row itself and the ones before it.
     """
 
     vocabulary: int = 30522
@@ -109,6 +129,7 @@ class ModelConfig:
     pooler: bool = True
     summary: Summary = field(default_factory=Summary)
     tied: bool = True
+    output: Output = field(default_factory=Output)
     dropout: float = 0.0
     attention_dropout: float = 0.0
     init_std: float = 0.02
@@ -117,10 +138,24 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if self.head_width is None and self.width % self.heads:
             raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
-        if self.windows is not None and len(self.windows) != self.layers:
-            raise ValueError(f"windows has {len(self.windows)} entries for {self.layers} layers")
+        if self.windows is not None and not self.windows:
+            raise ValueError("windows has no entry; without local attention it is null")
+        if self.windows is not None and (pattern := shortest(self.windows)) is not self.windows:
+            object.__setattr__(self, "windows", None if pattern == (None,) else pattern)
+
+    @property
+    def window_of(self) -> tuple[int | None, ...]:
+        """The window of each layer, from the lowest up."""
+        pattern = self.windows or (None,)
+        return tuple(pattern[i % len(pattern)] for i in range(self.layers))
 
     @property
     def key_width(self) -> int:
         """Width of one attention head (H)."""
         return self.head_width or self.width // self.heads
+
+
+def shortest(windows: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    """The shortest part of `windows` that repeated a whole number of times is it."""
+    n = len(windows)
+    return next(windows[:p] for p in range(1, n + 1) if n % p == 0 and windows[:p] * (n // p) == windows)

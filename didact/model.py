@@ -46,7 +46,7 @@ class Model(nn.Module):
         self, config: ModelConfig, heads: Mapping[str, Head], generator: torch.Generator | None = None
     ) -> None:
         super().__init__()
-        if missing := [name for name, head in heads.items() if head.pooled and not config.pooler]:
+        if missing := [name for name, head in heads.items() if head.pools(config) and not config.pooler]:
             raise ValueError(f"heads {missing} read pooled rows, and the configuration has no pooler")
         self.config = config
         self.specs = dict(heads)
@@ -66,7 +66,7 @@ class Model(nn.Module):
         """What the head that `asked` names says of the rows it asks."""
         spec, groups = self.specs[asked.head], asked.groups
         rows = hidden.streams[asked.stream].index_select(0, asked.rows)
-        if spec.pooled:
+        if spec.pools(self.config):
             assert self.pooler is not None
             if groups is not None and spec.grouped == "either":  # the pooler reads the mean row, not each row
                 rows, groups = mean_within(rows, groups), None
@@ -142,14 +142,17 @@ class Pretrained:
     ) -> NDArray[np.float32]:
         """One vector a text, (n, D) float32, in the order of the texts.
 
-        pooling: "mean" over a text's rows, special ones included, "cls" or "max"; None: as the model's own embedding
-        head says, else the mean. A text longer than the model takes is cut at its end. batch_tokens: tokens of one
-        forward pass; texts of similar length share one.
+        pooling: "mean" over a text's rows, special ones included, "cls" (the first), "last" or "max"; None: as the
+        model's own embedding head says, else the mean. A text longer than the model takes is cut at its end.
+        batch_tokens: tokens of one forward pass; texts of similar length share one. Raises InputError for the first row
+        of a causal model, which has seen nothing of the text.
         """
         if not len(texts):
             return np.empty((0, self.model.config.width), np.float32)
         own = next((head for head in self.model.specs.values() if isinstance(head, EmbeddingHead)), EmbeddingHead())
         head = own if pooling is None else EmbeddingHead(pooling, maximum=own.maximum)
+        if head.pooling == "cls" and self.model.config.visibility == "causal":
+            raise InputError("the first row of a causal model sees only itself", expected="pooling mean, last or max")
         most = min((m for m in (head.maximum, self.maximum) if m is not None), default=None)
         layers = head.build(self.model.config)
         sequences = lay([frame(self.tokenizer, e, max_length=most) for e in self.tokenizer.encode_many(texts)])
@@ -164,8 +167,10 @@ class Pretrained:
     def fill(self, text: str, top: int = 5) -> list[list[Filled]]:
         """The `top` likeliest tokens for each mask token written in `text`, likeliest first.
 
-        Raises InputError where the model has no vocabulary head, or the text no mask token.
+        Raises InputError where the model has no vocabulary head, sees nothing after a blank, or the text no mask token.
         """
+        if self.model.config.visibility == "causal":
+            raise InputError("a causal model sees nothing after a blank", expected="a model trained to fill blanks")
         name = next((name for name, head in self.model.specs.items() if isinstance(head, Vocabulary)), None)
         if name is None:
             raise InputError("this model has no vocabulary head", expected="a model pre-trained to fill blanks")

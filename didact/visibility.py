@@ -52,6 +52,10 @@ class Visibility:
             return self
         return replace(self, window=window if self.window is None else min(window, self.window))
 
+    def unless_said(self, kind: Literal["full", "causal"]) -> Visibility:
+        """The same rule; where it is the plain one, that everybody sees everybody, the rule of this kind instead."""
+        return replace(self, kind=kind) if self.kind == "full" else self
+
     def ranks(self, packed: Packed) -> tuple[Tensor, Tensor]:
         """(rank (T,), reach (T,)) as tensors, whatever the kind."""
         if self.rank is not None and self.reach is not None:

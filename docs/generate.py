@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from didact.config import ModelConfig, Norms, Position
+from didact.config import ModelConfig, Norms, Output, Position, Summary
 from didact.data.documents import FORMATS
 from didact.exchange.keys import Key
 from didact.families import FAMILIES, Family
@@ -146,7 +146,7 @@ def _bounds(field: FieldInfo) -> list[str]:
 
 def _section(hint: Any) -> type[Any] | None:
     """The class of a nested section: of pydantic, or a part of a ModelConfig."""
-    if isinstance(hint, type) and (issubclass(hint, schema.Part) or hint in (Position, Norms)):
+    if isinstance(hint, type) and (issubclass(hint, schema.Part) or hint in (Position, Norms, Summary, Output)):
         return hint
     return None
 

@@ -61,9 +61,17 @@ NORMS: dict[str, Norms] = {
 
 CONFIGS: dict[str, dict] = {
     "narrow, shared": {"embedding_width": 8, "layer_groups": 1},
+    "projected at one width": {"embedding_width": 16, "embedding_projected": True},
     "two groups of layers": {"layers": 4, "layer_groups": 2},
     "gated, no biases": {"gated": True, "biases": False, "activation": "silu"},
     "windows": {"windows": (1, None)},
+    "windows with angles of their own": {
+        "layers": 3,
+        "windows": (None, 2, 1),
+        "position": Position("rotary", None, local_theta=10.0),
+    },
+    "no norm before the first attention": {"norms": replace(PRE_NORM, first=False)},
+    "looks back": {"visibility": "causal"},
     "no segments": {"segments": 0},
     "wide heads": {"head_width": 12},
 }

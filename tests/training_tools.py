@@ -16,7 +16,7 @@ from didact.batch import Example
 from didact.config import ModelConfig
 from didact.data.stream import BySequences, Stream
 from didact.model import Model
-from didact.objectives import Combined, Distilled, Masked, NextSentence, Objective, SentenceOrder
+from didact.objectives import Causal, Combined, Distilled, Masked, NextSentence, Objective, SentenceOrder, UniLM
 from didact.training.optim import AdamW
 from didact.training.schedule import Budget, Schedule
 from didact.training.settings import Settings
@@ -46,17 +46,20 @@ TRANSITION = _transition()
 
 @dataclass(frozen=True)
 class Chain:
-    """The source. lengths: of a segment, shortest and longest; unrelated: every so many-th example has no relation."""
+    """The source. lengths: of a segment, shortest and longest; unrelated: every so many-th example has no relation;
+    swapped: the share of pairs that are.
+    """
 
     size: int = 4000
     lengths: tuple[int, int] = (6, 8)
     unrelated: int = 0
+    swapped: float = 0.5
 
     def __len__(self) -> int:
         return self.size
 
     def __call__(self, index: int, rng: np.random.Generator) -> Example:
-        swapped = int(rng.integers(2))
+        swapped = int(rng.integers(2) if self.swapped == 0.5 else rng.random() < self.swapped)
         a, b = (self._segment(half, rng) for half in ((1, 0) if swapped else (0, 1)))
         tokens = np.concatenate([[CLS], a, [SEP], b, [SEP]]).astype(np.int64)
         segments = np.repeat([0, 1], [len(a) + 2, len(b) + 1])
@@ -82,12 +85,14 @@ MADE: tuple[Objective, ...] = (
     NextSentence(),
     SentenceOrder(),
     Distilled(),
+    Causal(),
+    UniLM(MASK, VOCABULARY, SPECIALS),
     Combined((masked(), SentenceOrder()), (1.0, 0.25)),
 )
 
 
 def model(objective: Objective, seed: int = 0, **changes: Any) -> Model:
-    config = {"width": 32, "layers": 2, "heads": 2, "feedforward": 64} | changes
+    config = {"width": 32, "layers": 2, "heads": 2, "feedforward": 64, "segments": objective.segments} | changes
     generator = torch.Generator().manual_seed(seed)
     return Model(ModelConfig(vocabulary=VOCABULARY, **config), objective.heads, generator)
 

@@ -7,7 +7,7 @@ united states" is not one because "united states" is. Rankings of different leng
 one half are the best pairs, a quarter triples, and an eighth each runs of four and of five.
 
 Counting goes up length by length, and looks only where both shorter n-grams inside occur often enough: what it holds is
-some sixty bytes a word of the corpus, whatever the number of distinct n-grams. N-grams do not cross documents.
+about a hundred bytes a word of the corpus, whatever the number of distinct n-grams. N-grams do not cross documents.
 
 Shapes: N words of the corpus, G n-grams of one length, n words of one.
 """
@@ -62,7 +62,7 @@ def collocations(
     longest: int = 5,
     least: int = 11,
     split: SplitName = "train",
-    most_tokens: int = 100_000_000,
+    most_tokens: int = 50_000_000,
 ) -> Collocations:
     """The `size` best of a split of a store: those of 2 to `longest` words that occur `least` times or more, and more
     often than by chance.
@@ -117,7 +117,7 @@ class _Corpus:
         every = np.concatenate(tokens) if tokens else np.zeros(0, np.int32)
         starts = np.flatnonzero(np.concatenate(begins)) if begins else np.zeros(0, np.int64)
         starts = np.append(starts, len(every))
-        return _Corpus(every, starts, _numbered(every, starts), np.repeat(np.arange(len(sizes)), sizes))
+        return _Corpus(every, starts, _numbered(every, starts), np.repeat(np.arange(len(sizes), dtype=np.int32), sizes))
 
     def levels(self, longest: int, least: int) -> list[_Level]:
         """Of 1 to `longest` words."""
@@ -131,11 +131,11 @@ class _Corpus:
             else:
                 shorter = levels[-1].at
                 inside = inside[(shorter[inside] >= 0) & (shorter[inside + 1] >= 0)]
-                keys = shorter[inside] << 32 | self.word[inside + n - 1]
+                keys = shorter[inside].astype(np.int64) << 32 | self.word[inside + n - 1]
             _, first, number, counts = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
             often = counts >= least
-            renumbered = np.where(often, np.cumsum(often) - 1, -1)
-            at = np.full(len(self.word), -1, np.int64)
+            renumbered = np.where(often, np.cumsum(often) - 1, -1).astype(np.int32)
+            at = np.full(len(self.word), -1, np.int32)
             at[inside] = renumbered[number]
             counts = counts[often]
             levels.append(_Level(at, inside[first[often]], counts, np.log(counts / max(1, total))))
@@ -158,7 +158,7 @@ class _Corpus:
 
 
 def _numbered(tokens: Array, starts: Array) -> Array:
-    """(N,) int64: equal numbers for words of the same tokens; a word's number grows token by token."""
+    """(N,) int32: equal numbers for words of the same tokens; a word's number grows token by token."""
     sizes = np.diff(starts)
     ids = tokens[starts[:-1]].astype(np.int64)
     known = int(tokens.max(initial=0)) + 1
@@ -169,7 +169,7 @@ def _numbered(tokens: Array, starts: Array) -> Array:
         distinct, number = np.unique(pairs, return_inverse=True)
         ids[longer] = known + number
         known += len(distinct)
-    return np.unique(ids, return_inverse=True)[1].astype(np.int64)
+    return np.unique(ids, return_inverse=True)[1].astype(np.int32)
 
 
 def _best_cut(levels: Sequence[_Level], first: Array, n: int) -> Array:

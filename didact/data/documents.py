@@ -45,7 +45,8 @@ _TRIES = 64
 @dataclass(frozen=True)
 class Format(ABC):
     """What every format answers to. store: where the documents are; length: the most tokens of a sequence, special
-    ones included; split: which documents; relation: what a pair is asked.
+    ones included; split: which documents; relation: what a pair is asked; unrelated: the share of pairs
+    that are put apart or swapped, where a relation is asked.
 
     Raises InputError where the split gives no sequence, the format has no pairs to relate, or only one document.
     """
@@ -56,6 +57,7 @@ class Format(ABC):
     length: int
     split: SplitName = "train"
     relation: Relation = "none"
+    unrelated: float = 0.5
 
     def __post_init__(self) -> None:
         if self.relation != "none" and not self.pairs:
@@ -109,17 +111,21 @@ class Format(ABC):
         return int(self.store.document_starts.searchsorted(sentence, "right")) - 1
 
     def single(self, ranges: list[Range], targets: dict[str, Any]) -> Example:
-        """One segment of token ranges, a separator between them."""
+        """One segment of token ranges, of a document each, a separator between them; targets["documents"]: the rows of
+        the separators, where a further document begins.
+        """
         pieces: list[tuple[Range | int, int]] = []
+        begins: list[int] = []
         for content, segment in self.store.tokenizer.template.single:
             if isinstance(content, int):
                 pieces.append((content, segment))
                 continue
             for number, part in enumerate(ranges):
                 if number:
+                    begins.append(sum(_size(piece) for piece, _ in pieces))
                     pieces.append((self._separator, segment))
                 pieces.append((part, segment))
-        return self._lay(pieces, targets)
+        return self._lay(pieces, {**targets, "documents": np.array(begins, np.int64)} if begins else targets)
 
     def pair(self, a: Range, b: Range, targets: dict[str, Any]) -> Example:
         """Two segments."""
@@ -136,7 +142,7 @@ class Format(ABC):
         return separator
 
     def _lay(self, pieces: list[tuple[Range | int, int]], targets: dict[str, Any]) -> Example:
-        sizes = [1 if isinstance(content, int) else content[1] - content[0] for content, _ in pieces]
+        sizes = [_size(content) for content, _ in pieces]
         length = sum(sizes)
         tokens = np.empty(length, np.int64)
         special = np.ones(length, bool)
@@ -168,6 +174,10 @@ class Format(ABC):
         )
 
 
+def _size(content: Range | int) -> int:
+    return 1 if isinstance(content, int) else content[1] - content[0]
+
+
 @dataclass(frozen=True)
 class _Pairs(Format):
     """Two segments of one anchor, or of two documents."""
@@ -183,7 +193,8 @@ class _Pairs(Format):
         a, b = (start, middle), (middle, stop)
         if self.relation == "none":
             return self.pair(a, b, {})
-        other = int(rng.integers(2))
+        # A half is one bit: what examples are at a seed has not changed since other shares are possible.
+        other = int(rng.integers(2) if self.unrelated == 0.5 else rng.random() < self.unrelated)
         if not other:
             return self.pair(a, b, {"relation": 0, "unused": 0})
         if self.relation == "order":

@@ -186,7 +186,8 @@ class Flat:
         """Sequence i as it now reads, with what else was known of it."""
         rows = slice(self.cuts[i], self.cuts[i + 1])
         segments = None if self.segments is None else self.segments[rows].astype(np.int64)
-        return replace(self.examples[i], tokens=self.tokens[rows].astype(np.int64), segments=segments)
+        parts = self.examples[i].parts if self.parts is None else self.parts[rows].nonzero()[0]
+        return replace(self.examples[i], tokens=self.tokens[rows].astype(np.int64), segments=segments, parts=parts)
 
     def visibility_of(self, i: int) -> Visibility:
         """Who sees whom in sequence i."""

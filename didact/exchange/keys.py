@@ -1,17 +1,18 @@
 """config.json, theirs and ours, as data that is read in both directions.
 
-A key either maps to a field of ModelConfig (`Key`), or changes the computation and is supported at some values only
-(`Only`), or has no effect here and is carried along as it was.
+A key either maps to a field of ModelConfig (`Key`), or says something of fields only together with others (`Together`),
+or changes the computation and is supported at some values only (`Only`), or has no effect here and is carried along as
+it was.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from didact.config import ModelConfig, Norms, Position, Summary
+from didact.config import ModelConfig, Norms, Output, Position, Summary
 from didact.errors import InputError
 
 
@@ -33,6 +34,20 @@ class Key:
 
 
 @dataclass(frozen=True)
+class Together:
+    """theirs: keys that say something only together, or with other keys of the file; ours: the fields that they are.
+
+    read: config.json -> the values of `ours`, by name; raises InputError on values that have no meaning here. write:
+    the configuration -> the keys, where those of the file do not say it already.
+    """
+
+    theirs: tuple[str, ...]
+    ours: tuple[str, ...]
+    read: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    write: Callable[[ModelConfig], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
 class Only:
     """A key that changes the computation: every value but these is refused. Absent is allowed."""
 
@@ -42,11 +57,12 @@ class Only:
 
 @dataclass(frozen=True)
 class Keys:
-    """keys and only: see there; written: (key, value) of what older readers want to find, whatever the model."""
+    """keys, only, together: see there; written: (key, value) of what older readers want to find, whatever the model."""
 
     keys: tuple[Key, ...]
     only: tuple[Only, ...] = ()
     written: tuple[tuple[str, Any], ...] = ()
+    together: tuple[Together, ...] = ()
 
 
 def read(config: Mapping[str, Any], keys: Keys, base: ModelConfig, file: object = None) -> ModelConfig:
@@ -73,9 +89,11 @@ def read(config: Mapping[str, Any], keys: Keys, base: ModelConfig, file: object 
         if key.more:
             values[key.ours] -= values[key.more] if isinstance(key.more, str) else key.more
     try:
+        for some in keys.together:
+            values |= some.read(config)
         return changed(base, values)
     except InputError as problem:
-        raise InputError(problem.found, file=path) from problem
+        raise InputError(problem.found, file=path, expected=problem.expected) from problem
 
 
 def write(config: ModelConfig, keys: Keys, carried: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,7 +111,20 @@ def write(config: ModelConfig, keys: Keys, carried: Mapping[str, Any]) -> dict[s
             out[key.theirs] = value
         if not key.ours_alone:
             out.setdefault(key.theirs, key.default)
+    for some in keys.together:
+        if not _says(some, out, config):
+            out = {name: value for name, value in out.items() if name not in some.theirs} | dict(some.write(config))
     return out
+
+
+def _says(some: Together, out: Mapping[str, Any], config: ModelConfig) -> bool:
+    """Whether the keys are there and mean what the configuration is."""
+    if not any(name in out for name in some.theirs):
+        return False
+    try:
+        return all(_get(config, name) == value for name, value in some.read(out).items())
+    except InputError:
+        return False
 
 
 def differences(config: ModelConfig, keys: Keys, base: ModelConfig) -> tuple[str, ...]:
@@ -118,6 +149,7 @@ def config_from_json(data: Mapping[str, Any], file: object = None) -> ModelConfi
         parts["position"] = Position(**parts["position"])
         parts["norms"] = Norms(**parts["norms"])
         parts["summary"] = Summary(**parts.get("summary", {}))
+        parts["output"] = Output(**parts.get("output", {}))
         if parts.get("windows") is not None:
             parts["windows"] = tuple(parts["windows"])
         return ModelConfig(**parts)

@@ -27,7 +27,8 @@ class Rule:
     other names under which a file may hold the same tensor again, or hold it instead; dead: a name that their class
     reads and never uses, so that any value may stand there. tied: the rule holds only of models whose output matrix
     is the word embeddings' (True), only of others (False), or of all (None). "{i}" stands for a block. outside: their
-    names never carry the prefix (a head's; `concrete` sets it).
+    names never carry the prefix (a head's; `concrete` sets it). transposed: theirs is (in, out) where ours is
+    (out, in), as in GPT-2's Conv1D.
     """
 
     ours: str
@@ -36,6 +37,7 @@ class Rule:
     dead: tuple[str, ...] = ()
     tied: bool | None = None
     outside: bool = False
+    transposed: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -85,14 +87,22 @@ class Names:
         return any(re.fullmatch(pattern, canonical) for pattern in self.derived)
 
     def slots_in(self, names: Collection[str]) -> set[str]:
-        """The slots all of whose tensors a file has, going by their names. Slots may share names (`classifier`)."""
+        """The slots all of whose tensors a file has, going by their names. Slots may share names (`classifier`); a
+        pooler that a slot brings with it tells nothing: another slot may call a layer of its own the same (ModernBERT).
+        """
         present = {self.canonical(name) for name in names}
+        poolers = self.poolers()
         return {
             slot
             for slot, rules in self.heads.items()
-            # All of them: `Checkpoint.ours` sees to that. A pooler may be there without its head.
-            if any(present.issuperset(rule.theirs) for rule in rules if not rule.ours.startswith(POOLER))
+            # Any of them: that all are there, `Checkpoint.ours` sees to.
+            if any(present.issuperset(rule.theirs) for rule in rules if not poolers.issuperset(rule.theirs))
         }
+
+    def poolers(self) -> set[str]:
+        """What slots that bring the pooler with them call its tensors."""
+        rules = [rule for slot in self.heads.values() for rule in slot]
+        return {name for rule in rules if rule.ours.startswith(POOLER) for name in rule.theirs}
 
 
 def concrete(
@@ -163,9 +173,10 @@ def read(tensors: Tensors, names: Names, rules: Sequence[Rule], file: object = N
         parts = [given[name] for name in present or instead[:1]]
         if len({part.dtype for part in parts}) > 1:
             raise InputError(f"{', '.join(present)} differ in dtype", file=_path(file))
+        parts = [part.t().contiguous() for part in parts] if rule.transposed else parts
         out[rule.ours] = parts[0] if len(parts) == 1 else torch.cat(parts)
         for copy in copies:
-            if not torch.equal(given[copy], out[rule.ours]):
+            if not torch.equal(given[copy].t() if rule.transposed else given[copy], out[rule.ours]):
                 raise InputError(
                     f"{spelled[copy]} differs from {', '.join(rule.theirs)}",
                     file=_path(file),
@@ -189,7 +200,7 @@ def write(tensors: Tensors, names: Names, rules: Sequence[Rule], prefixed: bool)
         for name, part in zip(rule.theirs, parts, strict=True):
             if before + name in out:
                 raise KeyError(f"two rules write {before + name}")
-            out[before + name] = part.detach().contiguous()
+            out[before + name] = (part.t() if rule.transposed else part).detach().contiguous()
         out |= {before + name: tensors[rule.ours].detach().clone() for name in rule.dead}
     return out
 

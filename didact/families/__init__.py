@@ -7,16 +7,34 @@ from didact.families.albert import ALBERT
 from didact.families.base import Architecture, Family
 from didact.families.bert import BERT
 from didact.families.distilbert import DISTILBERT
+from didact.families.gpt2 import GPT2
+from didact.families.modernbert import MODERNBERT
+from didact.families.openai_gpt import OPENAI_GPT
 from didact.families.roberta import ROBERTA, XLM_ROBERTA
+from didact.families.unilm import UNILM
 
-FAMILIES: tuple[Family, ...] = (BERT, ROBERTA, XLM_ROBERTA, ALBERT, DISTILBERT)
+FAMILIES: tuple[Family, ...] = (
+    BERT,
+    ROBERTA,
+    XLM_ROBERTA,
+    ALBERT,
+    DISTILBERT,
+    UNILM,
+    MODERNBERT,
+    GPT2,
+    OPENAI_GPT,
+)
 
 __all__ = [
     "ALBERT",
     "BERT",
     "DISTILBERT",
     "FAMILIES",
+    "GPT2",
+    "MODERNBERT",
+    "OPENAI_GPT",
     "ROBERTA",
+    "UNILM",
     "XLM_ROBERTA",
     "Architecture",
     "Family",

@@ -43,11 +43,12 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Family:
-    """name: the `model_type` of config.json; base: the settings of its first publication; keys and names: how its
-    settings and tensors are called; architectures: in order of choice, the first all of whose slots a model has is
-    what its checkpoint says it is, the last is the bare model; tokenizer: the `kind` that its tokenizers are of;
-    recipe: how it was pre-trained; sources: papers and code; dropouts: see DROPOUTS; fitted: fields of the
-    configuration, besides the vocabulary, that a tokenizer decides.
+    """name: of the member, and the `model_type` of config.json unless that is another; base: the settings of its first
+    publication; keys and names: how its settings and tensors are called; architectures: in order of choice, the first
+    all of whose slots a model has is what its checkpoint says it is, the last is the bare model; tokenizer: the `kind`
+    that its tokenizers are of; recipe: how it was pre-trained; sources: papers and code; dropouts: see DROPOUTS;
+    fitted: fields of the configuration, besides the vocabulary, that a tokenizer decides; pooling: the key that says
+    which rows classes of a whole sequence are asked.
     """
 
     name: str
@@ -60,6 +61,8 @@ class Family:
     sources: tuple[str, ...]
     dropouts: Mapping[str, tuple[str, float | None]] = field(default_factory=lambda: DROPOUTS)
     fitted: Callable[[Tokenizer], Mapping[str, Any]] = lambda _tokenizer: {}
+    model_type: str | None = None
+    pooling: str | None = None
 
     def base_for(self, tokenizer: Tokenizer) -> ModelConfig:
         """The settings of a fresh model that is to read what this tokenizer writes."""
@@ -97,8 +100,15 @@ class Family:
         """Their config.json, and the pooler if the file has one. Raises InputError."""
         ours = key_table.read(config, self.keys, self.base, file)
         present = {self.names.canonical(name) for name in tensors}
-        rules = (*self.names.core, *(rule for slot in self.names.heads.values() for rule in slot))
-        pooler = {t for rule in rules if rule.ours.startswith(rule_table.POOLER) for t in rule.theirs}
+        pooler = {t for rule in self.names.core if rule.ours.startswith(rule_table.POOLER) for t in rule.theirs}
+        others = {
+            t
+            for slot in self.names.heads.values()
+            for rule in slot
+            if not rule.ours.startswith(rule_table.POOLER)
+            for t in rule.theirs
+        }
+        pooler |= self.names.poolers() - others
         return key_table.changed(ours, {"pooler": bool(pooler & present)})
 
     def read_heads(self, config: Mapping[str, Any], tensors: Mapping[str, Tensor], file: object) -> dict[str, Head]:
@@ -106,8 +116,9 @@ class Family:
 
         Where slots share their names, `architectures` decides. Raises InputError where it does not.
         """
-        present = self.names.slots_in(tensors)
         said = {slot for a in self.architectures if a.name in (config.get("architectures") or ()) for slot in a.slots}
+        bare = {slot for slot in said if config.get("tie_word_embeddings", True) and self._bare(slot)}
+        present = self.names.slots_in(tensors) | bare
         heads: dict[str, Head] = {}
         for slot in sorted(present, key=list(self.names.heads).index):
             rivals = [s for s in present if s != slot and _share(self.names.heads[s], self.names.heads[slot])]
@@ -121,9 +132,15 @@ class Family:
                     )
                 continue
             rows = {self.names.canonical(name): tensor.shape[0] for name, tensor in tensors.items()}
-            head = _head(slot, config, rows[self.names.heads[slot][0].theirs[0]], file)
+            head = _head(slot, config, rows.get(self.names.heads[slot][0].theirs[0], 0), file)
+            if isinstance(head, Classes) and head.pooled and config.get(self.pooling or "") == "mean":
+                head = replace(head, pooling="mean")
             heads[head.kind] = self._with_dropout(head, config, file)
         return heads
+
+    def _bare(self, slot: str) -> bool:
+        """Whether a head of a tied model has no tensor of its own (GPT-2's): then only `architectures` tells of it."""
+        return all(rule.tied is False for rule in self.names.heads[slot])
 
     def _with_dropout(self, head: Head, config: Mapping[str, Any], file: object) -> Head:
         """The head with the dropout that config.json says it has."""
@@ -158,11 +175,13 @@ class Family:
             others = {*HEAD_KEYS, *(key for key, _ in self.dropouts.values())}
             carried = {name: value for name, value in carried.items() if name not in others}
         out = key_table.write(config, self.keys, carried)
-        out["model_type"] = self.name
+        out["model_type"] = self.model_type or self.name
         out["architectures"] = [architecture.name]
         for head in heads.values():
             if head.slot in architecture.slots:
                 out |= _described(head, carried) | self._said_dropout(head, config)
+                if isinstance(head, Classes) and head.pooled and self.pooling is not None:
+                    out[self.pooling] = head.pooling
         return out
 
 

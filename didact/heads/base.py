@@ -34,16 +34,22 @@ class Head(ABC):
     """What every head answers to.
 
     grouped: "never": one answer a row; "always": one answer a group; "either": a group's rows are averaged first
-    where there are groups.
+    where there are groups. classifies: whether it is one of those that read through the pooler in models where rows
+    do so, too (`Summary.rows`), although it answers row by row.
     """
 
     kind: ClassVar[str]
     grouped: ClassVar[Literal["never", "either", "always"]] = "never"
+    classifies: ClassVar[bool] = False
 
     @property
     @abstractmethod
     def pooled(self) -> bool:
-        """Whether its rows pass through the model's pooler first."""
+        """Whether it answers for a whole sequence, its rows passing through the model's pooler first."""
+
+    def pools(self, config: ModelConfig) -> bool:
+        """Whether its rows pass through the pooler of such a model first."""
+        return self.pooled or (self.classifies and config.summary.rows)
 
     @property
     def slot(self) -> str:

@@ -33,11 +33,13 @@ class Classes(Head):
     true 1. *Normaliser*: the sum is divided by the number of answers, which is known before the forward pass and
     adds up over micro-batches and ranks, not by Σ class_weights[true] as F.cross_entropy's mean does. The two agree
     where the weights average 1 over the training set, as n / (C · n_c) does; use such weights.
-    names: of the C classes, in order; written to the checkpoint.
+    names: of the C classes, in order; written to the checkpoint. pooling: what a task asks it of, one row ("cls", or
+    "last") or the mean of all ("mean"); read by the task and by the checkpoint, no part of the layers.
     """
 
     kind: ClassVar[str] = "classes"
     grouped: ClassVar = "either"
+    classifies: ClassVar = True
 
     classes: int
     problem: Problem = "single"
@@ -45,6 +47,7 @@ class Classes(Head):
     dropout: float | None = None
     class_weights: tuple[float, ...] | None = None
     names: tuple[str, ...] | None = None
+    pooling: Literal["cls", "last", "mean"] = "cls"
 
     def __post_init__(self) -> None:
         for label, given in (("class_weights", self.class_weights), ("names", self.names)):
@@ -58,7 +61,8 @@ class Classes(Head):
         return "classes.pooled" if self.pooled else "classes.rows"
 
     def build(self, config: ModelConfig) -> ClassesLayers:
-        return ClassesLayers(config.width, self.classes, config.dropout if self.dropout is None else self.dropout)
+        dropout = config.dropout if self.dropout is None else self.dropout
+        return ClassesLayers(config.width, self.classes, dropout, not self.pooled or config.summary.class_bias)
 
     def loss(self, logits: Tensor, labels: Labels) -> Part:
         logits = logits.float()
@@ -76,10 +80,10 @@ class Classes(Head):
 class ClassesLayers(HeadLayers):
     """hidden (n, D) -> logits (m, C): [mean of each group,] dropout, dense."""
 
-    def __init__(self, width: int, classes: int, dropout: float) -> None:
+    def __init__(self, width: int, classes: int, dropout: float, bias: bool = True) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
-        self.dense = nn.Linear(width, classes)
+        self.dense = nn.Linear(width, classes, bias)
 
     def forward(self, hidden: Tensor, groups: Tensor | None = None, table: Tensor | None = None) -> Tensor:  # noqa: ARG002
         if groups is not None:

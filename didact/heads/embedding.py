@@ -14,15 +14,15 @@ from torch import Tensor
 from didact.batch import Labels, Part
 from didact.config import ModelConfig
 from didact.heads.base import Head, HeadLayers, part
-from didact.heads.groups import first_within, maximum_within, mean_within
+from didact.heads.groups import first_within, last_within, maximum_within, mean_within
 
-Pooling = Literal["mean", "cls", "max"]
-POOLINGS = {"mean": mean_within, "cls": first_within, "max": maximum_within}
+Pooling = Literal["mean", "cls", "last", "max"]
+POOLINGS = {"mean": mean_within, "cls": first_within, "last": last_within, "max": maximum_within}
 
 
 @dataclass(frozen=True)
 class EmbeddingHead(Head):
-    """A group's rows -> a vector (g, D), by `pooling`: their mean, their first, or their largest, entry by entry.
+    """A group's rows -> a vector (g, D), by `pooling`: their mean, first, last, or their largest, entry by entry.
 
     values (g, D) float: the vector asked for (a teacher's); the loss is the squared distance averaged over D
     (Reimers & Gurevych, 2020, eq. 1). normalise: to length 1. maximum: tokens of a text that are read, special ones

@@ -49,6 +49,11 @@ def first_within(values: Tensor, groups: Tensor) -> Tensor:
     return at(values, groups, torch.zeros_like(groups[1:]))
 
 
+def last_within(values: Tensor, groups: Tensor) -> Tensor:
+    """values (n, …) -> (g, …): the last row of each group."""
+    return at(values, groups, (groups[1:] - groups[:-1] - 1).clamp(min=0))
+
+
 def at(values: Tensor, groups: Tensor, index: Tensor) -> Tensor:
     """values (n, …), index (g, …) counted within each group -> values at those rows; of an empty group, any row's.
 

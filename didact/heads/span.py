@@ -30,6 +30,7 @@ class Span(Head):
 
     kind: ClassVar[str] = "span"
     grouped: ClassVar = "always"
+    classifies: ClassVar = True
 
     nullable: bool = False
     dropout: float = 0.0

@@ -1,5 +1,6 @@
-"""Which token stood here: BERT's masked-language-model head (Devlin et al., 2019; google-research/bert,
-run_pretraining.py `get_masked_lm_output`): dense, activation, norm, then the word embeddings as the output matrix.
+"""Which token stands here, or comes next: BERT's masked-language-model head (Devlin et al., 2019; google-research/bert,
+run_pretraining.py `get_masked_lm_output`): dense, activation, norm, then the word embeddings as the output matrix; or,
+without the first three, GPT-2's (Radford et al., 2019). Which of them there are is `config.Output`.
 
 Shapes: n asked rows, D width, E embedding width, V vocabulary.
 """
@@ -18,6 +19,7 @@ from didact.config import ModelConfig
 from didact.heads.base import Head, HeadLayers, part
 from didact.heads.cross_entropy import cross_entropy
 from didact.nn.feedforward import ACTIVATIONS
+from didact.nn.norm import build_norm
 
 
 @dataclass(frozen=True)
@@ -44,21 +46,25 @@ class VocabularyLayers(HeadLayers):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        narrow = config.embedding_width or config.width
-        self.dense = nn.Linear(config.width, narrow)
+        narrow, output, norms = config.embedding_width or config.width, config.output, config.norms
+        if narrow != config.width and not output.transform:
+            raise ValueError(f"embeddings {narrow} wide in a model {config.width} wide need output.transform")
+        self.dense = nn.Linear(config.width, narrow, bias=output.dense_bias) if output.transform else None
         self.activation = ACTIVATIONS[config.head_activation or config.activation]
-        self.norm = nn.LayerNorm(narrow, eps=config.norms.eps)
+        self.norm = build_norm("layer" if output.transform else None, narrow, norms.eps, norms.bias)
         self.decoder = None if config.tied else nn.Linear(narrow, config.vocabulary, bias=False)
-        self.bias = nn.Parameter(torch.zeros(config.vocabulary))
+        self.bias = nn.Parameter(torch.zeros(config.vocabulary)) if output.bias else None
 
     @torch.no_grad()
     def start(self, counts: Tensor) -> None:
-        """The bias as the logarithm of how often each token occurs: counts (V,), one added to each.
+        """The bias, if there is one, as the logarithm of how often each token occurs: counts (V,), one added to each.
 
         The model then knows from the first step what counting words teaches, and what it learns is context. Measured
         (4 x 128, vocabulary 8192, 0.95 M tokens, heads that look at neighbours from the start): 4.85 nats a masked
         token; with a bias that begins at 0 it still stood at 6.32, which is what counting words reaches.
         """
+        if self.bias is None:
+            return
         share = (counts + 1.0) / (counts + 1.0).sum()
         self.bias.copy_(share.log())
 
@@ -66,4 +72,6 @@ class VocabularyLayers(HeadLayers):
         assert groups is None, "the vocabulary head answers row by row"
         matrix = table if self.decoder is None else self.decoder.weight
         assert matrix is not None, "a tied vocabulary head needs the word embeddings"
-        return F.linear(self.norm(self.activation(self.dense(hidden))), matrix, self.bias)
+        if self.dense is not None:
+            hidden = self.norm(self.activation(self.dense(hidden)))
+        return F.linear(hidden, matrix, self.bias)

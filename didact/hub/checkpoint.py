@@ -85,7 +85,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     if not isinstance(section, dict) or section.get("version", VERSION) > VERSION:
         raise InputError("a section 'didact' of a later version", file=path, expected=f"version {VERSION}")
     native = config.get("model_type") == OWN
-    family = by_name(section.get("family") if native else config.get("model_type"), path)
+    family = by_name(section.get("family") if native else section.get("family", config.get("model_type")), path)
     tensors = weights.read(folder)
     if native:
         model = keys.config_from_json(section.get("config", {}), path)
@@ -98,7 +98,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         heads = family.read_heads(config, tensors, path)
     if embedding is not None and not any(isinstance(head, EmbeddingHead) for head in heads.values()):
         heads["embedding"] = embedding
-    if any(head.pooled for head in heads.values()):
+    if any(head.pools(model) for head in heads.values()):
         model = keys.changed(model, {"pooler": True})
     return Checkpoint(folder, config, section, native, family, model, heads, tensors)
 

@@ -37,9 +37,14 @@ def export(pretrained: Pretrained, folder: str | Path, tensors: Mapping[str, Ten
         "objective": None if pretrained.objective is None else dict(pretrained.objective),
     }
     state = {n: t.detach().cpu() for n, t in (model.state_dict() if tensors is None else tensors).items()}
+    config = described(family, model.config, model.specs, pretrained.carried, section, native)
+    for role in ("pad", "bos", "eos", "cls", "sep"):  # of the families that write them, unless the file they had did
+        name, found = f"{role}_token_id", getattr(pretrained.tokenizer, role)
+        if name in config and name not in pretrained.carried and found is not None:
+            config[name] = found
     _write(
         folder,
-        described(family, model.config, model.specs, pretrained.carried, section, native),
+        config,
         state if native else theirs(family, model.config, model.specs, state),
     )
     pretrained.tokenizer.save(folder)

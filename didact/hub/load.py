@@ -40,7 +40,7 @@ def load(
     """
     found = open_checkpoint(fetch(name))
     wanted = found.heads if heads is None else heads
-    pooler = found.model.pooler or any(head.pooled for head in wanted.values())
+    pooler = found.model.pooler or any(head.pools(found.model) for head in wanted.values())
     config = keys.changed(found.model, {"pooler": pooler, **(changes or {})})
     tokenizer = Tokenizer.load(found.folder)
     if tokenizer.vocabulary > config.vocabulary:

@@ -18,9 +18,10 @@ POOLINGS: tuple[tuple[str, str, Pooling], ...] = (
     ("pooling_mode_cls_token", "cls", "cls"),
     ("pooling_mode_mean_tokens", "mean", "mean"),
     ("pooling_mode_max_tokens", "max", "max"),
+    ("pooling_mode_lasttoken", "lasttoken", "last"),
 )
 """(flag of the older form, name in the newer form, ours)"""
-OTHERS = ("pooling_mode_mean_sqrt_len_tokens", "pooling_mode_weightedmean_tokens", "pooling_mode_lasttoken")
+OTHERS = ("pooling_mode_mean_sqrt_len_tokens", "pooling_mode_weightedmean_tokens")
 TYPE = "sentence_transformers.models."
 
 
@@ -78,4 +79,4 @@ def _pooling(path: Path) -> Pooling:
     for flag, name, ours in POOLINGS:
         if modes in ([flag], [name]):
             return ours
-    raise InputError(f"pooling {', '.join(map(str, modes))}", file=path, expected="one of mean, cls, max")
+    raise InputError(f"pooling {', '.join(map(str, modes))}", file=path, expected="one of mean, cls, max, lasttoken")

@@ -24,17 +24,18 @@ ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
 
 
 class FeedForward(nn.Module):
-    """down(act(up(x))), or, gated, down(act(gate(x)) · up(x))."""
+    """down(act(up(x))), or, gated, down(act(g) · u), g and u being the first and the second half of up(x)."""
 
     def __init__(self, width: int, inner: int, activation: Activation, gated: bool, bias: bool) -> None:
         super().__init__()
-        self.up = nn.Linear(width, inner, bias=bias)
-        self.gate = nn.Linear(width, inner, bias=bias) if gated else None
+        self.up = nn.Linear(width, 2 * inner if gated else inner, bias=bias)
+        self.gated = gated
         self.down = nn.Linear(inner, width, bias=bias)
         self.activation = ACTIVATIONS[activation]
 
     def forward(self, x: Tensor) -> Tensor:
         """x (T, D) -> (T, D)."""
-        if self.gate is None:
+        if not self.gated:
             return self.down(self.activation(self.up(x)))
-        return self.down(self.activation(self.gate(x)) * self.up(x))
+        gate, up = self.up(x).chunk(2, -1)
+        return self.down(self.activation(gate) * up)

@@ -31,9 +31,9 @@ class Scheme(nn.Module):
         del positions, like
         return None
 
-    def rotation(self, positions: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Cosines and sines that turn q and k, (T, 1, 1, H) float32 each, or None."""
-        del positions
+    def rotation(self, positions: Tensor, local: bool = False) -> tuple[Tensor, Tensor] | None:
+        """Cosines and sines that turn q and k, (T, 1, 1, H) float32 each, or None; local: in a layer with a window."""
+        del positions, local
         return None
 
     def distance(self) -> DistanceTerms | None:
@@ -65,16 +65,20 @@ class Sinusoidal(Scheme):
 
 
 class Rotary(Scheme):
-    """Angle of pair j at position p: p · theta^(-2 j / H), the pairs being columns j and j + H / 2."""
+    """Angle of pair j at position p: p · theta^(-2 j / H), the pairs being columns j and j + H / 2.
 
-    def __init__(self, theta: float, head_width: int) -> None:
+    Layers with a window may have a theta of their own (ModernBERT, Warner et al., 2024, §2.1).
+    """
+
+    def __init__(self, theta: float, head_width: int, local_theta: float | None = None) -> None:
         super().__init__()
         self.theta, self.head_width = theta, head_width
+        self.local_theta = theta if local_theta is None else local_theta
 
-    def rotation(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        H = self.head_width
+    def rotation(self, positions: Tensor, local: bool = False) -> tuple[Tensor, Tensor]:
+        H, theta = self.head_width, self.local_theta if local else self.theta
         column = torch.arange(0, H, 2, device=positions.device, dtype=torch.float32)
-        angle = positions[:, None].float() * (1.0 / self.theta ** (column / H))
+        angle = positions[:, None].float() * (1.0 / theta ** (column / H))
         angle = torch.cat((angle, angle), -1)[:, None, None, :]
         return angle.cos(), angle.sin()
 
@@ -139,7 +143,7 @@ def _learned(position: Position, widths: Widths) -> Scheme:
 POSITIONS: tuple[Entry, ...] = (
     Entry("learned", _learned),
     Entry("sinusoidal", lambda _position, _widths: Sinusoidal()),
-    Entry("rotary", lambda position, widths: Rotary(position.theta, widths.head)),
+    Entry("rotary", lambda position, widths: Rotary(position.theta, widths.head, position.local_theta)),
     Entry(
         "bucketed",
         lambda position, widths: Bucketed(position.buckets, position.distance, position.bidirectional, widths.heads),

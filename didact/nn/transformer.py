@@ -6,7 +6,8 @@ Shapes: T rows, D width, N heads, L rows of one sequence.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +46,8 @@ class Transformer(nn.Module):
     """Embedding, then layers, then a final norm where there is one. Layer i runs block i · blocks // layers.
 
     windows: per layer, how far a row sees in positions, None = any distance. kernel: the name of the attention kernel
-    that is used whatever the table says; None = the table's choice.
+    that is used whatever the table says; None = the table's choice. visibility: who sees whom where the side does not
+    say it, which is where its kind is "full".
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Transformer(nn.Module):
         windows: tuple[int | None, ...],
         attention_dropout: float,
         kernel: str | None = None,
+        visibility: Literal["full", "causal"] = "full",
     ) -> None:
         super().__init__()
         self.embedding = embedding
@@ -64,10 +67,12 @@ class Transformer(nn.Module):
         self.windows = windows
         self.attention_dropout = attention_dropout
         self.kernel = kernel
+        self.visibility: Literal["full", "causal"] = visibility
         self.compiled = False  # set by nn.compiled: whether sizes that change are to be declared before each call
 
     def forward(self, side: Side, layers: bool = False, attention: Collection[int] = ()) -> Hidden:
         """layers: keep every layer's output; attention: the layers whose probabilities are wanted."""
+        side = replace(side, visibility=side.visibility.unless_said(self.visibility))
         packed = side.packed
         x = self.embedding(packed)
         contexts = self._contexts(side, x)
@@ -91,12 +96,13 @@ class Transformer(nn.Module):
     def _contexts(self, side: Side, x: Tensor) -> dict[int | None, Context]:
         """One context for each window that layers have, all else shared."""
         position = self.embedding.position
-        rotation, distance = position.rotation(side.packed.positions), position.distance()
+        distance = position.distance()
         device = x.device
         dtype = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else x.dtype
         dropout = self.attention_dropout if self.training else 0.0
         contexts = {}
         for window in dict.fromkeys(self.windows):
+            rotation = position.rotation(side.packed.positions, local=window is not None)
             seen = side.visibility.within(window)
             if self.kernel is None:
                 kernel = choose(device, dtype, seen, distance is not None, dropout)
@@ -117,16 +123,21 @@ def build(config: ModelConfig, generator: torch.Generator | None = None) -> Tran
     def norm(slot: str, width: int = config.width) -> nn.Module:
         return build_norm(getattr(norms, slot), width, norms.eps, norms.bias)
 
-    def block() -> Block:
+    def block(i: int) -> Block:
         return Block(
             Attention(config.width, config.heads, config.key_width, config.biases, config.attention_dropout),
             FeedForward(config.width, config.feedforward, config.activation, config.gated, config.biases),
-            (norm("attention_in"), norm("attention_out"), norm("feedforward_in"), norm("feedforward_out")),
+            (
+                norm("attention_in") if i or norms.first else nn.Identity(),
+                norm("attention_out"),
+                norm("feedforward_in"),
+                norm("feedforward_out"),
+            ),
             config.dropout,
         )
 
     inner = config.embedding_width or config.width
-    blocks = [block() for _ in range(config.layer_groups or config.layers)]
+    blocks = [block(i) for i in range(config.layer_groups or config.layers)]
     transformer = Transformer(
         embedding=Embedding(
             config.vocabulary,
@@ -140,8 +151,9 @@ def build(config: ModelConfig, generator: torch.Generator | None = None) -> Tran
         ),
         blocks=nn.ModuleList(blocks),
         final_norm=norm("final"),
-        windows=config.windows or (None,) * config.layers,
+        windows=config.window_of,
         attention_dropout=config.attention_dropout,
+        visibility=config.visibility,
     )
     initialise(transformer, config.init_std, generator)
     if config.position.start == "neighbours":

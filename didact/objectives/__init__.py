@@ -8,19 +8,22 @@ from typing import Any
 
 from didact.errors import InputError
 from didact.objectives.base import Objective
+from didact.objectives.causal import Causal
 from didact.objectives.collocated import PMISpans
 from didact.objectives.combined import Combined
 from didact.objectives.distilled import Distilled
 from didact.objectives.masked import Masked
 from didact.objectives.related import NextSentence, SentenceOrder
 from didact.objectives.select import NGrams, Select, Spans, Tokens, WholeWords
+from didact.objectives.unilm import UniLM
 
-OBJECTIVES: tuple[type[Objective], ...] = (Masked, NextSentence, SentenceOrder, Distilled, Combined)
+OBJECTIVES: tuple[type[Objective], ...] = (Masked, Causal, NextSentence, SentenceOrder, UniLM, Distilled, Combined)
 SELECTS: tuple[type[Select], ...] = (Tokens, WholeWords, Spans, NGrams, PMISpans)
 
 __all__ = [
     "OBJECTIVES",
     "SELECTS",
+    "Causal",
     "Combined",
     "Distilled",
     "Masked",
@@ -32,6 +35,7 @@ __all__ = [
     "SentenceOrder",
     "Spans",
     "Tokens",
+    "UniLM",
     "WholeWords",
     "from_json",
     "to_json",

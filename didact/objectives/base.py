@@ -113,6 +113,24 @@ class Objective(ABC):
     def check(self, tokenizer: Tokenizer) -> None:  # noqa: B027
         """Raises InputError where it does not go with the tokenizer whose tokens it is to ask about."""
 
+    @property
+    def unrelated(self) -> float:
+        """Where it wants to know of a pair: the share of pairs that the document format is to put apart or swap."""
+        return 0.5
+
+    @property
+    def segments(self) -> int:
+        """How many segment ids it uses."""
+        return 2
+
+    @property
+    def visibility(self) -> Literal["full", "causal"]:
+        """Of the model that it trains (`ModelConfig.visibility`): who sees whom when nothing is asked.
+
+        Raises ValueError where its parts want different things.
+        """
+        return "full"
+
     def at(self, step: int) -> Objective:  # noqa: ARG002
         """The objective as it is at this step, schedules resolved."""
         return self

@@ -71,6 +71,21 @@ class Combined(Objective):
         for part in self.parts:
             part.check(tokenizer)
 
+    @property
+    def unrelated(self) -> float:
+        return min((part.unrelated for part in self.parts if part.relation), default=0.5)
+
+    @property
+    def segments(self) -> int:
+        return max(part.segments for part in self.parts)
+
+    @property
+    def visibility(self) -> Literal["full", "causal"]:
+        wanted: list[Literal["full", "causal"]] = sorted({part.visibility for part in self.parts})
+        if len(wanted) > 1:
+            raise ValueError(f"parts that train models of different visibility: {', '.join(wanted)}")
+        return wanted[0]
+
     def at(self, step: int) -> Combined:
         return replace(self, parts=tuple(part.at(step) for part in self.parts))
 

@@ -94,10 +94,10 @@ class Distilled(Objective):
 
 
 def _asked(flat: Flat, of: Array, head: str, name: str) -> Asked:
-    """A question to `head` about the rows `of` (N,) bool. What is right, the teacher says: the values are zeros."""
+    """A question to `head` about the rows `of` (N,) bool. What is right, the teacher says: the values are (R, 0)."""
     rows = np.flatnonzero(of)
     sequences = np.searchsorted(flat.cuts, rows, side="right") - 1
-    labels = Labels(head, rows - flat.cuts[sequences], np.zeros(len(rows), np.int64), name=name)
+    labels = Labels(head, rows - flat.cuts[sequences], np.zeros((len(rows), 0), np.int64), name=name)
     return Asked(labels, cuts_of(np.bincount(sequences, minlength=len(flat))))
 
 

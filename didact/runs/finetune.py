@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from didact import hub
-from didact.batch import Batch
+from didact.batch import Batch, Example
 from didact.data.store import write_aside
 from didact.data.stream import Stream
 from didact.errors import InputError
@@ -151,7 +151,7 @@ def _one(run: FinetuneRun, files: Files, seed: int, rate: float, folder: Path) -
     task = files.task
     generator = torch.Generator().manual_seed(key(seed, 2) % 2**63)
     start = hub.load(run.start, task.heads(), changes=run.model, scratch=run.scratch, generator=generator)
-    _fits(start, run)
+    _fits(start, run, task, files.train.examples)
     state = _State(replace(start, task=task))
     stream = Stream(
         files.train,
@@ -231,7 +231,16 @@ def _score(model: Pretrained, dataset: Dataset, folder: Path, name: str, run: Fi
     return model.task.score(predictions, dataset.items)
 
 
-def _fits(start: Pretrained, run: FinetuneRun) -> None:
+def _fits(start: Pretrained, run: FinetuneRun, task: Task, examples: Sequence[Example]) -> None:
+    pooled = {name for name, head in task.heads().items() if head.pooled}
+    if start.model.config.visibility == "causal" and examples:
+        longest = max(examples, key=len)
+        asked = task.ask(longest)
+        if asked.head in pooled and list(asked.rows) == [0] and len(longest) > 1:
+            raise InputError(
+                f"task.{task.kind}: asks the first token of a text, and a causal model has seen nothing else there",
+                expected="pooling: last or mean, or a tokenizer that puts no token first",
+            )
     if start.maximum is not None and run.length > start.maximum:
         raise InputError(f"length: found {run.length}", expected=f"at most {start.maximum}, the model's positions")
 

@@ -68,6 +68,8 @@ def _sequence(console: Console, tokenizer: Tokenizer, batch: Batch, number: int,
     for asked in batch.labels:
         rows = asked.rows.numpy()
         own = np.flatnonzero((rows >= start) & (rows < stop))
+        if not asked.values.numel():  # nobody's question, or one that a teacher knows the answer to
+            continue
         if asked.head == "vocabulary":
             answers |= {int(rows[i]) - start: int(asked.values[i]) for i in own}
         elif len(own):

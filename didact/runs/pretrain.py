@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from didact import hub, objectives
+from didact.config import ModelConfig
 from didact.data import documents
 from didact.data.store import Store
 from didact.data.stored import SplitName
@@ -17,6 +18,7 @@ from didact.errors import InputError
 from didact.exchange import keys
 from didact.families import by_name
 from didact.heads.vocabulary import VocabularyLayers
+from didact.hub.grow import extend, missing_pieces, tile
 from didact.model import Model, Pretrained
 from didact.objectives import Objective
 from didact.randomness import key
@@ -24,7 +26,7 @@ from didact.runs import common
 from didact.runs.build import batch_of, changed, objective_of
 from didact.runs.corpus import say
 from didact.runs.runfile import load_plugins, read
-from didact.runs.schema import PretrainRun
+from didact.runs.schema import ModelPart, PretrainRun
 from didact.runs.validation import FixedValidation
 from didact.tokenization.tokenizer import Tokenizer
 from didact.training.checkpoint import RunFolder
@@ -158,27 +160,18 @@ def tokenizer_of(run: PretrainRun, stores: Sequence[Store]) -> Tokenizer:
 
 def model_of(run: PretrainRun, tokenizer: Tokenizer, objective: Objective, stores: Sequence[Store]) -> Pretrained:
     """Fresh weights of the family, or the checkpoint to be continued; with the heads that the objective asks."""
-    fresh = [name for name in ("start", "larger") if getattr(run.model, name) is not None]
-    if len(fresh) + (run.model.vocabulary_bias == "frequencies") > 1:
-        fresh += ["vocabulary_bias"] * (run.model.vocabulary_bias == "frequencies")
-        raise InputError(f"model: found {' and '.join(fresh)}", expected="one thing that says how its weights begin")
     generator = torch.Generator().manual_seed(key(run.seed, 1) % 2**63)
-    if run.model.start is not None:
-        pretrained = hub.load(run.model.start, objective.heads, changes=run.model.changes, generator=generator)
-        if pretrained.tokenizer.fingerprint != tokenizer.fingerprint:
-            raise InputError(
-                f"model.start: {run.model.start} has another tokenizer than the store",
-                expected="a store prepared with its tokenizer",
-            )
+    if run.model.start is not None or run.model.start_tiled is not None:
+        pretrained = _started(run.model, objective, tokenizer, generator)
         config = pretrained.model.config
     else:
         family = by_name(run.model.family)
         config = changed(family.base_for(tokenizer), run.model.changes, "model")
-        if any(head.pooled for head in objective.heads.values()):
+        if any(head.pools(config) for head in objective.heads.values()):
             config = keys.changed(config, {"pooler": True})
         pretrained = Pretrained(Model(config, objective.heads, generator), tokenizer, family.name)
-        if run.model.larger is not None:
-            _take_layers(pretrained, run.model.larger)
+        if run.model.start_thinned is not None:
+            _take_layers(pretrained, run.model.start_thinned)
         elif run.model.vocabulary_bias == "frequencies":
             _count_words(pretrained, stores)
     if config.position.maximum is not None and run.data.length > config.position.maximum:
@@ -186,10 +179,12 @@ def model_of(run: PretrainRun, tokenizer: Tokenizer, objective: Objective, store
             f"data.length: found {run.data.length}",
             expected=f"at most {config.position.maximum}, the model's positions (model.position.maximum)",
         )
-    if config.visibility != "full":
+    if config.visibility != _visibility(objective):
         raise InputError(
-            f"model.visibility: found {config.visibility!r}, which no objective here trains", expected="full"
+            f"model.visibility: found {config.visibility!r}",
+            expected=f"{_visibility(objective)}, as the objective trains it, or another objective",
         )
+    _check_segments(config, objective, tokenizer)
     if config.vocabulary < tokenizer.vocabulary:
         raise InputError(
             f"model.vocabulary: found {config.vocabulary}", expected=f"{tokenizer.vocabulary} or more, the tokenizer's"
@@ -228,11 +223,51 @@ def _take_layers(pretrained: Pretrained, name: str) -> None:
     """First weights out of a larger model."""
     larger = hub.load(name)
     if larger.tokenizer.fingerprint != pretrained.tokenizer.fingerprint:
-        raise InputError(f"model.larger: {name} has another tokenizer than the store", expected="one tokenizer")
+        raise InputError(f"model.start_thinned: {name} has another tokenizer than the store", expected="one tokenizer")
     try:
         hub.take_layers(pretrained.model, larger.model)
     except InputError as problem:
-        raise InputError(f"model.larger: {problem}") from None
+        raise InputError(f"model.start_thinned: {problem}") from None
+
+
+def _started(part: ModelPart, objective: Objective, tokenizer: Tokenizer, generator: torch.Generator) -> Pretrained:
+    """The checkpoint to be continued, with more pieces where the store's tokenizer has them, or with larger sizes."""
+    key, name = ("start", part.start) if part.start is not None else ("start_tiled", part.start_tiled)
+    assert name is not None
+    changes = dict(part.changes)
+    own = Tokenizer.load(hub.fetch(name))
+    other = own.fingerprint != tokenizer.fingerprint
+    if other and missing_pieces(own, tokenizer) is None:
+        raise InputError(
+            f"model.{key}: {name} has another tokenizer than the store",
+            expected="a store prepared with its tokenizer, or with that one and more pieces",
+        )
+    vocabulary = changes.pop("vocabulary", 0) if other else 0
+    now = {} if part.start_tiled is not None else changes
+    pretrained = hub.load(name, objective.heads, changes=now, generator=generator)
+    if other:
+        say(f"{name}: {tokenizer.vocabulary - own.vocabulary:,} new pieces begin as the mean of those that write them")
+        pretrained = extend(pretrained, tokenizer, vocabulary)
+    return pretrained if part.start_tiled is None else tile(pretrained, changes, generator)
+
+
+def _visibility(objective: Objective) -> str:
+    try:
+        return objective.visibility
+    except ValueError as problem:
+        raise InputError(f"objective: {problem}") from None
+
+
+def _check_segments(config: ModelConfig, objective: Objective, tokenizer: Tokenizer) -> None:
+    """An objective with more segments than two tells its parts apart by them."""
+    if objective.segments <= 2:
+        return
+    if config.segments < objective.segments:
+        raise InputError(
+            f"model.segments: found {config.segments}", expected=f"{objective.segments}, which the objective uses"
+        )
+    if len({segment for _, segment in tokenizer.template.pair}) < 2:
+        raise InputError("the tokenizer puts both texts of a pair into one segment", expected="[CLS] a [SEP] b [SEP]")
 
 
 def _count_words(pretrained: Pretrained, stores: Sequence[Store]) -> None:
@@ -264,7 +299,7 @@ def sources(
             f"data.format: found {run.data.format!r}, and the objective asks about pairs", expected=f"one of {paired}"
         )
     found = [
-        (cls(store, run.data.length, split, relation), weight)
+        (cls(store, run.data.length, split, relation, objective.unrelated), weight)
         for store, weight in zip(stores, weights, strict=True)
         if len(store.split(split))
     ]

@@ -62,8 +62,10 @@ class PretrainData(Part):
 class ModelPart(Part):
     """Every key but these replaces a field of the family's ModelConfig (layers, width, heads, feedforward, dropout …).
 
-    family: a member's name; start: a checkpoint to continue from, fresh weights if absent; larger: a checkpoint of more
-    layers, of which a fresh model takes some, spread evenly from the first to the last, with all else that fits
+    family: a member's name; start: a checkpoint to continue from, fresh weights if absent; where the store's tokenizer
+    is the checkpoint's own with more pieces, each new one begins as the mean of the old pieces that write it;
+    start_tiled: a checkpoint of a smaller model, whose weights are tiled into the sizes given here; start_thinned: one
+    of more layers, of which a fresh model takes some, spread evenly from the first to the last, with all else that fits
     (DistilBERT begins so); vocabulary_bias: where the bias of a fresh vocabulary head begins, at 0 or at the logarithm
     of the store's token frequencies.
     """
@@ -72,8 +74,17 @@ class ModelPart(Part):
 
     family: str = "bert"
     start: str | None = None
-    larger: str | None = None
+    start_tiled: str | None = None
+    start_thinned: str | None = None
     vocabulary_bias: Literal["zero", "frequencies"] = "zero"
+
+    @model_validator(mode="after")
+    def _one_start(self) -> ModelPart:
+        said = [name for name in ("start", "start_tiled", "start_thinned") if getattr(self, name) is not None]
+        said += ["vocabulary_bias"] if self.vocabulary_bias == "frequencies" else []
+        if len(said) > 1:
+            raise ValueError(f"{' and '.join(said)}: one thing says how the weights begin")
+        return self
 
     @property
     def changes(self) -> dict[str, Any]:

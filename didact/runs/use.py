@@ -16,6 +16,7 @@ from didact import hub
 from didact.data.files import lines
 from didact.data.store import write_aside
 from didact.errors import InputError
+from didact.heads.embedding import POOLINGS
 from didact.model import Pretrained
 from didact.runs.build import task_of
 from didact.runs.corpus import say
@@ -85,8 +86,8 @@ def fill_text(name: str, text: str, top: int) -> None:
 
 def embed_files(name: str, files: Sequence[Path], out: Path, pooling: str) -> None:
     """One vector a line of text, as a .npy file of float32."""
-    if pooling not in ("", "mean", "cls", "max"):
-        raise InputError(f"--pooling: found {pooling!r}", expected="mean, cls or max")
+    if pooling not in ("", *POOLINGS):
+        raise InputError(f"--pooling: found {pooling!r}", expected=f"one of {', '.join(POOLINGS)}")
     texts = [line for _, _, line in _lines(files)]
     if not texts:
         raise InputError("no line to embed", file=files[0] if files else "standard input")

@@ -48,8 +48,9 @@ class Classify(Task):
     labels of one field, in a "multiple" file; drop: labels whose rows are left out and counted (OCNLI's "-");
     scores: the main one first, None = by the problem; positive: the class that "f1" is of, None = the last;
     class_weights: "balanced" (see `heads.classes.balanced`; learned), or one number a class; threshold: probability
-    from which "multiple" gives a class; pooling: "cls", the row that stands for the sequence (see `asked_row`), or
-    "mean", the mean of all its rows; pooled: through the model's pooler; dropout: on that row, None = the model's.
+    from which "multiple" gives a class; pooling: "cls", the row that stands for the sequence (see `asked_row`),
+    "last", its last row, or "mean", the mean of all its rows; pooled: through the model's pooler; dropout: on that
+    row, None = the model's.
     """
 
     kind: ClassVar[str] = "classify"
@@ -67,7 +68,7 @@ class Classify(Task):
     positive: str | None = None
     class_weights: Literal["balanced"] | tuple[float, ...] | None = None
     threshold: float = 0.5
-    pooling: Literal["cls", "mean"] = "cls"
+    pooling: Literal["cls", "last", "mean"] = "cls"
     pooled: bool = True
     dropout: float | None = None
 
@@ -85,13 +86,15 @@ class Classify(Task):
 
     def heads(self) -> Mapping[str, Head]:
         if self.problem == "regression":
-            return {"classes": Classes(1, "regression", pooled=self.pooled, dropout=self.dropout)}
+            return {"classes": Classes(1, "regression", self.pooled, self.dropout, pooling=self.pooling)}
         if self.class_weights == "balanced":
             raise InputError("the class weights are not known", expected="a training file to learn them from")
         names = self.known
         weights = self.class_weights
         return {
-            "classes": Classes(len(names), self.problem, self.pooled, self.dropout, class_weights=weights, names=names)
+            "classes": Classes(
+                len(names), self.problem, self.pooled, self.dropout, weights, names=names, pooling=self.pooling
+            )
         }
 
     def item(self, row: Row, labelled: bool, counts: Counts) -> tuple[Mapping[str, Any], Any] | None:
@@ -165,7 +168,8 @@ class Classify(Task):
         value = np.asarray(example.targets["label"], kind)[None]
         if self.pooling == "mean":
             return Labels("classes", np.arange(len(example)), value, groups=np.array([0, len(example)], np.int64))
-        return Labels("classes", np.array([asked_row(example)], np.int64), value)
+        row = len(example) - 1 if self.pooling == "last" else asked_row(example)
+        return Labels("classes", np.array([row], np.int64), value)
 
     def decode(self, dataset: Dataset, answers: Sequence[Array]) -> list[Prediction]:
         logits = np.concatenate([np.asarray(a, np.float64).reshape(1, -1) for a in answers]) if len(answers) else []

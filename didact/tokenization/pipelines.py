@@ -2,6 +2,7 @@
 
 wordpiece  BERT's (Devlin et al., 2019): words, punctuation and Chinese characters apart; "##" continues a word
 bpe        byte-level (Radford et al., 2019): nothing is unknown, white space is kept
+gpt2       the same, with an end of text for its one special token
 unigram    Kudo (2018) with "▁" for the space before a word or mark; punctuation apart
 char       every character a piece, "▁" for white space
 kmer       runs cut into pieces of k characters, one after the other (DNA, protein); unknown ones into characters
@@ -13,9 +14,9 @@ import tokenizers
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors
 
 from didact.errors import InputError
-from didact.tokenization.specials import BERT_SPECIALS
+from didact.tokenization.specials import BERT_SPECIALS, GPT2_SPECIALS
 
-KINDS = ("wordpiece", "bpe", "unigram", "char", "kmer")
+KINDS = ("wordpiece", "bpe", "gpt2", "unigram", "char", "kmer")
 
 
 def pipeline(kind: str, model: models.Model, cased: bool, k: int) -> tokenizers.Tokenizer:
@@ -31,7 +32,7 @@ def pipeline(kind: str, model: models.Model, cased: bool, k: int) -> tokenizers.
             )
             backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
             backend.decoder = decoders.WordPiece(prefix="##", cleanup=True)
-        case "bpe":
+        case "bpe" | "gpt2":
             if folded:
                 backend.normalizer = normalizers.Sequence(folded)
             backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -63,7 +64,11 @@ def pipeline(kind: str, model: models.Model, cased: bool, k: int) -> tokenizers.
 
 
 def finish(kind: str, backend: tokenizers.Tokenizer) -> None:
-    """Special tokens, and [CLS] a [SEP] b [SEP] around texts."""
+    """Special tokens, and [CLS] a [SEP] b [SEP] around texts (GPT-2: nothing)."""
+    if kind == "gpt2":
+        backend.add_special_tokens(list(GPT2_SPECIALS))
+        backend.post_processor = processors.ByteLevel(trim_offsets=False)
+        return
     backend.add_special_tokens(list(BERT_SPECIALS))
     cls, sep = "[CLS]", "[SEP]"
     template = processors.TemplateProcessing(

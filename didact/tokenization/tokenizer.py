@@ -46,7 +46,9 @@ class Tokenizer:
     """A `tokenizers.Tokenizer` and what its configuration says of special tokens. Not changed after it is made.
 
     pad, unk, cls, sep, mask, bos, eos: ids, or None where the tokenizer has no such token;
-    special_ids: ids of all special tokens, in order; template: which of them go around a text and a pair.
+    special_ids: ids of all special tokens, in order; added: ids of the tokens that stand for text as it is written, the
+    special ones and those added to a vocabulary afterwards; template: which of the special ones go around a text and a
+    pair; treatment: how text is treated before it is cut into pieces, and by what kind of model, as JSON.
     settings: the contents of tokenizer_config.json, carried along.
     """
 
@@ -65,6 +67,8 @@ class Tokenizer:
         self.sep, self.mask, self.bos, self.eos = ids["sep"], ids["mask"], ids["bos"], ids["eos"]
         added = self._backend.get_added_tokens_decoder()
         special = {i for i, token in added.items() if token.special} | {i for i in ids.values() if i is not None}
+        self.added = frozenset(added)
+        self.treatment = json.dumps([described["normalizer"], described["pre_tokenizer"], described["model"]["type"]])
         self.special_ids: tuple[int, ...] = tuple(sorted(special))
         self.vocabulary: int = 1 + max(self._backend.get_vocab(with_added_tokens=True).values())
         self.kind: str = described["model"]["type"]
@@ -163,6 +167,33 @@ class Tokenizer:
     def tokens(self, ids: Sequence[int] | Integers) -> list[str]:
         """ids (L,) -> their pieces."""
         return [self.token(i) for i in ids]
+
+    def written(self, piece: str, text: bool = False) -> list[int]:
+        """The pieces of this tokenizer that write a piece of another one like it, [] where it cannot.
+
+        text: the piece is plain text (see `added`) and not a part of a word in the model's own spelling ("##ing",
+        "Ġthe").
+        """
+        if text:
+            found = self.encode(piece).tokens.tolist()
+        elif self.continuation and piece.startswith(self.continuation):
+            found = self._continued(piece.removeprefix(self.continuation))
+        else:
+            found = [token.id for token in self._backend.model.tokenize(piece)]
+        return [] if self.unk in found else found
+
+    def _continued(self, rest: str) -> list[int]:
+        """The inside of a word: always the longest piece that fits, which is WordPiece's rule."""
+        found: list[int] = []
+        while rest:
+            sizes = range(len(rest), 0, -1)
+            fits = ((n, i) for n in sizes if (i := self.id_of(self.continuation + rest[:n])) is not None)
+            size, piece = next(fits, (0, -1))
+            if not size:
+                return []
+            found.append(piece)
+            rest = rest[size:]
+        return found
 
     def id_of(self, token: str) -> int | None:
         """The id of a piece, or None."""

@@ -22,11 +22,11 @@ from didact.errors import InputError
 from didact.tokenization.pipelines import finish, pipeline
 from didact.tokenization.report import Report, measure
 from didact.tokenization.sample import DEFAULT_BYTES, cut_runs, sample
-from didact.tokenization.specials import BERT_SPECIALS
+from didact.tokenization.specials import BERT_SPECIALS, GPT2_SPECIALS
 from didact.tokenization.tokenizer import Tokenizer
 from didact.tokenization.unigram import learn_pieces
 
-Kind = Literal["wordpiece", "bpe", "unigram", "char", "kmer"]
+Kind = Literal["wordpiece", "bpe", "gpt2", "unigram", "char", "kmer"]
 Progress = Callable[[str, float], None]
 """(what is being done, share of it that is done)"""
 
@@ -60,7 +60,7 @@ def train(
     taken = sample(texts, sample_bytes)
     if not any(text.strip() for text in taken.texts):
         raise InputError("no text to learn a vocabulary from")
-    least = len(BERT_SPECIALS) + (256 if kind == "bpe" else 1)
+    least = len(BERT_SPECIALS) + (256 if kind in ("bpe", "gpt2") else 1)
     if vocabulary < least:
         raise InputError(f"a vocabulary of {vocabulary}", expected=f"at least {least} ({kind})")
     material = [cut_runs(text) for text in taken.texts]
@@ -81,8 +81,8 @@ def _learn(
     room = vocabulary - len(BERT_SPECIALS)
     characters = _characters(words)
     match kind:
-        case "bpe":
-            return _bpe(material, vocabulary, cased, tell)
+        case "bpe" | "gpt2":
+            return _bpe(kind, material, vocabulary, cased, tell)
         case "wordpiece":
             return _wordpiece(material, _alphabet(characters, room // 2), vocabulary, cased, tell)
         case "unigram":
@@ -101,12 +101,12 @@ def _numbered(pieces: Iterable[str]) -> dict[str, int]:
     return {piece: i for i, piece in enumerate(chain(BERT_SPECIALS, pieces))}
 
 
-def _bpe(material: list[str], vocabulary: int, cased: bool, tell: Progress) -> models.Model:
-    backend = pipeline("bpe", models.BPE(), cased, 0)
+def _bpe(kind: Kind, material: list[str], vocabulary: int, cased: bool, tell: Progress) -> models.Model:
+    backend = pipeline(kind, models.BPE(), cased, 0)
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
         min_frequency=2,
-        special_tokens=list(BERT_SPECIALS),
+        special_tokens=list(GPT2_SPECIALS if kind == "gpt2" else BERT_SPECIALS),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )

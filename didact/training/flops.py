@@ -40,12 +40,14 @@ class Cost:
     """What a batch costs a model, all that does not change from batch to batch worked out beforehand.
 
     per_token: operations of the stack's matrix products; pairs: per window of attention, operations of each pair of
-    rows that see each other; answers: by name, a head and the operations of each of its answers.
+    rows that see each other; answers: by name, a head and the operations of each of its answers; causal: whether the
+    model looks back only, whatever the batch says.
     """
 
     per_token: float
     pairs: tuple[tuple[int | None, float], ...]
     answers: Mapping[str, tuple[Head, float]]
+    causal: bool = False
 
     @staticmethod
     def of(model: Model) -> Cost:
@@ -62,12 +64,12 @@ class Cost:
             per_token += (6 if trains else 2) * _matrices(block)
             pairs[window] = pairs.get(window, 0.0) + (12 if trains else 4) * config.heads * config.key_width
         answers = {name: (spec, each * _answer(model, name)) for name, spec in model.specs.items()}
-        return Cost(per_token, tuple(pairs.items()), answers)
+        return Cost(per_token, tuple(pairs.items()), answers, config.visibility == "causal")
 
     def __call__(self, batch: Batch) -> float:
         """Operations of forward and backward of a batch that is still on the host."""
         lengths = np.diff(batch.inputs.packed.cu_seqlens.numpy()).astype(np.int64)
-        causal = batch.inputs.visibility.kind == "causal"
+        causal = self.causal or batch.inputs.visibility.kind == "causal"
         total = self.per_token * batch.tokens
         total += sum(each * _seen(lengths, window, causal) for window, each in self.pairs)
         for asked in batch.labels:
@@ -146,7 +148,7 @@ def _answer(model: Model, head: str) -> float:
     used = _matrices(model.heads[head])
     if isinstance(spec, Vocabulary) and model.config.tied:
         used += model.core.embedding.word.weight.numel()
-    if spec.pooled and model.pooler is not None:
+    if spec.pools(model.config) and model.pooler is not None:
         used += _matrices(model.pooler)
     return float(used)
 

@@ -34,6 +34,7 @@ SPECS: tuple[tuple[str, Head], ...] = (
     ("first", EmbeddingHead(pooling="cls", normalise=True)),
     ("max", EmbeddingHead(pooling="max")),
     ("state", State()),
+    ("last", EmbeddingHead(pooling="last")),
 )
 EVERY = pytest.mark.parametrize("head", [h for _, h in SPECS], ids=[n for n, _ in SPECS])
 GROUPED = pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from training_tools import CLS, FIRST, MADE, MASK, SYMBOLS, TRANSITION, Chain, model, quick, step_of
+from training_tools import CLS, FIRST, MADE, MASK, SEP, SYMBOLS, TRANSITION, Chain, model, quick, step_of
 
 from didact.batch import Batch, Labels, Side
 from didact.data.flat import Flat
@@ -53,7 +53,7 @@ class Shuffled:
 
 def validation(objective: Objective) -> list[Batch]:
     """Examples that training never sees, asked once and for all."""
-    return Stream(Chain(512, LENGTHS), objective, BySequences(128), 1024, seed=99)[0]
+    return Stream(Chain(512, LENGTHS, swapped=objective.unrelated), objective, BySequences(128), 1024, seed=99)[0]
 
 
 def losses(step: Step, batches: list[Batch]) -> dict[str, float]:
@@ -77,9 +77,13 @@ def constant(batches: list[Batch], name: str) -> float:
 
 
 def optimum(batches: list[Batch], name: str) -> float:
-    """The relation follows from the symbols: 0. A hidden symbol's distribution follows from its segment."""
+    """The relation follows from the symbols: 0. A hidden symbol's distribution follows from what of its segment its row
+    sees; the next symbol's from the one before it.
+    """
     if name in ("nsp", "sop", "soft", "cosine"):
         return 0.0
+    if name == "clm":
+        return following(batches)
     total, count = 0.0, 0
     for batch in batches:
         tokens = batch.inputs.packed.tokens.numpy()
@@ -92,15 +96,56 @@ def optimum(batches: list[Batch], name: str) -> float:
                     begin -= 1
                 while tokens[end] >= MASK:
                     end += 1
-                total -= math.log(posterior(tokens[begin:end], row - begin)[value - FIRST])
+                second = tokens[begin - 1] == SEP
+                early, late, half = visible(name, begin, end, row, int(second))
+                total -= math.log(posterior(tokens[early:late], row - early, half)[value - FIRST])
                 count += 1
     assert tokens[0] == CLS
     return total / count
 
 
-def posterior(segment: Array, asked: int, rate: float = RATE, mask: float = 0.8, random: float = 0.1) -> Array:
+def visible(name: str, begin: int, end: int, row: int, second: int) -> tuple[int, int, int | None]:
+    """What of its segment [begin, end) a row sees, and the half that is known to be the segment's: only pairs that are
+    not swapped are read in other ways than from both sides.
+    """
+    match name:
+        case "left_to_right":
+            return begin, row + 1, second
+        case "right_to_left":
+            return row, end, second
+        case "seq2seq":
+            return begin, row + 1 if second else end, second
+    return begin, end, None
+
+
+def following(batches: list[Batch]) -> float:
+    """Nats a token that comes next: of a symbol, those of its transition; where a segment begins, those of one of all
+    symbols, then of one of the other half's; a separator stands where it must.
+    """
+    losses = []
+    for batch in batches:
+        tokens = batch.inputs.packed.tokens.numpy()
+        (asked,) = batch.labels
+        for row, value in zip(asked.rows.tolist(), asked.values.tolist(), strict=True):
+            if value < FIRST:
+                losses.append(0.0)
+            elif tokens[row] < FIRST:
+                losses.append(math.log(SYMBOLS if tokens[row] == CLS else SYMBOLS // 2))
+            else:
+                losses.append(-math.log(TRANSITION[tokens[row] - FIRST, value - FIRST]))
+    return sum(losses) / len(losses)
+
+
+def posterior(
+    segment: Array,
+    asked: int,
+    half: int | None = None,
+    rate: float = RATE,
+    mask: float = 0.8,
+    random: float = 0.1,
+) -> Array:
     """P(original of row `asked` | the corrupted segment), by the forward-backward algorithm of a hidden Markov chain
-    (Rabiner, 1989): symbols are hidden, what the objective made of each is seen.
+    (Rabiner, 1989): symbols are hidden, what the objective made of each is seen. half: of the symbols that can be.
     """
     seen = np.zeros((len(segment), SYMBOLS))
     for i, token in enumerate(segment):
@@ -111,6 +156,8 @@ def posterior(segment: Array, asked: int, rate: float = RATE, mask: float = 0.8,
             seen[i] = chosen * random / SYMBOLS
             seen[i, token - FIRST] += 1 - chosen + chosen * (1 - mask - random)
     forward, backward = np.full(SYMBOLS, 1 / SYMBOLS), np.ones(SYMBOLS)
+    if half is not None:
+        forward[np.arange(SYMBOLS) // (SYMBOLS // 2) != half] = 0.0
     for i in range(asked):
         forward = (forward * seen[i]) @ TRANSITION
     for i in range(len(segment) - 1, asked, -1):
@@ -166,7 +213,7 @@ def trained(objective: Objective, prepare: Any, steps: int, folder: Path, muddle
     if muddled:
         for name in objective.teachers:
             step.models[name] = Muddled(step.models[name])
-    stream = Stream(Chain(4000, LENGTHS), prepare, BySequences(SEQUENCES), 1024)
+    stream = Stream(Chain(4000, LENGTHS, swapped=objective.unrelated), prepare, BySequences(SEQUENCES), 1024)
     settings = quick(steps, optimizer=AdamW(3e-3, betas=(0.9, 0.98)), schedule=Schedule("cosine", 0.1), log_every=100)
     fit(step, stream, settings, RunFolder(folder))
     return step

@@ -20,7 +20,7 @@ from gradients import one_step
 from safetensors.torch import load_file
 from training_tools import MADE
 
-from didact.objectives import Combined, Distilled, Objective
+from didact.objectives import Combined, Distilled, Objective, UniLM
 from didact.training.record import read_metrics
 
 RANKS = 3
@@ -48,13 +48,19 @@ def test_micro_batches(objective: Objective, tmp_path: Path) -> None:
     assert_same(parts["gradients"], whole["gradients"], parts["loss"], whole["loss"])
 
 
+def weights_of(objective: Objective) -> tuple[float, ...]:
+    """Of the parts of its loss."""
+    if isinstance(objective, Combined):
+        return objective.weights or ()
+    if isinstance(objective, Distilled):
+        return (objective.soft, objective.cosine)
+    return (1 / 3, 1 / 6, 1 / 6, 1 / 3, 1 / 3) if isinstance(objective, UniLM) else (1.0,) * len(objective.names)
+
+
 @objectives
 def test_weights_hold_whatever_the_counts(objective: Objective, tmp_path: Path) -> None:
     line = one_step(objective, MANY, tmp_path)["line"][0]
-    weights = (objective.weights or ()) if isinstance(objective, Combined) else (1.0,)
-    if isinstance(objective, Distilled):
-        weights = (objective.soft, objective.cosine)
-    wanted = sum(w * line[f"loss/{name}"] for w, name in zip(weights, objective.names, strict=True))
+    wanted = sum(w * line[f"loss/{name}"] for w, name in zip(weights_of(objective), objective.names, strict=True))
     assert line["loss"] == pytest.approx(wanted, rel=1e-12)
 
 

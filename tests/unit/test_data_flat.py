@@ -32,6 +32,19 @@ def prepared(length: int, seed: int) -> Prepared:
     return Prepared(e, (Labels("vocabulary", rows, e.tokens[rows], noise=rng.random(3)), grouped))
 
 
+def test_a_sequence_of_parts_is_still_so_when_it_is_taken_out() -> None:
+    """Whether the example came in parts or an objective cut it."""
+    flat = lay([example(6, 0), example(5, 1)])
+    begins = np.zeros(11, bool)
+    begins[[0, 2, 6, 9]] = True
+    cut = replace(flat, parts=begins)
+    assert [e.parts.tolist() for e in (cut.example(0), cut.example(1))] == [[0, 2], [0, 3]]
+    assert flat.example(0).parts is None
+    again = lay([cut.example(0), cut.example(1)])
+    assert np.array_equal(again.parts, begins)
+    assert again.batch([1, 0]).inputs.packed.cu_seqlens.tolist() == [0, 3, 5, 7, 11]
+
+
 def test_ragged() -> None:
     assert ragged(np.array([5, 0, 9]), np.array([2, 0, 3])).tolist() == [5, 6, 9, 10, 11]
     assert ragged(np.zeros(0, np.int64), np.zeros(0, np.int64)).tolist() == []

@@ -1,4 +1,4 @@
-"""Group-wise softmax, mean, maximum and first row against a loop over the groups."""
+"""Group-wise softmax, mean, maximum, first and last row against a loop over the groups."""
 
 from __future__ import annotations
 
@@ -25,13 +25,15 @@ def test_log_softmax() -> None:
     assert torch.allclose(found, expected, atol=1e-5)
 
 
-def test_mean_maximum_first() -> None:
+def test_mean_maximum_first_last() -> None:
     mean, most, first = (f(VALUES, CUTS) for f in (groups.mean_within, groups.maximum_within, groups.first_within))
+    last = groups.last_within(VALUES, CUTS)
     for i, own in enumerate(parts()):
         if len(own):
             assert torch.allclose(mean[i], own.mean(0), atol=1e-6)
             assert torch.equal(most[i], own.max(0).values)
             assert torch.equal(first[i], own[0])
+            assert torch.equal(last[i], own[-1])
         else:
             assert not mean[i].any()
             assert not most[i].any()

@@ -48,7 +48,7 @@ def test_the_newer_form_and_a_transformer_in_a_folder_of_its_own(tmp_path: Path)
     [
         (["Transformer", "Pooling", "Dense"], {}, None, "modules Transformer, Pooling, Dense"),
         (["Transformer"], {}, None, "modules Transformer"),
-        (["Transformer", "Pooling"], {"pooling_mode": "lasttoken"}, None, "pooling lasttoken"),
+        (["Transformer", "Pooling"], {"pooling_mode": "weightedmean"}, None, "pooling weightedmean"),
         (["Transformer", "Pooling"], {"pooling_mode": ["cls", "max"]}, None, "pooling cls, max"),
         (
             ["Transformer", "Pooling"],

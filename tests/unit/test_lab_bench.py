@@ -12,6 +12,7 @@ import pytest
 from didact.errors import InputError
 from didact.lab import bench
 from didact.lab.bench import machine, material, peer, report
+from didact.lab.bench.causal import CausalStep
 from didact.lab.bench.measure import Benchmark, Case, Contender, Spread, equal_start, take_turns
 from didact.lab.bench.step import TrainingStep
 from didact.lab.bench.suite import BENCHMARKS, chosen
@@ -78,7 +79,7 @@ def test_sides_must_start_equal() -> None:
 
 
 def test_unknown_names_and_missing_peers(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match="no benchmark spets; expected some of step, finetune"):
+    with pytest.raises(InputError, match="no benchmark spets; expected some of step, causal, finetune"):
         bench.run(["spets"])
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(InputError, match="pip install transformers"):
@@ -137,6 +138,14 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     shown = capsys.readouterr().out
     assert "named: case" in shown
     assert "1.00 x (1.00 – 1.00)" in shown
+
+
+def test_the_causal_step_is_of_the_same_size() -> None:
+    causal, step = CausalStep(), TrainingStep()
+    sizes = [(c.layers, c.width, c.heads, c.feedforward, c.vocabulary) for c in (causal.config, step.config)]
+    assert sizes[0] == sizes[1]
+    assert (causal.sequences, causal.longest, causal.steps) == (step.sequences, step.longest, step.steps)
+    assert causal.config.visibility == "causal"
 
 
 def test_the_step_is_the_stated_one() -> None:

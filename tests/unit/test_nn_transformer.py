@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from nn_tools import CONFIGS, LENGTHS, NORMS, RULES, pack, tiny
@@ -9,7 +11,7 @@ from nn_tools import CONFIGS, LENGTHS, NORMS, RULES, pack, tiny
 from didact.batch import Side
 from didact.config import PRE_NORM, Position
 from didact.nn.transformer import build
-from didact.visibility import bidirectional
+from didact.visibility import bidirectional, ranked
 
 BERT = {
     "embedding.word.weight": (40, 16),
@@ -86,6 +88,39 @@ def test_windows_are_per_layer() -> None:
     assert not torch.allclose(wide(side).main, narrow(side).main)
     short = Side(pack([2, 1, 2]))
     torch.testing.assert_close(wide(short).main, narrow(short).main)
+
+
+def test_windows_repeat_from_the_lowest_layer_up() -> None:
+    assert build(tiny(layers=5, windows=(None, 2))).windows == (None, 2, None, 2, None)
+    assert build(tiny(layers=1, windows=(None, 2))).windows == (None,)
+    assert tiny(layers=4, windows=(1, None, 1, None)) == tiny(layers=4, windows=(1, None))
+    assert tiny(windows=(None, None)).windows is None
+
+
+def test_angles_of_layers_with_a_window_are_their_own() -> None:
+    def last(theta: float, local: float | None, window: int | None) -> torch.Tensor:
+        position = Position("rotary", None, theta=theta, local_theta=local)
+        config = tiny(layers=1, position=position, windows=(window,))
+        return build(config, torch.Generator().manual_seed(0))(Side(pack([6]))).main
+
+    assert torch.equal(last(50.0, 9.0, 100), last(9.0, None, 100))
+    assert torch.equal(last(50.0, 9.0, None), last(50.0, None, None))
+    assert not torch.equal(last(50.0, 9.0, 100), last(50.0, None, 100))
+
+
+def test_a_model_that_looks_back_does_so_where_nothing_is_said() -> None:
+    back, both = (build(tiny(visibility=seen), torch.Generator().manual_seed(0)) for seen in ("causal", "full"))
+    packed = pack([5, 3])
+    plain, causal = Side(packed), Side(packed, RULES["causal"](packed))
+    assert torch.equal(back(plain).main, both(causal).main)
+    assert torch.equal(back(causal).main, both(causal).main)
+    everybody = Side(packed, ranked(torch.zeros_like(packed.tokens), torch.zeros_like(packed.tokens)))
+    torch.testing.assert_close(back(everybody).main, both(plain).main)
+
+
+def test_the_first_norm_may_be_left_out() -> None:
+    model = build(tiny(norms=replace(PRE_NORM, first=False)))
+    assert [sum(1 for _ in b.norm_attention_in.parameters()) for b in model.blocks] == [0, 2]  # type: ignore[union-attr]
 
 
 def test_autocast_keeps_the_residual_stream_exact() -> None:

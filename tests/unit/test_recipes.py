@@ -28,7 +28,7 @@ def test_every_recipe_runs(recipe: Path, world: Path, pretrained: Path, tmp_path
     if "objective" in values:
         unit = "tokens" if "tokens" in values["batch"]["size"] else "sequences"
         small = SMALL | {"family": values["model"]["family"], "position": {"maximum": 64}}
-        values["model"] |= small | ({"larger": str(pretrained)} if "larger" in values["model"] else {})
+        values["model"] |= small | ({"start_thinned": str(pretrained)} if "start_thinned" in values["model"] else {})
         if "teacher" in values:
             values["teacher"] = str(pretrained)
         select = values["objective"].get("masked", {}).get("select")

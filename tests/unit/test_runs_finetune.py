@@ -15,9 +15,15 @@ from transformers import AutoModelForSequenceClassification
 
 from didact import hub
 from didact.errors import InputError
+from didact.exchange import keys
+from didact.families import GPT2
+from didact.heads import Vocabulary
+from didact.model import Model, Pretrained
 from didact.runs import runfile
+from didact.runs.corpus import train_tokenizer
 from didact.runs.finetune import finetune
 from didact.runs.schema import FinetuneRun
+from didact.tokenization.tokenizer import Tokenizer
 
 
 def run_of(world: Path, folder: Path, start: Path, **changes: Any) -> FinetuneRun:
@@ -37,6 +43,31 @@ def tuned(world: Path, pretrained: Path, tmp_path_factory: pytest.TempPathFactor
     """Two seeds, two learning rates."""
     run = tmp_path_factory.mktemp("tuned") / "run"
     return finetune(run_of(world, run, pretrained, seeds=[0, 1], learning_rates=[1e-5, 3e-2], budget={"epochs": 3}))
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "wordpiece"])
+def test_a_causal_model_is_fine_tuned_on_its_last_token(kind: Any, world: Path, tmp_path: Path) -> None:
+    """Where its tokenizer puts a token first, that one has seen nothing: refused, unless another row is asked."""
+    train_tokenizer([str(world / "corpus.txt")], tmp_path / "tokenizer", kind, 300)
+    tokenizer = Tokenizer.load(tmp_path / "tokenizer")
+    sizes = {"layers": 1, "width": 16, "heads": 2, "feedforward": 32, "position.maximum": 64}
+    config = keys.changed(GPT2.base, {**sizes, "vocabulary": tokenizer.vocabulary})
+    start = Pretrained(Model(config, {"vocabulary": Vocabulary()}, torch.Generator().manual_seed(0)), tokenizer, "gpt2")
+    hub.export(start, tmp_path / "start")
+    values = finetuning(world, tmp_path / "run", tmp_path / "start", budget={"steps": 2})
+    if kind == "wordpiece":
+        with pytest.raises(InputError, match=r"task\.classify: asks the first token of a text"):
+            finetune(runfile.checked(FinetuneRun, values))
+        values |= {"task": {"classify": {"pooling": "last"}}, "run": str(tmp_path / "last")}
+    run = finetune(runfile.checked(FinetuneRun, values))
+    model = hub.load(run)
+    texts = ["red river", "old lamp falls"]
+    assert len(model.predict([{"text": text} for text in texts])) == 2
+    assert model.embed(texts, "last").shape == (2, 16)
+    with pytest.raises(InputError, match="the first row of a causal model sees only itself"):
+        model.embed(texts, "cls")
+    theirs = AutoModelForSequenceClassification.from_pretrained(run / "best")
+    assert type(theirs).__name__ == "GPT2ForSequenceClassification"
 
 
 def test_the_learning_rate_is_chosen_on_dev_alone(tuned: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,15 @@ import torch
 import yaml
 from data_tools import small_store
 from run_tools import SMALL, pretraining
-from transformers import AutoModelForMaskedLM, AutoModelForPreTraining, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForPreTraining, AutoTokenizer
 
 from didact import hub
 from didact.data.flat import lay
 from didact.data.store import Store
 from didact.errors import InputError
 from didact.runs import runfile
+from didact.runs.corpus import prepare_store, train_tokenizer
+from didact.runs.inspect import inspect_run
 from didact.runs.pretrain import assemble, pretrain, pretrain_file
 from didact.runs.schema import PretrainRun
 from didact.tokenization.tokenizer import frame
@@ -87,6 +90,72 @@ def test_a_run_continues_from_a_checkpoint(pretrained: Path, world: Path, tmp_pa
     assert all(torch.equal(value, start[name]) for name, value in parts.pretrained.model.state_dict().items())
 
 
+def test_a_run_starts_from_a_smaller_model(pretrained: Path, world: Path, tmp_path: Path) -> None:
+    """Tiled into larger sizes: the smaller model's weights stand in the middle, and it trains from there."""
+    sizes = {"width": 24, "heads": 3, "layers": 3, "feedforward": 48}
+    run = run_of(world, tmp_path / "more", model={"start_tiled": str(pretrained), **sizes}, budget={"steps": 2})
+    state, small = (p.model.state_dict() for p in (assemble(run).pretrained, hub.load(pretrained)))
+    name = "core.blocks.2.feedforward.down.weight"
+    assert torch.equal(state[name][4:20, 8:40], small["core.blocks.0.feedforward.down.weight"])
+    config = hub.load(pretrain(run)).model.config
+    assert (config.width, config.heads, config.layers, config.feedforward) == (24, 3, 3, 48)
+    assert type(AutoModelForPreTraining.from_pretrained(tmp_path / "more" / "last")).__name__ == "BertForPreTraining"
+    smaller = run_of(world, tmp_path / "less", model={"start_tiled": str(pretrained), "feedforward": 8})
+    with pytest.raises(InputError, match=r"model\.start_tiled: 32 cannot be tiled into 8"):
+        assemble(smaller)
+
+
+def test_a_run_continues_with_more_pieces(
+    pretrained: Path, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A store made with the checkpoint's own tokenizer and two pieces more."""
+    known = (world / "tokenizer" / "vocab.txt").read_text().splitlines()
+    pieces = [piece for piece in ("lamps", "riverstone") if piece not in known]
+    shutil.copytree(world / "tokenizer", tmp_path / "tokenizer")
+    (tmp_path / "tokenizer" / "tokenizer.json").unlink()
+    (tmp_path / "tokenizer" / "vocab.txt").write_text("\n".join([*known, *pieces]) + "\n")
+    prepare_store([str(world / "corpus.txt")], str(tmp_path / "tokenizer"), tmp_path / "store", validation=0.2)
+    data = {"train": str(tmp_path / "store"), "format": "segment_pair", "length": 32}
+    model = {"start": str(pretrained), "vocabulary": 128}
+    run = run_of(world, tmp_path / "more", model=model, data=data, budget={"steps": 2})
+    started = assemble(run).pretrained
+    assert "2 new pieces begin as the mean of those that write them" in capsys.readouterr().err
+    old = hub.load(pretrained)
+    table, before = (p.model.state_dict()["core.embedding.word.weight"] for p in (started, old))
+    assert len(table) == 128
+    assert torch.equal(table[: len(known)], before)
+    rows = [before[old.tokenizer.encode(piece).tokens].mean(0) for piece in pieces]
+    torch.testing.assert_close(table[len(known) : len(known) + 2], torch.stack(rows))
+    assert hub.load(pretrain(run)).tokenizer.encode("lamps").tokens.tolist() == [len(known)]
+
+
+def test_a_causal_model_from_text_to_checkpoint(world: Path, tmp_path: Path) -> None:
+    """Its own tokenizer, documents apart, bits per byte; what transformers opens; what it refuses."""
+    train_tokenizer([str(world / "corpus.txt")], tmp_path / "tokenizer", "gpt2", 300)
+    prepare_store([str(world / "corpus.txt")], str(tmp_path / "tokenizer"), tmp_path / "store", validation=0.2)
+    sizes = {name: value for name, value in SMALL.items() if name != "family"}
+    changes = {
+        "model": {"family": "gpt2", **sizes},
+        "data": {"train": str(tmp_path / "store"), "format": "full_sentences", "length": 32},
+        "objective": {"causal": {}},
+    }
+    run = pretrain(run_of(world, tmp_path / "run", **changes))
+    result = json.loads((run / "result.json").read_text())
+    assert {"clm/loss", "clm/bits_per_byte", "clm/accuracy"} <= result["validation"].keys()
+    theirs = AutoModelForCausalLM.from_pretrained(run / "last")
+    assert type(theirs).__name__ == "GPT2LMHeadModel"
+    model = hub.load(run)
+    assert model.tokenizer.special_ids == (0,)
+    assert theirs.config.eos_token_id == theirs.config.bos_token_id == 0
+    with pytest.raises(InputError, match="a causal model sees nothing after a blank"):
+        model.fill("the <|endoftext|> runs")
+    batch = assemble(run_of(world, tmp_path / "again", **changes)).stream[0][0]
+    tokens, begins = batch.inputs.packed.tokens, batch.inputs.packed.cu_seqlens[:-1].long()
+    ends = (tokens == 0).nonzero().flatten()
+    assert len(ends)
+    assert set(ends.tolist()) <= set(begins.tolist()), "a document begins with the end of the one before"
+
+
 def test_the_bias_begins_at_the_words_frequencies(world: Path, tmp_path: Path) -> None:
     parts = assemble(run_of(world, tmp_path / "r", model=SMALL | {"vocabulary_bias": "frequencies"}))
     store = Store(world / "store")
@@ -133,7 +202,11 @@ def test_epochs_become_steps(world: Path, tmp_path: Path) -> None:
         ({"model": {"family": "bart-ish"}}, "'bart-ish'"),
         ({"model": {"family": "bert", "vocabulary": 7}}, "model.vocabulary: found 7"),
         ({"model": {"family": "bert", "widht": 7}}, "model.widht: unknown key"),
-        ({"model": {"family": "bert", "visibility": "causal"}}, "model.visibility: found 'causal'"),
+        ({"model": {"family": "bert", "visibility": "causal"}}, "model.visibility: found 'causal'; expected full"),
+        ({"objective": {"causal": {}}}, "model.visibility: found 'full'; expected causal, as the objective trains it"),
+        ({"objective": {"causal": {}, "masked": {}}}, "objective: parts that train models of different visibility"),
+        ({"objective": {"unilm": {}}}, "model.segments: found 2; expected 6, which the objective uses"),
+        ({"model": {"start": "a", "start_tiled": "b"}}, "start and start_tiled: one thing says"),
         ({"data": {"train": "no-such-store"}}, "no-such-store: no store here"),
     ],
 )
@@ -208,7 +281,7 @@ TAUGHT: dict[str, Any] = {
 
 def test_a_student_and_its_teacher(world: Path, pretrained: Path, tmp_path: Path) -> None:
     """The teacher teaches, is not moved, and is not what is exported; the student begins as some of its layers."""
-    values = TAUGHT | {"model": TAUGHT["model"] | {"larger": str(pretrained)}, "teacher": str(pretrained)}
+    values = TAUGHT | {"model": TAUGHT["model"] | {"start_thinned": str(pretrained)}, "teacher": str(pretrained)}
     parts = assemble(run_of(world, tmp_path / "r", **values))
     before = hub.load(pretrained).model.state_dict()
     assert torch.equal(parts.models["main"].core.embedding.word.weight, before["core.embedding.word.weight"])
@@ -239,12 +312,12 @@ def test_a_student_and_its_teacher(world: Path, pretrained: Path, tmp_path: Path
             "is 16 wide, the model 8; expected equal widths",
         ),
         (
-            {"teacher": "HERE", "model": TAUGHT["model"] | {"larger": "HERE", "layers": 2}},
-            "model.larger: 2 layers out of 1",
+            {"teacher": "HERE", "model": TAUGHT["model"] | {"start_thinned": "HERE", "layers": 2}},
+            "model.start_thinned: 2 layers out of 1",
         ),
         (
-            {"teacher": "HERE", "model": TAUGHT["model"] | {"larger": "HERE", "vocabulary_bias": "frequencies"}},
-            "model: found larger and vocabulary_bias",
+            {"teacher": "HERE", "model": TAUGHT["model"] | {"start_thinned": "HERE", "vocabulary_bias": "frequencies"}},
+            "start_thinned and vocabulary_bias: one thing says",
         ),
         (
             {"teacher": "HERE", "data": {"length": 65}, "model": TAUGHT["model"] | {"position": {"maximum": 99}}},
@@ -270,3 +343,17 @@ def test_a_teacher_must_have_learned_it(world: Path, pretrained: Path, tmp_path:
     hub.export(bare, tmp_path / "bare")
     with pytest.raises(InputError, match=r"teacher: .* has no heads\.vocabulary"):
         assemble(run_of(world, tmp_path / "r", **TAUGHT, teacher=str(tmp_path / "bare")))
+
+
+def test_a_look_at_a_batch_beside_a_teacher(
+    world: Path, pretrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = pretraining(world, tmp_path / "r") | TAUGHT | {"teacher": str(pretrained)}
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    inspect_run(path, (), 3)
+    shown = capsys.readouterr().out
+    assert "teacher    " in shown
+    assert "soft" in shown
+    assert "[MASK]←" in shown
+    assert "←[PAD]" not in shown  # what only the teacher answers hides nothing

@@ -31,9 +31,11 @@ from didact.training.settings import Settings
 from didact.training.step import Step
 
 
-def made(config: ModelConfig, heads: Mapping[str, Head], tokenizer: Tokenizer, folder: Path) -> Pretrained:
+def made(
+    config: ModelConfig, heads: Mapping[str, Head], tokenizer: Tokenizer, folder: Path, family: str = "bert"
+) -> Pretrained:
     """A model with random weights, and the same one written to `folder` for the peer to open."""
-    pretrained = Pretrained(Model(config, heads, torch.Generator().manual_seed(0)), tokenizer)
+    pretrained = Pretrained(Model(config, heads, torch.Generator().manual_seed(0)), tokenizer, family)
     export(pretrained, folder)
     return pretrained
 

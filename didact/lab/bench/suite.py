@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from didact.errors import InputError
+from didact.lab.bench.causal import CausalStep
 from didact.lab.bench.finetune import Finetuning
 from didact.lab.bench.inference import Inference
 from didact.lab.bench.masking import Masking
@@ -14,7 +15,7 @@ from didact.lab.bench.measure import Benchmark
 from didact.lab.bench.step import TrainingStep
 from didact.lab.bench.storing import Storing
 
-BENCHMARKS: tuple[Benchmark, ...] = (TrainingStep(), Finetuning(), Inference(), Masking(), Storing())
+BENCHMARKS: tuple[Benchmark, ...] = (TrainingStep(), CausalStep(), Finetuning(), Inference(), Masking(), Storing())
 
 
 def chosen(names: Sequence[str], small: bool = False, texts: Path | None = None) -> list[Benchmark]:

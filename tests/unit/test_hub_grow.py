@@ -1,0 +1,120 @@
+"""A start with more pieces, or with larger sizes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import tokenizers
+import torch
+from hub_tools import CONFIG, PIECES, small, tokenizer
+from tokenizers import models, pre_tokenizers
+
+from didact import hub
+from didact.config import ModelConfig
+from didact.errors import InputError
+from didact.exchange import keys
+from didact.heads import Vocabulary
+from didact.hub.grow import extend, missing_pieces, tile
+from didact.model import Model, Pretrained
+from didact.tokenization.tokenizer import Tokenizer
+
+NEW = ["abc", "##bca", "acab", "q9"]
+
+
+def more(folder: Path, pieces: list[str] = NEW, old: list[str] = PIECES) -> Tokenizer:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.txt").write_text("\n".join([*old, *pieces]) + "\n", encoding="utf-8")
+    return Tokenizer.load(folder)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("padded", [0, 3])
+def test_new_pieces_begin_as_the_mean_of_those_that_write_them(tied: bool, padded: int, tmp_path: Path) -> None:
+    config = keys.changed(CONFIG, {"tied": tied, "vocabulary": len(PIECES) + padded})
+    start = small(tmp_path / "start", {"vocabulary": Vocabulary()}, config)
+    with torch.no_grad():
+        for value in start.model.parameters():
+            value.normal_()
+    longer = extend(start, more(tmp_path / "more"))
+    count = len(PIECES)
+    assert longer.model.config.vocabulary == count + 4
+    at = {piece: i for i, piece in enumerate(PIECES)}
+    made_of = [["a", "##b", "##c"], ["##b", "##c", "##a"], ["a", "##c", "##a", "##b"], None]
+    names = ["core.embedding.word.weight", "heads.vocabulary.bias"]
+    names += [] if tied else ["heads.vocabulary.decoder.weight"]
+    before, after = start.model.state_dict(), longer.model.state_dict()
+    for name in names:
+        assert torch.equal(after[name][:count], before[name][:count])
+        for i, pieces in enumerate(made_of):
+            rows = before[name][[at[p] for p in pieces]] if pieces else before[name][:count]
+            torch.testing.assert_close(after[name][count + i], rows.mean(0))
+    assert all(torch.equal(after[n], before[n]) for n in before if n not in names)
+    assert longer.tokenizer.encode("abc").tokens.tolist() == [count]
+    hub.export(longer, tmp_path / "out")
+    assert hub.load(tmp_path / "out").model.config.vocabulary == count + 4
+
+
+def test_more_rows_than_pieces(tmp_path: Path) -> None:
+    start = small(tmp_path / "start", {"vocabulary": Vocabulary()})
+    longer = extend(start, more(tmp_path / "more"), vocabulary=64)
+    table = longer.model.state_dict()["core.embedding.word.weight"]
+    assert len(table) == 64
+    torch.testing.assert_close(table[-1], table[: len(PIECES)].mean(0))
+
+
+def test_bytes_and_added_tokens() -> None:
+    """Byte-level pieces are merged as the old tokenizer merges them; an added token is text like any other."""
+    vocabulary = {c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    merges = [("t", "h"), ("th", "e")]
+    for a, b in merges:
+        vocabulary[a + b] = len(vocabulary)
+
+    def made(vocabulary: dict[str, int], merges: list[tuple[str, str]]) -> tokenizers.Tokenizer:
+        backend = tokenizers.Tokenizer(models.BPE(vocabulary, merges))
+        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        return backend
+
+    old = Tokenizer(made(vocabulary, merges))
+    longer = made(vocabulary | {"Ġthe": len(vocabulary)}, [*merges, ("Ġ", "the")])
+    longer.add_tokens(["the é"])
+    new = Tokenizer(longer)
+    assert missing_pieces(old, new) == (len(vocabulary), len(vocabulary) + 1)
+    config = ModelConfig(len(vocabulary), 8, 1, 2, 8)
+    start = Pretrained(Model(config, {}, torch.Generator().manual_seed(0)), old)
+    table = extend(start, new).model.state_dict()["core.embedding.word.weight"]
+    before = start.model.state_dict()["core.embedding.word.weight"]
+    for row, pieces in ((-2, ["Ġ", "the"]), (-1, ["the", "Ġ", "Ã", "©"])):
+        torch.testing.assert_close(table[row], before[[vocabulary[p] for p in pieces]].mean(0))
+
+
+def test_another_tokenizer_is_refused(tmp_path: Path) -> None:
+    start = small(tmp_path / "start", {})
+    others = {
+        "same": tokenizer(tmp_path / "same"),
+        "fewer": more(tmp_path / "fewer", [], PIECES[:-1]),
+        "moved": more(tmp_path / "moved", NEW, [*PIECES[:-2], PIECES[-1], PIECES[-2]]),
+    }
+    folder = tmp_path / "cased"
+    more(folder).save(folder)
+    described = json.loads((folder / "tokenizer.json").read_text())
+    described["normalizer"]["lowercase"] = False
+    (folder / "tokenizer.json").write_text(json.dumps(described))
+    for other in (*others.values(), Tokenizer.load(folder)):
+        assert missing_pieces(start.tokenizer, other) is None
+        with pytest.raises(InputError, match="another tokenizer"):
+            extend(start, other)
+
+
+def test_tiled(tmp_path: Path) -> None:
+    start = small(tmp_path / "start", {"vocabulary": Vocabulary()})
+    larger = tile(start, {"layers": 3, "width": 24, "heads": 3, "feedforward": 30})
+    config = larger.model.config
+    assert (config.layers, config.width, config.heads, config.feedforward) == (3, 24, 3, 30)
+    table, old = (p.model.state_dict()["core.embedding.word.weight"] for p in (larger, start))
+    assert torch.equal(table[:, 4:20], old)
+    hub.export(larger, tmp_path / "out")
+    assert hub.load(tmp_path / "out").model.config == config
+    with pytest.raises(InputError, match=r"model\.start_tiled: 2 layers cannot be tiled into 1"):
+        tile(start, {"layers": 1})
