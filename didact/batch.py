@@ -167,13 +167,15 @@ class Batch:
 class Part:
     """One term of a loss: total, the *sum* over its count answers (scalar, differentiable); weight in the objective.
 
-    correct: how many of them the model got right (scalar, detached), where that has a meaning.
+    correct: how many of them the model got right (scalar, detached), where that has a meaning; marked (3,): of a head
+    that marks some rows and leaves the others, how many were marked rightly, marked, and to be marked (detached).
     """
 
     total: Tensor
     count: float
     weight: float = 1.0
     correct: Tensor | None = None
+    marked: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,10 @@ from didact.heads.groups import mean_within
 from didact.nn.feedforward import ACTIVATIONS
 from didact.nn.init import initialise
 from didact.nn.norm import build_norm
+from didact.nn.shared import begin_alike, share
 from didact.nn.transformer import Hidden
 from didact.nn.transformer import build as build_transformer
+from didact.objectives.base import Objective
 from didact.tasks.answering import batches
 from didact.tasks.answering import predict as predict_with
 from didact.tasks.base import Prediction, Task
@@ -87,6 +89,31 @@ class Model(nn.Module):
         return self.core.embedding.word.weight.device
 
 
+def beside(
+    main: Model,
+    objective: Objective,
+    generator: torch.Generator | None = None,
+    given: Mapping[str, Model] | None = None,
+) -> dict[str, Model]:
+    """ "main" and the models that the objective wants beside it, as a `Step` takes them: those that are `given`, others
+    drawn with `generator`; input tables are shared as it says.
+
+    Raises InputError where a companion does not go with the main model.
+    """
+    models = {"main": main}
+    known = given or {}
+    try:
+        for name, wanted in objective.companions(main.config).items():
+            models[name] = known[name] if name in known else Model(wanted.config, wanted.heads, generator)
+            own = models[name].core.embedding
+            if name not in known and wanted.sharing == "difference":
+                begin_alike(main.core.embedding, own)
+            share(main.core.embedding, own, wanted.sharing)
+    except ValueError as problem:
+        raise InputError(f"objective {objective.kind}: {problem}") from None
+    return models
+
+
 class Pooler(nn.Module):
     """What `config.summary` says of a row: (n, D) -> (n, D), before every head that answers for a whole sequence
     (BERT's [CLS]: dense and tanh).
@@ -119,7 +146,8 @@ class Pretrained:
 
     family: the name of its table of names; task: what it was fine-tuned for; objective: what it was trained with, as
     JSON; carried: its config.json as it was read; fresh: parameters that the file did not hold and were drawn anew;
-    unused: tensors of the file that belong to heads nobody asked for.
+    unused: tensors of the file that belong to heads nobody asked for; companions: the models that were trained beside
+    it, by name (ELECTRA's generator), which lie in folders of these names inside its own.
     """
 
     model: Model
@@ -130,6 +158,7 @@ class Pretrained:
     carried: Mapping[str, Any] = field(default_factory=dict)
     fresh: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
+    companions: Mapping[str, Pretrained] = field(default_factory=dict)
 
     @property
     def maximum(self) -> int | None:
@@ -167,12 +196,16 @@ class Pretrained:
     def fill(self, text: str, top: int = 5) -> list[list[Filled]]:
         """The `top` likeliest tokens for each mask token written in `text`, likeliest first.
 
-        Raises InputError where the model has no vocabulary head, sees nothing after a blank, or the text no mask token.
+        A model without a vocabulary head leaves it to the companion that has one: ELECTRA's generator.
+        Raises InputError where there is none, the model sees nothing after a blank, or the text has no mask token.
         """
         if self.model.config.visibility == "causal":
             raise InputError("a causal model sees nothing after a blank", expected="a model trained to fill blanks")
         name = next((name for name, head in self.model.specs.items() if isinstance(head, Vocabulary)), None)
         if name is None:
+            for companion in self.companions.values():
+                if any(isinstance(head, Vocabulary) for head in companion.model.specs.values()):
+                    return companion.fill(text, top)
             raise InputError("this model has no vocabulary head", expected="a model pre-trained to fill blanks")
         example = frame(self.tokenizer, self.tokenizer.encode(text, special=True), max_length=self.maximum)
         mask = self.tokenizer.mask

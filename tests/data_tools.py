@@ -88,7 +88,8 @@ def same(a: Batch, b: Batch) -> bool:
         found: list[object] = [packed.tokens.tolist(), packed.cu_seqlens.tolist(), packed.positions.tolist()]
         found += [packed.max_seqlen, None if packed.segments is None else packed.segments.tolist(), batch.tokens]
         for asked in batch.labels:
-            found += [asked.name, asked.head, asked.rows.tolist(), asked.values.tolist(), asked.count]
+            noise = None if asked.noise is None else asked.noise.tolist()
+            found += [asked.name, asked.head, asked.rows.tolist(), asked.values.tolist(), noise, asked.count]
         return found
 
     return tensors(a) == tensors(b)

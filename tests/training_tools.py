@@ -15,8 +15,18 @@ import torch
 from didact.batch import Example
 from didact.config import ModelConfig
 from didact.data.stream import BySequences, Stream
-from didact.model import Model
-from didact.objectives import Causal, Combined, Distilled, Masked, NextSentence, Objective, SentenceOrder, UniLM
+from didact.model import Model, beside
+from didact.objectives import (
+    Causal,
+    Combined,
+    Distilled,
+    Masked,
+    NextSentence,
+    Objective,
+    Replaced,
+    SentenceOrder,
+    UniLM,
+)
 from didact.training.optim import AdamW
 from didact.training.schedule import Budget, Schedule
 from didact.training.settings import Settings
@@ -80,6 +90,10 @@ def masked(**changes: Any) -> Masked:
     return Masked(mask_id=MASK, vocabulary=VOCABULARY, specials=SPECIALS, **changes)
 
 
+def replaced(**changes: Any) -> Replaced:
+    return Replaced(mask_id=MASK, vocabulary=VOCABULARY, specials=SPECIALS, **{"generator_size": 0.5, **changes})
+
+
 MADE: tuple[Objective, ...] = (
     masked(),
     NextSentence(),
@@ -87,6 +101,8 @@ MADE: tuple[Objective, ...] = (
     Distilled(),
     Causal(),
     UniLM(MASK, VOCABULARY, SPECIALS),
+    replaced(),
+    replaced(sharing="difference"),
     Combined((masked(), SentenceOrder()), (1.0, 0.25)),
 )
 
@@ -98,8 +114,9 @@ def model(objective: Objective, seed: int = 0, **changes: Any) -> Model:
 
 
 def step_of(objective: Objective, seed: int = 0, **changes: Any) -> Step:
-    """A model, and whatever it learns from: of its shape, drawn apart and wider."""
-    models = {"main": model(objective, seed, **changes)}
+    """Its main model, and beside it those that it wants, or learns from: of its shape, drawn apart and wider."""
+    main = model(objective, seed, **changes)
+    models = beside(main, objective, torch.Generator().manual_seed(seed + 1))
     models |= {name: model(objective, seed + 1, **(changes | {"init_std": 0.5})) for name in objective.teachers}
     return Step(models, objective)
 

@@ -60,7 +60,7 @@ def embed(
     model: ModelName,
     out: Annotated[Path, typer.Option(help="Where to write: .npy, rows in the order of the lines.")],
     files: Files = None,
-    pooling: Annotated[str, typer.Option(help="mean, cls or max; the model's own if it names one.")] = "",
+    pooling: Annotated[str, typer.Option(help="mean, cls, last or max; the model's own if it names one.")] = "",
     plugin: Plugin = None,
 ) -> None:
     """One vector a line of text."""

@@ -7,6 +7,7 @@ from didact.families.albert import ALBERT
 from didact.families.base import Architecture, Family
 from didact.families.bert import BERT
 from didact.families.distilbert import DISTILBERT
+from didact.families.electra import ELECTRA
 from didact.families.gpt2 import GPT2
 from didact.families.modernbert import MODERNBERT
 from didact.families.openai_gpt import OPENAI_GPT
@@ -19,6 +20,7 @@ FAMILIES: tuple[Family, ...] = (
     XLM_ROBERTA,
     ALBERT,
     DISTILBERT,
+    ELECTRA,
     UNILM,
     MODERNBERT,
     GPT2,
@@ -29,6 +31,7 @@ __all__ = [
     "ALBERT",
     "BERT",
     "DISTILBERT",
+    "ELECTRA",
     "FAMILIES",
     "GPT2",
     "MODERNBERT",

@@ -18,7 +18,7 @@ from didact.exchange import keys as key_table
 from didact.exchange import rules as rule_table
 from didact.exchange.keys import Keys
 from didact.exchange.rules import Names, Rule
-from didact.heads import Choice, Classes, Head, PairRelation, Span, Vocabulary
+from didact.heads import Choice, Classes, Head, PairRelation, Replacement, Span, Vocabulary
 
 if TYPE_CHECKING:
     from didact.objectives.base import Objective
@@ -196,6 +196,8 @@ def _head(slot: str, config: Mapping[str, Any], rows: int, file: object) -> Head
             return Vocabulary()
         case "pair_relation":
             return PairRelation()
+        case "replaced":
+            return Replacement()
         case "choice":
             return Choice()
         case "span":

@@ -12,11 +12,21 @@ from didact.heads.choice import Choice
 from didact.heads.classes import Classes
 from didact.heads.embedding import EmbeddingHead
 from didact.heads.pair_relation import PairRelation
+from didact.heads.replaced import Replacement
 from didact.heads.span import Span
 from didact.heads.state import State
 from didact.heads.vocabulary import Vocabulary
 
-HEADS: tuple[type[Head], ...] = (Vocabulary, Classes, Span, PairRelation, Choice, EmbeddingHead, State)
+HEADS: tuple[type[Head], ...] = (
+    Vocabulary,
+    Classes,
+    Span,
+    PairRelation,
+    Choice,
+    EmbeddingHead,
+    Replacement,
+    State,
+)
 
 __all__ = [
     "HEADS",
@@ -26,6 +36,7 @@ __all__ = [
     "Head",
     "HeadLayers",
     "PairRelation",
+    "Replacement",
     "Span",
     "State",
     "Vocabulary",

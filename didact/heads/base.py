@@ -58,8 +58,8 @@ class Head(ABC):
 
     def answers(self, asked: Labels) -> int:
         """Rows of the logits that it gives for these labels: one a row asked, one a group where it averages."""
-        averaged = asked.groups is not None and self.grouped == "either"
-        return len(asked.groups) - 1 if averaged else len(asked.rows)
+        groups = asked.groups if self.grouped == "either" else None
+        return len(asked.rows) if groups is None else len(groups) - 1
 
     @abstractmethod
     def build(self, config: ModelConfig) -> HeadLayers:

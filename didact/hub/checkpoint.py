@@ -46,6 +46,16 @@ class Checkpoint:
     heads: Mapping[str, Head]
     tensors: Mapping[str, Tensor]
 
+    @property
+    def companions(self) -> tuple[str, ...]:
+        """Folders inside this one that hold models trained beside it. Raises InputError for a name that leads out."""
+        names = tuple(self.section.get("companions", ()))
+        if strange := [n for n in names if not isinstance(n, str) or n in ("", ".", "..") or Path(n).name != n]:
+            raise InputError(
+                f"companions {strange}", file=self.folder / "config.json", expected="names of folders inside"
+            )
+        return names
+
     def ours(self) -> rules.Read:
         """Its tensors by our names: every parameter of its model and heads.
 
@@ -85,7 +95,9 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     if not isinstance(section, dict) or section.get("version", VERSION) > VERSION:
         raise InputError("a section 'didact' of a later version", file=path, expected=f"version {VERSION}")
     native = config.get("model_type") == OWN
-    family = by_name(section.get("family") if native else section.get("family", config.get("model_type")), path)
+    family = by_name(section.get("family") if native else config.get("model_type"), path)
+    if not native and "family" in section and (own := by_name(section["family"], path)).model_type == family.name:
+        family = own  # one whose checkpoints are another's to others (UniLM's are BERT's)
     tensors = weights.read(folder)
     if native:
         model = keys.config_from_json(section.get("config", {}), path)
@@ -111,11 +123,11 @@ def described(
     section: Mapping[str, Any],
     native: bool,
 ) -> dict[str, Any]:
-    """The config.json of such a model. section: its task and objective, as JSON. Raises InputError where Hugging
-    Face's form cannot say it.
+    """The config.json of such a model. section: its task and objective as JSON, its companions' names. Raises
+    InputError where Hugging Face's form cannot say it.
     """
     own = {"version": VERSION, "family": family.name, "heads": {n: head_to_json(h) for n, h in heads.items()}}
-    own |= {name: section[name] for name in ("task", "objective") if section.get(name) is not None}
+    own |= {name: section[name] for name in ("task", "objective", "companions") if section.get(name) is not None}
     kept = {name: value for name, value in carried.items() if name != OWN}
     if native:
         own |= {"config": keys.config_to_json(model), "carried": kept}

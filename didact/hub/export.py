@@ -17,6 +17,7 @@ from didact.hub import sentences, weights
 from didact.hub.checkpoint import described, open_checkpoint, theirs
 from didact.hub.fetch import fetch
 from didact.model import Pretrained
+from didact.nn.shared import plain_state
 
 
 def export(pretrained: Pretrained, folder: str | Path, tensors: Mapping[str, Tensor] | None = None) -> None:
@@ -24,8 +25,9 @@ def export(pretrained: Pretrained, folder: str | Path, tensors: Mapping[str, Ten
 
     In Hugging Face's form, which transformers opens; a model that its family's classes cannot express (rotary
     positions in a BERT) is written in didact's own form, which `load` reads. A model with an embedding head gets
-    sentence-transformers' files too. tensors: the model's state where it does not lie in `pretrained.model` itself
-    (gathered from several processes). Writes in place: whoever needs it atomic writes aside and renames.
+    sentence-transformers' files too, each companion a folder of its name inside. tensors: the model's state where it
+    does not lie in `pretrained.model` itself (gathered from several processes). Writes in place: whoever needs it
+    atomic writes aside and renames.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -35,12 +37,13 @@ def export(pretrained: Pretrained, folder: str | Path, tensors: Mapping[str, Ten
     section = {
         "task": None if pretrained.task is None else tasks.to_json(pretrained.task),
         "objective": None if pretrained.objective is None else dict(pretrained.objective),
+        "companions": sorted(pretrained.companions) or None,
     }
-    state = {n: t.detach().cpu() for n, t in (model.state_dict() if tensors is None else tensors).items()}
+    state = {n: t.detach().cpu() for n, t in (plain_state(model) if tensors is None else tensors).items()}
     config = described(family, model.config, model.specs, pretrained.carried, section, native)
-    for role in ("pad", "bos", "eos", "cls", "sep"):  # of the families that write them, unless the file they had did
+    for role in ("pad", "bos", "eos", "cls", "sep"):  # where a family leaves them open, and the file it had, too
         name, found = f"{role}_token_id", getattr(pretrained.tokenizer, role)
-        if name in config and name not in pretrained.carried and found is not None:
+        if name in config and config[name] is None and name not in pretrained.carried and found is not None:
             config[name] = found
     _write(
         folder,
@@ -49,6 +52,8 @@ def export(pretrained: Pretrained, folder: str | Path, tensors: Mapping[str, Ten
     )
     pretrained.tokenizer.save(folder)
     _write_sentences(folder, model.specs, model.config.width, native)
+    for name, companion in pretrained.companions.items():
+        export(companion, folder / name)
 
 
 def convert(source: str | Path, target: str | Path) -> None:
@@ -75,6 +80,8 @@ def convert(source: str | Path, target: str | Path) -> None:
         if path.suffix in (".json", ".txt", ".model") and not _ours_to_write(path.name):
             shutil.copyfile(path, target / path.name)
     _write_sentences(target, found.heads, found.model.width, native)
+    for name in found.companions:
+        convert(found.folder / name, target / name)
 
 
 def _ours_to_write(name: str) -> bool:

@@ -36,6 +36,9 @@ def load(
     changes: other values of the model's configuration ({"dropout": 0.0}). scratch: configuration and tokenizer as in
     the file, all weights drawn anew: the baseline of a pre-trained start.
 
+    Companions (ELECTRA's generator) are loaded where the file's own heads are; a model that is given other heads has
+    none.
+
     Raises InputError on a file that is missing, damaged, of an unknown family, or has unknown or missing tensors.
     """
     found = open_checkpoint(fetch(name))
@@ -64,6 +67,7 @@ def load(
         carried=found.config,
         fresh=fresh,
         unused=unused,
+        companions={} if heads is not None else {inner: load(found.folder / inner) for inner in found.companions},
     )
 
 

@@ -25,6 +25,8 @@ PIPELINES = {
     "vocabulary": "fill-mask",
 }
 """slot -> the hub's name of what such a model does, the most specific first"""
+LOOKING_BACK = {**PIPELINES, "vocabulary": "text-generation"}
+"""the same for models whose rows see what came before them alone"""
 
 
 def push(
@@ -62,11 +64,12 @@ def card(
 
     slots = {head.slot for head in pretrained.model.specs.values()}
     sentences = any(isinstance(head, EmbeddingHead) for head in pretrained.model.specs.values())
+    pipelines = LOOKING_BACK if pretrained.model.config.visibility == "causal" else PIPELINES
     data = ModelCardData(
         license=license,
         language=language,
         library_name="sentence-transformers" if sentences else "transformers",
-        pipeline_tag=next((tag for slot, tag in PIPELINES.items() if slot in slots), "feature-extraction"),
+        pipeline_tag=next((tag for slot, tag in pipelines.items() if slot in slots), "feature-extraction"),
         tags=["didact", pretrained.family],
     )
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{_text(pretrained, name, notes)}")

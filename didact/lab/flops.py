@@ -60,7 +60,7 @@ def flops_of(run: PretrainRun) -> float:
     load_plugins(run.plugins)
     with torch.random.fork_rng([]):
         parts = assemble(run)
-        cost = step_cost(Step({"main": parts.pretrained.model}, parts.objective), parts.stream)
+        cost = step_cost(Step(parts.models, parts.objective), parts.stream)
     if not cost.agree:
         raise InputError(
             f"a step measures {cost.measured:.4g} operations and counts {cost.counted:.4g}",

@@ -14,10 +14,20 @@ from didact.objectives.combined import Combined
 from didact.objectives.distilled import Distilled
 from didact.objectives.masked import Masked
 from didact.objectives.related import NextSentence, SentenceOrder
+from didact.objectives.replaced import Replaced
 from didact.objectives.select import NGrams, Select, Spans, Tokens, WholeWords
 from didact.objectives.unilm import UniLM
 
-OBJECTIVES: tuple[type[Objective], ...] = (Masked, Causal, NextSentence, SentenceOrder, UniLM, Distilled, Combined)
+OBJECTIVES: tuple[type[Objective], ...] = (
+    Masked,
+    Causal,
+    NextSentence,
+    SentenceOrder,
+    UniLM,
+    Replaced,
+    Distilled,
+    Combined,
+)
 SELECTS: tuple[type[Select], ...] = (Tokens, WholeWords, Spans, NGrams, PMISpans)
 
 __all__ = [
@@ -31,6 +41,7 @@ __all__ = [
     "NextSentence",
     "Objective",
     "PMISpans",
+    "Replaced",
     "Select",
     "SentenceOrder",
     "Spans",

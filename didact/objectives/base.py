@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from didact.batch import Batch, Example, Labels, Loss, Part, Prepared, Side
+from didact.config import ModelConfig
 from didact.data.flat import Flat, lay, lay_prepared
 from didact.heads import Head
+from didact.nn.shared import Sharing
 from didact.nn.transformer import Hidden
 from didact.randomness import generators, words
 from didact.tokenization.tokenizer import Tokenizer
@@ -66,6 +68,15 @@ class Once:
 
 
 @dataclass(frozen=True)
+class Companion:
+    """A model that is trained beside "main": what it is made of, what it is asked, which input tables they share."""
+
+    config: ModelConfig
+    heads: Mapping[str, Head]
+    sharing: Sharing = "none"
+
+
+@dataclass(frozen=True)
 class Objective(ABC):
     """What every objective answers to. Only `heads`, `names` and `prepare` have to be written; `ask` where a step's
     sequences can be prepared together faster than one by one.
@@ -76,7 +87,7 @@ class Objective(ABC):
     @property
     @abstractmethod
     def heads(self) -> Mapping[str, Head]:
-        """The heads that its questions are put to, by the name that `Labels.head` uses."""
+        """The heads of "main" that its questions are put to, by the name that `Labels.head` uses."""
 
     @property
     @abstractmethod
@@ -131,6 +142,23 @@ class Objective(ABC):
         """
         return "full"
 
+    @property
+    def comparable(self) -> bool:
+        """Whether validation losses of two steps are answers to the same questions, so that the lower one is better."""
+        return True
+
+    @property
+    def alone(self) -> bool:
+        """Whether it cannot stand beside others: what "main" is to read is made in the middle of its loss."""
+        return False
+
+    def companions(self, main: ModelConfig) -> Mapping[str, Companion]:  # noqa: ARG002
+        """The models that it needs beside "main", by name, for a main model of this configuration.
+
+        Raises ValueError where none goes with it.
+        """
+        return {}
+
     def at(self, step: int) -> Objective:  # noqa: ARG002
         """The objective as it is at this step, schedules resolved."""
         return self
@@ -156,6 +184,10 @@ class Objective(ABC):
         for asked, logits in zip(batch.labels, model(batch), strict=True):
             parts[asked.name] = model.loss(logits, asked)
         return Loss(parts)
+
+    def answers(self, models: Mapping[str, Answering], batch: Batch) -> tuple[Tensor, ...]:
+        """What the models answer to each of the batch's labels."""
+        return models["main"](batch)
 
 
 def alone(objective: Objective, example: Example, rng: np.random.Generator) -> Prepared:

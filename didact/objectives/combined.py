@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
+from torch import Tensor
 
 from didact.batch import Batch, Example, Loss, Part, Prepared
+from didact.config import ModelConfig
 from didact.data.flat import Flat
 from didact.heads import Head
-from didact.objectives.base import Answering, Keys, Objective, Once, alone
+from didact.objectives.base import Answering, Companion, Keys, Objective, Once, alone
 from didact.randomness import words
 from didact.tokenization.tokenizer import Tokenizer
 
@@ -32,6 +34,8 @@ class Combined(Objective):
     def __post_init__(self) -> None:
         if self.weights is not None and len(self.weights) != len(self.parts):
             raise ValueError(f"{len(self.weights)} weights for {len(self.parts)} parts")
+        if len(self.parts) > 1 and (single := [part.kind for part in self.parts if part.alone]):
+            raise ValueError(f"{', '.join(single)} cannot stand beside other objectives")
         if len(set(self.names)) != len(self.names):
             raise ValueError(f"parts must have distinct names, found {self.names}")
         for name, head in [item for part in self.parts for item in part.heads.items()]:
@@ -86,6 +90,17 @@ class Combined(Objective):
             raise ValueError(f"parts that train models of different visibility: {', '.join(wanted)}")
         return wanted[0]
 
+    @property
+    def comparable(self) -> bool:
+        return all(part.comparable for part in self.parts)
+
+    @property
+    def alone(self) -> bool:
+        return any(part.alone for part in self.parts)
+
+    def companions(self, main: ModelConfig) -> Mapping[str, Companion]:
+        return {name: one for part in self.parts for name, one in part.companions(main).items()}
+
     def at(self, step: int) -> Combined:
         return replace(self, parts=tuple(part.at(step) for part in self.parts))
 
@@ -115,6 +130,11 @@ class Combined(Objective):
         weights = self.weights or (1.0,) * len(self.parts)
         weight = {name: w for part, w in zip(self.parts, weights, strict=True) for name in part.names}
         return Loss({name: replace(p, weight=p.weight * weight[name]) for name, p in losses.items()})
+
+    def answers(self, models: Mapping[str, Answering], batch: Batch) -> tuple[Tensor, ...]:
+        if len(self.parts) == 1:
+            return self.parts[0].answers(models, batch)
+        return super().answers(models, batch)
 
 
 def _only(batch: Batch, names: set[str]) -> Batch:

@@ -32,7 +32,10 @@ def objective_of(parts: Mapping[str, Mapping[str, Any]], tokenizer: Tokenizer) -
             raise InputError("objective.combined: found a part", expected="the parts themselves, side by side")
         built.append(_filled(cls, own, _facts(cls, tokenizer, kind), f"objective.{kind}"))
     alone = len(built) == 1 and weights == [1.0]
-    objective = built[0] if alone else Combined(tuple(built), tuple(weights))
+    try:
+        objective = built[0] if alone else Combined(tuple(built), tuple(weights))
+    except ValueError as problem:
+        raise InputError(f"objective: {problem}") from None
     objective.check(tokenizer)
     return objective
 

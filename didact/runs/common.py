@@ -7,7 +7,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -82,11 +82,21 @@ def check_batch(batch: BatchPart, length: int) -> None:
         )
 
 
-def exporter(pretrained: Callable[[], Pretrained]) -> Callable[[Path, Mapping[str, nn.Module]], None]:
-    """What the loop calls to write a checkpoint's model: the main one, with its tokenizer, as others read it."""
+def exporter(
+    pretrained: Callable[[], Pretrained], without: Collection[str] = ()
+) -> Callable[[Path, Mapping[str, nn.Module]], None]:
+    """What the loop calls to write a checkpoint's model: the main one, with its tokenizer, as others read it, and the
+    models that are trained beside it in folders of their names. without: the names of those that are not (teachers).
+    """
 
     def write(folder: Path, models: Mapping[str, nn.Module]) -> None:
-        export(replace(pretrained(), model=cast(Model, models["main"])), folder)
+        main = replace(pretrained(), model=cast(Model, models["main"]))
+        companions = {
+            name: Pretrained(cast(Model, model), main.tokenizer, main.family)
+            for name, model in models.items()
+            if name not in ("main", *without)
+        }
+        export(replace(main, companions=companions), folder)
 
     return write
 

@@ -54,7 +54,7 @@ def _facts(console: Console, parts: Parts, batches: Sequence[Batch]) -> None:
     )
     console.print("asked      " + ", ".join(f"{name} {n:,} times" for name, n in counts.items()))
     console.print(
-        Text.assemble("legend     ", ("hidden", HIDDEN), " (its original beside it)  ", ("kept", KEPT), " but asked")
+        Text.assemble("legend     ", ("hidden", HIDDEN), " (the answer beside it)  ", ("kept", KEPT), " but asked")
     )
 
 
@@ -72,6 +72,8 @@ def _sequence(console: Console, tokenizer: Tokenizer, batch: Batch, number: int,
             continue
         if asked.head == "vocabulary":
             answers |= {int(rows[i]) - start: int(asked.values[i]) for i in own}
+        elif asked.head == "replaced":
+            others.append(f"{asked.name:10} asked of {len(own)} tokens, as the generator leaves them")
         elif len(own):
             others.append(_other(asked, own))
     text = Text()

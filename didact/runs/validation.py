@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -28,8 +28,8 @@ class FixedValidation:
 
     Called with a step it gives, for every part p of the objective that depends on the rate, `p@15/loss` (nats a
     token), `p@15/bits_per_token`, `p@15/bits_per_byte` (bits of the asked tokens / bytes of source they stand for) and
-    `p@15/accuracy`, for each rate; for every other part `p/loss` and `p/accuracy`. `loss` is the objective's own
-    weighted sum at the first rate.
+    `p@15/accuracy`, for each rate; for every other part `p/loss` and `p/accuracy`; where a part marks tokens (replaced
+    ones) `f1` beside them. `loss` is the objective's own weighted sum at the first rate.
     """
 
     source: Source
@@ -68,6 +68,7 @@ class FixedValidation:
                 own.count += part.count
                 own.covered += covered.get(name, 0)
                 own.correct += float("nan") if part.correct is None else float(part.correct)
+                own.marked = own.marked + (np.full(3, np.nan) if part.marked is None else part.marked.cpu().numpy())
         return sums
 
     def _batches(self, rate: float) -> list[Batch]:
@@ -97,11 +98,15 @@ class _Sum:
     correct: float = 0.0
     covered: int = 0
     weight: float = 1.0
+    marked: np.ndarray = field(default_factory=lambda: np.zeros(3))
 
     def metrics(self) -> dict[str, float]:
         found = {"loss": self.total / self.count}
         if not math.isnan(self.correct):
             found["accuracy"] = self.correct / self.count
+        if not np.isnan(self.marked).any():
+            rightly, given, true = self.marked.tolist()
+            found["f1"] = 2.0 * rightly / (given + true) if given + true else 0.0
         if self.covered:
             found["bits_per_token"] = self.total / self.count / math.log(2)
             found["bits_per_byte"] = self.total / self.covered / math.log(2)

@@ -40,8 +40,8 @@ class Cost:
     """What a batch costs a model, all that does not change from batch to batch worked out beforehand.
 
     per_token: operations of the stack's matrix products; pairs: per window of attention, operations of each pair of
-    rows that see each other; answers: by name, a head and the operations of each of its answers; causal: whether the
-    model looks back only, whatever the batch says.
+    rows that see each other; answers: by name, a head and the operations of each of its answers (a question to another
+    model's head costs this one nothing); causal: whether the model looks back only, whatever the batch says.
     """
 
     per_token: float

@@ -53,23 +53,23 @@ class Step(nn.Module):
     def forward(self, batch: Batch, logits: Literal[True]) -> tuple[Tensor, ...]: ...
 
     def forward(self, batch: Batch, logits: bool = False) -> Loss | tuple[Tensor, ...]:
-        """The loss; or, for validation, what "main" answers to each of the batch's labels."""
+        """The loss; or, for validation, what is answered to each of the batch's labels."""
         models = cast(Mapping[str, Answering], self.models)
         if logits:
-            return models["main"](batch)
+            return self.objective.answers(models, batch)
         return self.objective.loss(models, batch)
 
 
 def _parts(loss: Loss) -> tuple[list[Tensor | None], list[tuple[str, float, float]]]:
     flat: list[Tensor | None] = []
     for part in loss.parts.values():
-        flat += [part.total, part.correct]
+        flat += [part.total, part.correct, part.marked]
     return flat, [(name, part.count, part.weight) for name, part in loss.parts.items()]
 
 
 def _loss(flat: list[Tensor | None], names: list[tuple[str, float, float]]) -> Loss:
-    pairs = zip(flat[::2], flat[1::2], names, strict=True)
-    return Loss({name: Part(cast(Tensor, t), count, weight, c) for t, c, (name, count, weight) in pairs})
+    every = zip(flat[::3], flat[1::3], flat[2::3], names, strict=True)
+    return Loss({name: Part(cast(Tensor, t), count, weight, c, m) for t, c, m, (name, count, weight) in every})
 
 
 # FSDP2 and DDP look for the tensors of an output in torch's trees; without this they would find none in a Loss.

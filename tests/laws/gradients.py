@@ -106,12 +106,12 @@ def main(out: Path, micro_tokens: int) -> None:
         assert ranks.gather([ranks.rank] * ranks.rank) == [r for r in range(ranks.size) for _ in range(r)]
         for how in ("ddp", "fsdp"):
             stopped_and_resumed(out, how, ranks)
-            for objective in MADE:
+            for number, objective in enumerate(MADE):
                 folder = ranks.agree(tempfile.mkdtemp(dir=out))
                 found = one_step(objective, micro_tokens, Path(folder), how)
                 if ranks.first:
                     arrays = {"loss": np.array(found["loss"]), **found["gradients"]}
-                    np.savez(out / f"{how}-{objective.kind}.npz", **arrays)
+                    np.savez(out / f"{how}-{number}.npz", **arrays)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 from nn_tools import CONFIGS, pack, tiny
+from training_tools import Chain, replaced, step_of
 
 from didact.batch import Side
 from didact.config import PRE_NORM, Position
+from didact.data.stream import BySequences, Stream
 from didact.nn.compiled import compile_blocks, compile_module, ragged
 from didact.nn.feedforward import FeedForward
 from didact.nn.transformer import build
@@ -90,6 +93,23 @@ def test_evaluation_compiles_the_forward_once_more_and_no_other() -> None:
             compiled = model(side).main
             assert compiled.shape == (sum(lengths), 16)
     assert (counter.forward, counter.backward) == (1, 0)
+
+
+@pytest.mark.parametrize("sharing", ["all", "difference"])
+def test_models_trained_together_compile_each_its_own_block(sharing: Any) -> None:
+    """A generator and the model that reads what it draws: two shapes of block, each compiled once a direction."""
+    counter = Counter()
+    objective = replaced(sharing=sharing)
+    step = step_of(objective, width=16, layers=3, heads=2, feedforward=24).train()
+    for model in step.models.values():
+        compile_blocks(model.core, counter.backend)  # type: ignore[arg-type, union-attr]
+    draw = random.Random(0)
+    for number in range(25):
+        batch = Stream(Chain(40, (3, 3 + draw.randint(0, 9))), objective, BySequences(draw.randint(1, 9)), 512)[number][
+            0
+        ]
+        step(batch).scaled(batch.counts).backward()
+    assert (counter.forward, counter.backward) == (2, 2)
 
 
 def test_a_head_compiles_once_for_any_number_of_rows() -> None:

@@ -70,7 +70,8 @@ def sequences(batches: list[Batch]) -> list[tuple[Any, ...]]:
             asked = []
             for labels in batch.labels:
                 own = (labels.rows >= start) & (labels.rows < stop)
-                asked.append((labels.name, (labels.rows[own] - start).tolist(), labels.values[own].tolist()))
+                noise = None if labels.noise is None else labels.noise[own].tolist()
+                asked.append((labels.name, (labels.rows[own] - start).tolist(), labels.values[own].tolist(), noise))
             found.append((batch.inputs.packed.tokens[start:stop].tolist(), asked))
     return sorted(found, key=repr)
 

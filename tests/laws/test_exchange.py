@@ -13,7 +13,18 @@ from didact.config import ModelConfig
 from didact.errors import InputError
 from didact.exchange import keys, rules
 from didact.families import FAMILIES, Family
-from didact.heads import HEADS, Choice, Classes, EmbeddingHead, Head, PairRelation, Span, State, Vocabulary
+from didact.heads import (
+    HEADS,
+    Choice,
+    Classes,
+    EmbeddingHead,
+    Head,
+    PairRelation,
+    Replacement,
+    Span,
+    State,
+    Vocabulary,
+)
 from didact.hub.checkpoint import shapes_of, theirs
 
 EVERY = pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.name)
@@ -30,6 +41,7 @@ HEAD_SETS: dict[str, dict[str, Head]] = {
     "choice": {"choice": Choice(dropout=0.2)},
     "embedding": {"embedding": EmbeddingHead()},
     "distilled": {"vocabulary": Vocabulary(), "state": State()},
+    "replaced": {"replaced": Replacement()},
     "one of everything": {
         "choice": Choice(),
         "first": Classes(3),
@@ -39,6 +51,7 @@ HEAD_SETS: dict[str, dict[str, Head]] = {
         "span": Span(),
         "embedding": EmbeddingHead(),
         "pair_relation": PairRelation(),
+        "replaced": Replacement(),
     },
 }
 WITH_HEADS = pytest.mark.parametrize("heads", HEAD_SETS.values(), ids=HEAD_SETS)

@@ -11,7 +11,18 @@ from torch import Tensor
 from didact import heads
 from didact.batch import Batch, Labels, Side
 from didact.config import ModelConfig
-from didact.heads import HEADS, Choice, Classes, EmbeddingHead, Head, PairRelation, Span, State, Vocabulary
+from didact.heads import (
+    HEADS,
+    Choice,
+    Classes,
+    EmbeddingHead,
+    Head,
+    PairRelation,
+    Replacement,
+    Span,
+    State,
+    Vocabulary,
+)
 from didact.model import Model
 from didact.packed import Packed
 
@@ -30,6 +41,7 @@ SPECS: tuple[tuple[str, Head], ...] = (
     ("span, dropout", Span(dropout=0.5)),
     ("relation", PairRelation()),
     ("choice", Choice()),
+    ("replaced", Replacement()),
     ("mean", EmbeddingHead()),
     ("first", EmbeddingHead(pooling="cls", normalise=True)),
     ("max", EmbeddingHead(pooling="max")),

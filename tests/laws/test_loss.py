@@ -20,7 +20,7 @@ from gradients import one_step
 from safetensors.torch import load_file
 from training_tools import MADE
 
-from didact.objectives import Combined, Distilled, Objective, UniLM
+from didact.objectives import Combined, Distilled, Objective, Replaced, UniLM
 from didact.training.record import read_metrics
 
 RANKS = 3
@@ -54,6 +54,8 @@ def weights_of(objective: Objective) -> tuple[float, ...]:
         return objective.weights or ()
     if isinstance(objective, Distilled):
         return (objective.soft, objective.cosine)
+    if isinstance(objective, Replaced):
+        return (1.0, objective.detection)
     return (1 / 3, 1 / 6, 1 / 6, 1 / 3, 1 / 3) if isinstance(objective, UniLM) else (1.0,) * len(objective.names)
 
 
@@ -96,7 +98,7 @@ def test_ranks(objective: Objective, how: str, ranks: Path, tmp_path: Path) -> N
     dealt = [replace(stream, rank=rank, ranks=RANKS)[0] for rank in range(RANKS)]
     assert any(batch.tokens == 0 for own in dealt for batch in own), "a rank that runs out must be among them"
     wanted = one_step(objective, MANY, tmp_path)
-    with np.load(ranks / f"{how}-{objective.kind}.npz") as saved:
+    with np.load(ranks / f"{how}-{MADE.index(objective)}.npz") as saved:
         found = {name: saved[name] for name in saved.files}
     loss = float(found.pop("loss"))
     unused = {name for name in found if name not in wanted["gradients"]}  # DDP gives what no rank used zeros, or none

@@ -10,7 +10,7 @@ import pytest
 import tokenizers
 import torch
 import transformers
-from parity_tools import LENGTHS, VOCABULARY, assert_equal, ragged, randomise
+from parity_tools import LENGTHS, TEXTS, VOCABULARY, assert_equal, ragged, randomise
 from tokenizers import decoders, models, pre_tokenizers
 from torch import Tensor
 
@@ -23,7 +23,7 @@ from didact.heads import Choice, Classes, Head, Span, Vocabulary
 from didact.hub import weights
 from didact.model import Model, Pretrained
 from didact.objectives import Causal
-from didact.tokenization.tokenizer import Tokenizer
+from didact.tokenization.tokenizer import Tokenizer, frame
 
 SHAPE = {"vocab_size": VOCABULARY, "n_positions": 16, "n_embd": 24, "n_layer": 3, "n_head": 4, "pad_token_id": 0}
 CONFIGS: dict[str, tuple[Family, dict[str, Any]]] = {
@@ -221,3 +221,24 @@ def test_how_attention_is_rounded_is_carried() -> None:
     said = SHAPE | {"reorder_and_upcast_attn": True, "n_inner": None}
     config = keys.read(said, GPT2.keys, GPT2.base)
     assert keys.write(config, GPT2.keys, said).items() >= said.items()
+
+
+def test_the_real_merges(tmp_path: Path) -> None:
+    """GPT-2's own 50,000 merges: the same pieces of every text as transformers', and nothing around them."""
+    source = Path(__file__).resolve().parents[3] / "shared" / "data" / "vocabularies" / "huggingface_gpt2_merges.txt"
+    if not source.is_file():
+        pytest.skip(f"{source} is not here")
+    lines = source.read_text(encoding="utf-8").splitlines()
+    merges = [tuple(line.split()) for line in lines if line and not line.startswith("#version")]
+    pieces = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *("".join(pair) for pair in merges), "<|endoftext|>"]
+    vocabulary = {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}
+    theirs = transformers.GPT2Tokenizer(vocab=vocabulary, merges=merges)
+    theirs.save_pretrained(tmp_path)
+    ours = Tokenizer.load(tmp_path)
+    assert ours.vocabulary == 50257
+    assert ours.bos == ours.eos == 50256
+    for text in TEXTS:
+        ids = theirs(text)["input_ids"]
+        assert ours.encode(text).tokens.tolist() == ids
+        assert ours.decode(ids) == text
+        assert frame(ours, ours.encode(text)).tokens.tolist() == ids

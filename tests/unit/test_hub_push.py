@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import huggingface_hub
 import pytest
-from hub_tools import same, small
+from hub_tools import CONFIG, same, small
 from huggingface_hub import ModelCard
 
 import didact
@@ -42,6 +43,11 @@ def test_push(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     card = ModelCard(text)
     assert card.data.to_dict()["license"] == "apache-2.0"
     assert card.data.to_dict()["tags"] == ["didact", "bert"]
+
+
+def test_a_model_that_looks_back_writes_text(tmp_path: Path) -> None:
+    given = small(tmp_path / "m", {"vocabulary": Vocabulary()}, replace(CONFIG, visibility="causal"))
+    assert ModelCard(str(hub.card(given, "a/b"))).data.to_dict()["pipeline_tag"] == "text-generation"
 
 
 @pytest.mark.parametrize(

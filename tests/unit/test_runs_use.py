@@ -139,7 +139,7 @@ def test_nothing_to_embed_and_unknown_pooling(pretrained: Path, tmp_path: Path) 
     (tmp_path / "x.txt").write_text("")
     with pytest.raises(InputError, match=r"x\.txt: no line to embed"):
         use.embed_files(str(pretrained), [tmp_path / "x.txt"], tmp_path / "v.npy", "")
-    with pytest.raises(InputError, match="--pooling: found 'sum'; expected mean, cls or max"):
+    with pytest.raises(InputError, match="--pooling: found 'sum'; expected one of mean, cls, last, max"):
         use.embed_files(str(pretrained), [tmp_path / "x.txt"], tmp_path / "v.npy", "sum")
 
 

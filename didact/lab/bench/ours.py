@@ -52,14 +52,21 @@ def members(stream: Stream, step: int) -> list[Example]:
     return stream.examples(numbers)[0]
 
 
-def trainer(model: nn.Module, objective: Objective, stream: Stream, recipe: Recipe, steps: int, compiled: bool) -> Work:
+def trainer(
+    models: nn.Module | Mapping[str, nn.Module],
+    objective: Objective,
+    stream: Stream,
+    recipe: Recipe,
+    steps: int,
+    compiled: bool,
+) -> Work:
     """Work that takes the stream's first `steps` steps, each prepared and packed, run forward and backward, clipped
-    and applied; returns real tokens. The first call compiles.
+    and applied; returns real tokens. The first call compiles. models: by name, or "main" alone.
     """
     optimizer = AdamW(recipe.learning_rate, recipe.betas, recipe.eps, recipe.weight_decay)
     settings = Settings(Budget(steps=steps), optimizer, compile="on" if compiled else "off", precision=recipe.precision)
     plan = policy.plan(settings.device, settings.precision, settings.kernel, settings.compile)
-    step = Step({"main": model}, objective)
+    step = Step({"main": models} if isinstance(models, nn.Module) else models, objective)
     with tempfile.TemporaryDirectory() as folder:
         ready = get_ready(step, stream, settings, plan, RunFolder(Path(folder)), Ranks(), lambda line: None)  # noqa: ARG005
     parameters = list(step.parameters())
@@ -92,11 +99,11 @@ def counted(batches: Sequence[Batch]) -> dict[str, float]:
 
 
 @torch.no_grad()
-def mean_loss(model: Model, objective: Objective, batches: Sequence[Batch]) -> float:
-    """The loss of a step's micro-batches, fp32, without dropout."""
-    model.eval()
+def mean_loss(models: Model | Mapping[str, Model], objective: Objective, batches: Sequence[Batch]) -> float:
+    """The loss of a step's micro-batches, fp32, without dropout. models: by name, or "main" alone."""
+    step = Step({"main": models} if isinstance(models, nn.Module) else models, objective).eval()
     counts = counted(batches)
-    return sum(float(objective.loss({"main": model}, batch).scaled(counts)) for batch in batches)
+    return sum(float(step(batch).scaled(counts)) for batch in batches)
 
 
 def with_dropout(config: ModelConfig, hidden: float) -> ModelConfig:

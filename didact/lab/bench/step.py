@@ -112,10 +112,10 @@ class TrainingStep(Benchmark):
         return replace(done, notes=(*done.notes, note), facts={"share_of_peak": reached / peak, "peak": peak})
 
 
-def collator_of(folder: Path, rate: float = 0.15) -> Any:
-    """transformers' masking collator for the tokenizer in `folder`."""
+def collator_of(folder: Path, rate: float = 0.15, **shares: float) -> Any:
+    """transformers' masking collator for the tokenizer in `folder`; shares: its own names of what becomes of tokens."""
     tokenizer = peer.open_tokenizer(folder)
-    return peer.transformers().DataCollatorForLanguageModeling(tokenizer, mlm=True, mlm_probability=rate)
+    return peer.transformers().DataCollatorForLanguageModeling(tokenizer, mlm=True, mlm_probability=rate, **shares)
 
 
 def peer_work(

@@ -12,10 +12,19 @@ from didact.lab.bench.finetune import Finetuning
 from didact.lab.bench.inference import Inference
 from didact.lab.bench.masking import Masking
 from didact.lab.bench.measure import Benchmark
+from didact.lab.bench.replaced import Detection
 from didact.lab.bench.step import TrainingStep
 from didact.lab.bench.storing import Storing
 
-BENCHMARKS: tuple[Benchmark, ...] = (TrainingStep(), CausalStep(), Finetuning(), Inference(), Masking(), Storing())
+BENCHMARKS: tuple[Benchmark, ...] = (
+    TrainingStep(),
+    Detection(),
+    CausalStep(),
+    Finetuning(),
+    Inference(),
+    Masking(),
+    Storing(),
+)
 
 
 def chosen(names: Sequence[str], small: bool = False, texts: Path | None = None) -> list[Benchmark]:

@@ -1,0 +1,175 @@
+"""The models of a pre-training run: how their weights begin, and what goes with what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from didact import hub
+from didact.config import ModelConfig
+from didact.data.store import Store
+from didact.errors import InputError
+from didact.exchange import keys
+from didact.families import by_name
+from didact.heads.vocabulary import VocabularyLayers
+from didact.hub.grow import extend, missing_pieces, tile
+from didact.model import Model, Pretrained, beside
+from didact.objectives import Objective
+from didact.randomness import key
+from didact.runs.build import changed
+from didact.runs.corpus import say
+from didact.runs.schema import ModelPart, PretrainRun
+from didact.tokenization.tokenizer import Tokenizer
+
+
+def models_of(
+    run: PretrainRun, tokenizer: Tokenizer, objective: Objective, stores: Sequence[Store]
+) -> tuple[Pretrained, dict[str, Model]]:
+    """Fresh weights of the family, or those of the checkpoint that the run starts from, with the heads that the
+    objective asks; and all models of the run by the names that the objective calls them: "main", those trained beside
+    it, those that it learns from.
+    """
+    generator = torch.Generator().manual_seed(key(run.seed, 1) % 2**63)
+    if run.model.start is not None or run.model.start_tiled is not None:
+        pretrained = _started(run.model, objective, tokenizer, generator)
+        config = pretrained.model.config
+    else:
+        family = by_name(run.model.family)
+        config = changed(family.base_for(tokenizer), run.model.changes, "model")
+        if any(head.pools(config) for head in objective.heads.values()):
+            config = keys.changed(config, {"pooler": True})
+        pretrained = Pretrained(Model(config, objective.heads, generator), tokenizer, family.name)
+        if run.model.start_thinned is not None:
+            _take_layers(pretrained, run.model.start_thinned)
+    _check(run, config, objective, tokenizer)
+    given = {} if run.model.start is None else _companions(run.model.start, objective, config)
+    models = beside(pretrained.model, objective, generator, given)
+    if run.model.vocabulary_bias == "frequencies":
+        for model in models.values():
+            _count_words(model, stores)
+    return pretrained, models | _teachers(run, pretrained, objective)
+
+
+def _check(run: PretrainRun, config: ModelConfig, objective: Objective, tokenizer: Tokenizer) -> None:
+    """Raises InputError where model, objective, tokenizer and data do not go together."""
+    if config.position.maximum is not None and run.data.length > config.position.maximum:
+        raise InputError(
+            f"data.length: found {run.data.length}",
+            expected=f"at most {config.position.maximum}, the model's positions (model.position.maximum)",
+        )
+    if config.visibility != _visibility(objective):
+        raise InputError(
+            f"model.visibility: found {config.visibility!r}",
+            expected=f"{_visibility(objective)}, as the objective trains it, or another objective",
+        )
+    _check_segments(config, objective, tokenizer)
+    if config.vocabulary < tokenizer.vocabulary:
+        raise InputError(
+            f"model.vocabulary: found {config.vocabulary}", expected=f"{tokenizer.vocabulary} or more, the tokenizer's"
+        )
+
+
+def _started(part: ModelPart, objective: Objective, tokenizer: Tokenizer, generator: torch.Generator) -> Pretrained:
+    """The checkpoint to be continued, with more pieces where the store's tokenizer has them, or with larger sizes."""
+    key, name = ("start", part.start) if part.start is not None else ("start_tiled", part.start_tiled)
+    assert name is not None
+    changes = dict(part.changes)
+    own = Tokenizer.load(hub.fetch(name))
+    other = own.fingerprint != tokenizer.fingerprint
+    if other and missing_pieces(own, tokenizer) is None:
+        raise InputError(
+            f"model.{key}: {name} has another tokenizer than the store",
+            expected="a store prepared with its tokenizer, or with that one and more pieces",
+        )
+    vocabulary = changes.pop("vocabulary", 0) if other else 0
+    now = {} if part.start_tiled is not None else changes
+    pretrained = hub.load(name, objective.heads, changes=now, generator=generator)
+    if other:
+        say(f"{name}: {tokenizer.vocabulary - own.vocabulary:,} new pieces begin as the mean of those that write them")
+        pretrained = extend(pretrained, tokenizer, vocabulary)
+    return pretrained if part.start_tiled is None else tile(pretrained, changes, generator)
+
+
+def _companions(start: str, objective: Objective, config: ModelConfig) -> dict[str, Model]:
+    """Of those that the objective wants, the ones that lie in the checkpoint."""
+    found: dict[str, Model] = {}
+    try:
+        companions = objective.companions(config)
+    except ValueError as problem:
+        raise InputError(f"objective: {problem}") from None
+    for name, wanted in companions.items():
+        folder = hub.fetch(start) / name
+        if folder.is_dir():
+            found[name] = hub.load(folder, wanted.heads, changes=keys.config_to_json(wanted.config)).model
+        else:
+            say(f"model.start: {start} has no {name}; it begins anew")
+    return found
+
+
+def _take_layers(pretrained: Pretrained, name: str) -> None:
+    """First weights out of a larger model."""
+    larger = hub.load(name)
+    if larger.tokenizer.fingerprint != pretrained.tokenizer.fingerprint:
+        raise InputError(f"model.start_thinned: {name} has another tokenizer than the store", expected="one tokenizer")
+    try:
+        hub.take_layers(pretrained.model, larger.model)
+    except InputError as problem:
+        raise InputError(f"model.start_thinned: {problem}") from None
+
+
+def _teachers(run: PretrainRun, pretrained: Pretrained, objective: Objective) -> dict[str, Model]:
+    """The models that the objective learns from, as their checkpoint has them."""
+    if bool(run.teacher) != bool(objective.teachers):
+        found, asked = run.teacher or "none", "one" if objective.teachers else "none"
+        raise InputError(f"teacher: found {found}", expected=f"{asked}, for the objective asks {asked}")
+    if run.teacher is None:
+        return {}
+    teacher = hub.load(run.teacher, objective.teachers_heads)
+    if teacher.fresh:
+        raise InputError(
+            f"teacher: {run.teacher} has no {', '.join(teacher.fresh[:3])}", expected="a pre-trained model"
+        )
+    if teacher.tokenizer.fingerprint != pretrained.tokenizer.fingerprint:
+        raise InputError(f"teacher: {run.teacher} has another tokenizer than the store", expected="one tokenizer")
+    if teacher.maximum is not None and run.data.length > teacher.maximum:
+        raise InputError(
+            f"data.length: found {run.data.length}", expected=f"at most {teacher.maximum}, the teacher's positions"
+        )
+    widths = teacher.model.config.width, pretrained.model.config.width
+    if "state" in objective.teachers_heads and widths[0] != widths[1]:
+        raise InputError(
+            f"teacher: {run.teacher} is {widths[0]} wide, the model {widths[1]}",
+            expected="equal widths, or objective.distilled.cosine: 0",
+        )
+    return dict.fromkeys(objective.teachers, teacher.model)
+
+
+def _visibility(objective: Objective) -> str:
+    try:
+        return objective.visibility
+    except ValueError as problem:
+        raise InputError(f"objective: {problem}") from None
+
+
+def _check_segments(config: ModelConfig, objective: Objective, tokenizer: Tokenizer) -> None:
+    """An objective with more segments than two tells its parts apart by them."""
+    if objective.segments <= 2:
+        return
+    if config.segments < objective.segments:
+        raise InputError(
+            f"model.segments: found {config.segments}", expected=f"{objective.segments}, which the objective uses"
+        )
+    if len({segment for _, segment in tokenizer.template.pair}) < 2:
+        raise InputError("the tokenizer puts both texts of a pair into one segment", expected="[CLS] a [SEP] b [SEP]")
+
+
+def _count_words(model: Model, stores: Sequence[Store]) -> None:
+    """The vocabulary head's bias as the frequencies of the training split."""
+    counts = torch.zeros(model.config.vocabulary)
+    for store in stores:
+        found = torch.from_numpy(store.token_counts("train")).float()
+        counts[: len(found)] += found
+    for layers in model.heads.values():
+        if isinstance(layers, VocabularyLayers):
+            layers.start(counts)
