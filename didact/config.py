@@ -1,4 +1,4 @@
-"""What a model is made of, as frozen numbers and names. No torch: only `nn.transformer.build` turns it into layers.
+"""What a model is made of, as frozen numbers and names. No torch: only a core's `build` turns it into layers.
 
 A member of the family is a set of values here, never a class of its own: post-norm is two filled slots, ALBERT is
 `shared_layers` and `embedding_width`, T5 is a bucketed position scheme and a missing bias.
@@ -6,7 +6,7 @@ A member of the family is a set of values here, never a class of its own: post-n
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 Norm = Literal["layer", "rms"]
@@ -84,7 +84,8 @@ class Summary:
 @dataclass(frozen=True)
 class Output:
     """What stands between a row and the vocabulary. transform: a dense layer, an activation and a norm first (BERT;
-    GPT-2 has none); dense_bias: whether the dense layer has a bias; bias: whether the vocabulary's scores have one.
+    GPT-2 and ELMo have none); dense_bias: whether the dense layer has a bias; bias: whether the vocabulary's scores
+    have one.
     """
 
     transform: bool = True
@@ -93,20 +94,64 @@ class Output:
 
 
 @dataclass(frozen=True)
+class Recurrent:
+    """What a stack of LSTMs has besides widths (Peters et al., 2018, §3.4). residual: whether every layer but the first
+    adds its input to its output; forget: where the bias of the forget gates begins.
+    """
+
+    residual: bool = True
+    forget: float = 1.0
+
+
+@dataclass(frozen=True)
+class Characters:
+    """A convolution over each token's own bytes in place of a table of tokens (Kim et al., 2016). filters: (width in
+    bytes, how many) of each convolution, none = a table; width: of a byte's vector; highways: layers after the
+    convolutions; longest: bytes of a token that are read, a mark at its begin and one at its end included;
+    activation: after the convolutions.
+    """
+
+    filters: tuple[tuple[int, int], ...] = ()
+    width: int = 16
+    highways: int = 2
+    longest: int = 50
+    activation: Activation = "relu"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "filters", tuple((int(width), int(count)) for width, count in self.filters))
+        if self.longest < 3 or any(not 0 < width <= self.longest or count < 1 for width, count in self.filters):
+            raise ValueError(f"filters {self.filters}: widths are at least 1 and at most the {self.longest} bytes read")
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What heads read: the last layer, or a learned mix gamma · Σ softmax(s)_j layer_j of all layers, the embeddings
+    included (Peters et al., 2018, eq. 1). layers: which of them; norm: whether each layer is brought to mean 0 and
+    variance 1 before; toward_equal: weight of Σ s_j² in the loss, which draws the layers' weights together.
+    """
+
+    layers: Literal["last", "all"] = "last"
+    norm: bool = False
+    toward_equal: float = 0.0
+
+
+@dataclass(frozen=True)
 class ModelConfig:
-    """A Transformer stack. vocabulary: rows of the word embeddings; width: of the hidden states (D); layers: how many;
-    heads: of attention (N); feedforward: inner width; embedding_width: narrower than width for ALBERT and
-    ELECTRA-small, None = width; embedding_projected: whether embeddings are projected even where they are as wide as
-    the model (ALBERT); segments: token types, 0 = none; position: see `Position`; norms: see `Norms`; activation: of
-    the feed-forward layers; head_activation: of the vocabulary head's own layer, None = activation; gated: whether
-    feed-forward layers multiply by a second projection; biases: whether dense layers have them; head_width: of one
-    head, None = width / heads; layer_groups: distinct blocks repeated over the layers, None = one block a layer;
-    windows: of the layers in turn, repeated from the lowest up: how far one sees on either side in tokens, None = all
-    (ModernBERT: [null, 64, 64]); pooler: whether there is a layer that sequence-level heads share; summary: what it is;
-    tied: the vocabulary head's output matrix is the embedding's; output: see `Output`; dropout: on embeddings and on
-    what sublayers add; attention_dropout: on attention probabilities, which the fast kernels do without; init_std:
-    standard deviation of fresh weights; visibility: who sees whom where the objective does not say it, everybody, or
-    each row itself and the ones before it.
+    """A stack of layers over embeddings. vocabulary: rows of the word embeddings; width: of the hidden states (D);
+    layers: how many; heads: of attention (N); feedforward: inner width; embedding_width: narrower than width for
+    ALBERT and ELECTRA-small, None = width; embedding_projected: whether embeddings are projected even where they are as
+    wide as the model (ALBERT); segments: token types, 0 = none; position: see `Position`; norms: see `Norms`;
+    activation: of the feed-forward layers; head_activation: of the vocabulary head's own layer, None = activation;
+    gated: whether feed-forward layers multiply by a second projection; biases: whether dense layers have them;
+    head_width: of one head, None = width / heads; layer_groups: distinct blocks repeated over the layers, None = one
+    block a layer; windows: of the layers in turn, repeated from the lowest up: how far one sees on either side in
+    tokens, None = all (ModernBERT: [null, 64, 64]); pooler: whether there is a layer that sequence-level heads share;
+    summary: what it is; tied: the vocabulary head's output matrix is the embedding's; output: see `Output`; dropout: on
+    embeddings and on what sublayers add; attention_dropout: on attention probabilities, which the fast kernels do
+    without; init_std: standard deviation of fresh weights; visibility: who sees whom where the objective does not say
+    it, everybody, or each row itself and the ones before it; core: a name of `nn.cores.CORES`; recurrent: of a
+    recurrent core, see `Recurrent` (its width is that of both directions together, feedforward the cells of one);
+    characters: see `Characters`; mix: see `Mix`.
     """
 
     vocabulary: int = 30522
@@ -134,6 +179,10 @@ class ModelConfig:
     attention_dropout: float = 0.0
     init_std: float = 0.02
     visibility: Literal["full", "causal"] = "full"
+    core: str = "transformer"
+    recurrent: Recurrent = field(default_factory=Recurrent)
+    characters: Characters = field(default_factory=Characters)
+    mix: Mix = field(default_factory=Mix)
 
     def __post_init__(self) -> None:
         if self.head_width is None and self.width % self.heads:
@@ -142,6 +191,45 @@ class ModelConfig:
             raise ValueError("windows has no entry; without local attention it is null")
         if self.windows is not None and (pattern := shortest(self.windows)) is not self.windows:
             object.__setattr__(self, "windows", None if pattern == (None,) else pattern)
+        if self.tied and not self.output.transform and self.word_width != self.stream_width("forward"):
+            raise ValueError(
+                f"tied: embeddings {self.word_width} wide, and nothing before the output matrix is as narrow"
+            )
+        if self.tied and self.characters.filters:
+            raise ValueError("tied: a character CNN has no table that could be the vocabulary head's")
+        if self.core == "recurrent":
+            self._check_recurrent()
+
+    def _check_recurrent(self) -> None:
+        """What attention has is refused, rather than left without effect."""
+        norms = {f.name for f in fields(Norms) if f.name not in ("embedding", "eps", "bias", "first")}
+        wanted = {
+            "heads": self.heads == 1,
+            "position.scheme": self.position.scheme == "none",
+            "windows": self.windows is None,
+            "layer_groups": self.layer_groups is None,
+            "head_width": self.head_width is None,
+            "gated": not self.gated,
+            "attention_dropout": self.attention_dropout == 0.0,
+            "visibility": self.visibility == "full",
+            "norms": self.norms.first and not any(getattr(self.norms, name) for name in norms),
+        }
+        if wrong := [name for name, right in wanted.items() if not right]:
+            raise ValueError(f"a recurrent core has no attention, so no {', '.join(wrong)} (heads 1, position none)")
+        if self.width % 2 or self.feedforward < self.width // 2:
+            raise ValueError(
+                f"width {self.width}, feedforward {self.feedforward}: each direction has half of an even width, and at "
+                "least as many cells (feedforward)"
+            )
+
+    def stream_width(self, stream: str = "main") -> int:
+        """Width of the rows of a stream: each direction of a recurrent core has half of the model's."""
+        return self.width // 2 if self.core == "recurrent" and stream != "main" else self.width
+
+    @property
+    def word_width(self) -> int:
+        """Width of the word embeddings (E)."""
+        return self.embedding_width or self.stream_width("forward")
 
     @property
     def window_of(self) -> tuple[int | None, ...]:

@@ -1,5 +1,5 @@
-"""The model: one core (a Transformer), BERT's pooler, and named heads that answer for the rows they are asked; and a
-`Pretrained` one with its tokenizer, which is what `didact.load` gives.
+"""The model: one core, a mix of its layers where there is one, BERT's pooler, and named heads that answer for the rows
+they are asked; and a `Pretrained` one with its tokenizer, which is what `didact.load` gives.
 
 Shapes: T tokens, n asked rows or texts, g groups, D width, V vocabulary.
 """
@@ -7,7 +7,7 @@ Shapes: T tokens, n asked rows or texts, g groups, D width, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,12 +22,13 @@ from didact.errors import InputError
 from didact.heads import EmbeddingHead, Head, Vocabulary
 from didact.heads.embedding import Pooling
 from didact.heads.groups import mean_within
+from didact.nn.core import Hidden
+from didact.nn.cores import build as build_core
 from didact.nn.feedforward import ACTIVATIONS
 from didact.nn.init import initialise
+from didact.nn.mix import LayerMix
 from didact.nn.norm import build_norm
 from didact.nn.shared import begin_alike, share
-from didact.nn.transformer import Hidden
-from didact.nn.transformer import build as build_transformer
 from didact.objectives.base import Objective
 from didact.tasks.answering import batches
 from didact.tasks.answering import predict as predict_with
@@ -39,9 +40,9 @@ from didact.tokenization.tokenizer import Tokenizer, frame
 class Model(nn.Module):
     """config: of the core; specs: what is asked of it, by name.
 
-    Parameters are named `core.*`, `pooler.dense.*` and `heads.<name>.*`. A tied vocabulary head has no output matrix
-    of its own: it is handed `core.embedding.word.weight` when it runs, so that this is one parameter with one name.
-    Weights are drawn with `generator` (None: torch's own), the core's first, whatever the heads.
+    Parameters are named `core.*`, `mix.*`, `pooler.dense.*` and `heads.<name>.*`. A tied vocabulary head has no output
+    matrix of its own: it is handed `core.embedding.word.weight` when it runs, so that this is one parameter with one
+    name. Weights are drawn with `generator` (None: torch's own), the core's first, whatever the heads.
     """
 
     def __init__(
@@ -52,16 +53,17 @@ class Model(nn.Module):
             raise ValueError(f"heads {missing} read pooled rows, and the configuration has no pooler")
         self.config = config
         self.specs = dict(heads)
-        self.core = build_transformer(config, generator)
+        self.core = build_core(config, generator)
+        self.mix = LayerMix(config.layers + 1, config.mix.norm) if config.mix.layers == "all" else None
         self.pooler = Pooler(config) if config.pooler else None
         self.heads = nn.ModuleDict({name: head.build(config) for name, head in heads.items()})
-        for part in (self.pooler, *self.heads.values()):
+        for part in (self.mix, self.pooler, *self.heads.values()):
             if part is not None:
                 initialise(part, config.init_std, generator)
 
     def forward(self, batch: Batch) -> tuple[Tensor, ...]:
         """The logits of each of the batch's labels, in order."""
-        hidden = self.core(batch.inputs)
+        hidden = self.hidden(batch.inputs)
         return tuple(self.answer(hidden, asked) for asked in batch.labels)
 
     def answer(self, hidden: Hidden, asked: Labels) -> Tensor:
@@ -73,20 +75,31 @@ class Model(nn.Module):
             if groups is not None and spec.grouped == "either":  # the pooler reads the mean row, not each row
                 rows, groups = mean_within(rows, groups), None
             rows = self.pooler(rows)
-        return self.heads[asked.head](rows, groups, self.core.embedding.word.weight)
+        return self.heads[asked.head](rows, groups, self.core.embedding.table)
 
     def loss(self, logits: Tensor, asked: Labels) -> Part:
         """The sum of the losses of these answers, as the head that gave them counts it."""
-        return self.specs[asked.head].loss(logits, asked)
+        found = self.specs[asked.head].loss(logits, asked)
+        strength = self.config.mix.toward_equal
+        if self.mix is None or not strength or not self.training:
+            return found
+        # Times the count, because the sum is divided by it: over any micro-batches and ranks it is added once.
+        return replace(found, total=found.total + strength * found.count * self.mix.s.square().sum())
 
     def hidden(self, side: Side, layers: bool = False) -> Hidden:
-        """The core's streams (T, D), and with `layers` the embedding output and every layer's."""
-        return self.core(side, layers)
+        """The core's streams, (T, D), "main" a mix of the layers where there is one; and with `layers` the embedding
+        output and every layer's.
+        """
+        hidden = self.core(side, layers or self.mix is not None)
+        if self.mix is None:
+            return hidden
+        mixed = replace(hidden, streams={**hidden.streams, "main": self.mix(hidden.layers)})
+        return mixed if layers else replace(mixed, layers=())
 
     @property
     def device(self) -> torch.device:
         """Where its weights are."""
-        return self.core.embedding.word.weight.device
+        return next(self.parameters()).device
 
 
 def beside(
@@ -201,7 +214,8 @@ class Pretrained:
         """
         if self.model.config.visibility == "causal":
             raise InputError("a causal model sees nothing after a blank", expected="a model trained to fill blanks")
-        name = next((name for name, head in self.model.specs.items() if isinstance(head, Vocabulary)), None)
+        heads = self.model.specs.items()
+        name = next((name for name, head in heads if isinstance(head, Vocabulary) and head.stream == "main"), None)
         if name is None:
             for companion in self.companions.values():
                 if any(isinstance(head, Vocabulary) for head in companion.model.specs.values()):

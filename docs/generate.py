@@ -1,4 +1,4 @@
-"""Writes the pages that are made from the code: docs/run_file.md and docs/families.md.
+"""Writes the pages that are made from the code: docs/run_file.md, docs/families.md and docs/pictures/*.svg.
 
     python docs/generate.py            write them
     python docs/generate.py --check    exit 1 where they are not what the code says
@@ -12,22 +12,29 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
+import runpy
 import sys
 import types
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+import numpy as np
+import torch
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from didact.config import ModelConfig, Norms, Output, Position, Summary
+from didact.batch import Example
+from didact.config import ModelConfig
 from didact.data.documents import FORMATS
-from didact.exchange.keys import Key
+from didact.exchange.keys import PARTS, Key
 from didact.families import FAMILIES, Family
+from didact.nn import cores
 from didact.nn import position as positions
 from didact.objectives import OBJECTIVES, SELECTS, Combined, Objective
+from didact.packed import Packed
 from didact.runs import schema
 from didact.runs.schema import FinetuneRun, PretrainRun
 from didact.tasks import TASKS
@@ -39,6 +46,8 @@ FACTS = ("mask_id", "vocabulary", "specials")  # what an objective is told of th
 BOUNDS = (("ge", "≥ {}"), ("gt", "> {}"), ("le", "≤ {}"), ("lt", "< {}"))
 MARK = re.compile(r"(?:(?<=[.;)] )|^)(\w+(?:(?:, | and )\w+)*): ")  # where a docstring begins to speak of a key
 Row = Sequence[str]
+_DRAWING = runpy.run_path(str(FOLDER / "pictures.py"))
+picture, PICTURES, PLAIN = _DRAWING["picture"], _DRAWING["PICTURES"], _DRAWING["PLAIN"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +155,7 @@ def _bounds(field: FieldInfo) -> list[str]:
 
 def _section(hint: Any) -> type[Any] | None:
     """The class of a nested section: of pydantic, or a part of a ModelConfig."""
-    if isinstance(hint, type) and (issubclass(hint, schema.Part) or hint in (Position, Norms, Summary, Output)):
+    if isinstance(hint, type) and (issubclass(hint, schema.Part) or hint in PARTS.values()):
         return hint
     return None
 
@@ -236,6 +245,8 @@ def run_file() -> str:
         "### model",
         "Beside these keys, every field of the model's configuration may be given; the defaults here are BERT's.",
         keys_table([*model, *config]),
+        "`model.core` is one of:",
+        listed(cores, [entry.name for entry in cores.CORES]),
         "`model.position.scheme` is one of:",
         listed(positions, [entry.name for entry in positions.POSITIONS]),
         "### Document formats (`data.format`)",
@@ -286,27 +297,41 @@ def families() -> str:
             ("family", "layers × width", "heads", "feedforward", "positions", "norms", "activation", "vocabulary"),
             [_shape(family) for family in FAMILIES],
         ),
+        table(("family", "pre-trained with", "input format", "tokenizer"), [_training(family) for family in FAMILIES]),
+        "Who sees whom ([as pictures](visibility.md#as-pictures)), what is hidden from the rows that are asked, and "
+        "what they are asked:",
         table(
-            ("family", "objective", "visibility", "input format", "tokenizer", "source"),
-            [_training(family) for family in FAMILIES],
+            ("family", "core", "objective", "visibility", "hidden", "asked", "source"),
+            [row for family in FAMILIES for row in _asking(family)],
         ),
     ]
     for family in FAMILIES:
         parts += [
             f"## {family.name}",
             opening_of(family),
-            "What a checkpoint with these heads is to transformers, the first that fits:",
-            table(
-                ("class of transformers", "heads"),
-                [(f"`{a.name}`", ", ".join(f"`{s}`" for s in a.slots) or "none") for a in family.architectures],
-            ),
+            *_architectures(family),
             "Settings that are read from and written to `config.json`:",
             table(("`config.json`", "here", "where the file says nothing"), [_key(key) for key in family.keys.keys]),
-            "Settings that change the computation and are refused at any other value: "
-            + ", ".join(f"`{o.theirs}` ({' or '.join(shown(v) for v in o.values)})" for o in family.keys.only)
-            + ". Every other key is carried along.",
+            _refused(family) + "Every other key is carried along.",
         ]
     return "\n\n".join(parts) + "\n"
+
+
+def _architectures(family: Family) -> list[str]:
+    if not family.architectures:
+        return ["transformers has no class for it: `didact` writes and reads the folder, with the names used here."]
+    return [
+        "What a checkpoint with these heads is to transformers, the first that fits:",
+        table(
+            ("class of transformers", "heads"),
+            [(f"`{a.name}`", ", ".join(f"`{s}`" for s in a.slots) or "none") for a in family.architectures],
+        ),
+    ]
+
+
+def _refused(family: Family) -> str:
+    said = ", ".join(f"`{o.theirs}` ({' or '.join(shown(v) for v in o.values)})" for o in family.keys.only)
+    return f"Settings that change the computation and are refused at any other value: {said}. " if said else ""
 
 
 def opening_of(family: Family) -> str:
@@ -317,22 +342,76 @@ def opening_of(family: Family) -> str:
 
 def _shape(family: Family) -> Row:
     c = family.base
-    filled = [slot for slot in ("attention_in", "attention_out", "final") if getattr(c.norms, slot)]
-    norm = "after each sublayer" if "attention_out" in filled else "before each sublayer"
+    filled = [slot for slot in ("attention_in", "attention_out") if getattr(c.norms, slot)]
+    places = {"attention_out": "after each sublayer", "attention_in": "before each sublayer"}
+    norm = next((place for slot, place in places.items() if slot in filled), "none")
     position = f"{c.position.scheme}, {c.position.maximum}" if c.position.maximum else c.position.scheme
     size = f"{c.layers} × {c.width}"
     return (family.name, size, str(c.heads), str(c.feedforward), position, norm, c.activation, f"{c.vocabulary:,}")
 
 
 def _training(family: Family) -> Row:
-    tokenizer: Any = SimpleNamespace(mask=4, vocabulary=family.base.vocabulary, special_ids=(0, 1, 2, 3, 4))
-    objective = family.recipe(tokenizer)
-    parts = objective.parts if isinstance(objective, Combined) else (objective,)
+    objective = family.recipe(_tokenizer(family))
+    parts = _parts(objective)
     weights = (isinstance(objective, Combined) and objective.weights) or (1.0,) * len(parts)
     pairs = ", ".join(f"`{f.kind}`" for f in FORMATS if f.pairs == (objective.relation is not None))
     keys = [_changes(p) | ({"weight": w} if w != 1.0 else {}) for p, w in zip(parts, weights, strict=True)]
     said = "`{" + ", ".join(f"{p.kind}: {shown(own)}" for p, own in zip(parts, keys, strict=True)) + "}`"
-    return (family.name, said, family.base.visibility, pairs, family.tokenizer, "; ".join(family.sources))
+    return (family.name, said, pairs, family.tokenizer)
+
+
+def _asking(family: Family) -> Iterable[Row]:
+    """A row for each part of what the family was pre-trained with."""
+    for part in _parts(family.recipe(_tokenizer(family))):
+        hidden, asked = hidden_and_asked(type(part))
+        yield (family.name, family.base.core, f"`{part.kind}`", _seen(family, part), hidden, asked, family.sources[0])
+
+
+def hidden_and_asked(cls: type[Any]) -> tuple[str, str]:
+    """What an objective's docstring says in its fixed form: "Hidden: … Asked: … " in its first paragraph."""
+    found = re.match(r"Hidden: (.+?)\.? Asked: (.+?)(?:\.|(?<=\?))(?: Of (.+)\.)?$", _first(cls))
+    if found is None:
+        raise SystemExit(f"{cls.__module__}.{cls.__name__}: no 'Hidden: … Asked: …' in the docstring's first paragraph")
+    return code(found[1]), code(found[2] + (f" (of {found[3]})" if found[3] else ""))
+
+
+def _first(cls: type[Any]) -> str:
+    return " ".join((inspect.getdoc(cls) or "").split("\n\n")[0].split())
+
+
+def _tokenizer(family: Family) -> Any:
+    return SimpleNamespace(mask=4, vocabulary=family.base.vocabulary, special_ids=(0, 1, 2, 3, 4))
+
+
+def _parts(objective: Objective) -> Sequence[Objective]:
+    return objective.parts if isinstance(objective, Combined) else (objective,)
+
+
+def _seen(family: Family, part: Objective) -> str:
+    """Who sees whom: the stream's own rule, else those that come with examples; the names of their pictures."""
+    streams = cores.entry(family.base.core).streams
+    own = ", ".join(dict.fromkeys(_drawn(family, part, seed) for seed in range(32)))
+    return "; ".join(f"{streams[stream]} ({stream})" if streams[stream] else own for stream in part.streams)
+
+
+def _drawn(family: Family, part: Objective, seed: int) -> str:
+    """The rule of a prepared pair, [CLS] a [SEP] b c [SEP], or the family's where it says none, by the picture that it
+    is; else its kind.
+    """
+    rows = np.arange(6)
+    special = np.isin(rows, (0, 2, 5))
+    example = Example(
+        tokens=np.where(special, rows, rows + 5),
+        special=special,
+        segments=(rows > 2).astype(np.int64),
+        words=np.where(special, -1, rows),
+        targets={"relation": 0},
+    )
+    prepared = part.prepare(example, np.random.default_rng(seed))
+    packed = Packed.of([prepared.inputs.tokens.tolist()])
+    rule = prepared.visibility.unless_said(family.base.visibility)
+    plain = {name: other(packed).matrix(packed) for name, other in PLAIN.items()}
+    return next((name for name, other in plain.items() if torch.equal(rule.matrix(packed), other)), rule.kind)
 
 
 def _changes(objective: Objective) -> dict[str, Any]:
@@ -351,7 +430,9 @@ def _key(key: Key) -> Row:
     return (f"`{key.theirs}`", f"`{key.ours}`" + (f" ({words})" if words else ""), f"`{shown(key.default)}`")
 
 
-PAGES = {"run_file.md": run_file, "families.md": families}
+PAGES = {"run_file.md": run_file, "families.md": families} | {
+    f"pictures/{name.replace(' ', '_')}.svg": partial(picture, name) for name in PICTURES
+}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -362,6 +443,7 @@ def main(arguments: Sequence[str]) -> int:
         if not page.is_file() or page.read_text(encoding="utf-8") != text:
             stale.append(name)
             if "--check" not in arguments:
+                page.parent.mkdir(exist_ok=True)
                 page.write_text(text, encoding="utf-8")
     if "--check" in arguments and stale:
         print(f"not what the code says: {', '.join(stale)}; run: python docs/generate.py", file=sys.stderr)

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from didact.config import POST_NORM, PRE_NORM, ModelConfig, Norms, Position
+from didact.config import (
+    POST_NORM,
+    PRE_NORM,
+    Characters,
+    Mix,
+    ModelConfig,
+    Norms,
+    Output,
+    Position,
+    Recurrent,
+)
 from didact.nn.distance import DistanceTerms
 from didact.nn.kernel import Kernel
 from didact.packed import Packed
@@ -74,6 +85,22 @@ CONFIGS: dict[str, dict] = {
     "looks back": {"visibility": "causal"},
     "no segments": {"segments": 0},
     "wide heads": {"head_width": 12},
+    "mixed layers": {"mix": Mix(layers="all")},
+    "from characters": {"tied": False, "characters": Characters(((1, 4), (3, 4)), width=4, longest=6)},
+}
+
+RECURRENT: dict[str, Any] = {
+    "core": "recurrent",
+    "heads": 1,
+    "position": Position("none", maximum=None),
+    "norms": NORMS["none"],
+    "segments": 0,
+    "output": Output(transform=False),
+}
+CONFIGS |= {
+    "recurrent": RECURRENT,
+    "recurrent, no residual": RECURRENT | {"layers": 3, "recurrent": Recurrent(residual=False)},
+    "recurrent, from characters": RECURRENT | CONFIGS["from characters"],
 }
 
 

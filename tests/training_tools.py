@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from nn_tools import CONFIGS, RECURRENT
 
 from didact.batch import Example
 from didact.config import ModelConfig
 from didact.data.stream import BySequences, Stream
 from didact.model import Model, beside
 from didact.objectives import (
+    BidirectionalLM,
     Causal,
     Combined,
     Distilled,
@@ -103,12 +105,21 @@ MADE: tuple[Objective, ...] = (
     UniLM(MASK, VOCABULARY, SPECIALS),
     replaced(),
     replaced(sharing="difference"),
+    BidirectionalLM(),
     Combined((masked(), SentenceOrder()), (1.0, 0.25)),
 )
 
 
+def core_of(objective: Objective) -> dict[str, Any]:
+    """What of a configuration gives a core the streams that the objective asks: nothing for "main"."""
+    if set(objective.streams) <= {"main"}:
+        return {}
+    return RECURRENT | CONFIGS["from characters"]
+
+
 def model(objective: Objective, seed: int = 0, **changes: Any) -> Model:
-    config = {"width": 32, "layers": 2, "heads": 2, "feedforward": 64, "segments": objective.segments} | changes
+    config = {"width": 32, "layers": 2, "heads": 2, "feedforward": 64, "segments": objective.segments}
+    config |= core_of(objective) | changes
     generator = torch.Generator().manual_seed(seed)
     return Model(ModelConfig(vocabulary=VOCABULARY, **config), objective.heads, generator)
 

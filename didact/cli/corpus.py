@@ -26,8 +26,10 @@ Column = Annotated[str, typer.Option(help="The text's column in JSON lines, CSV,
 
 
 Kind = Annotated[
-    Literal["wordpiece", "bpe", "gpt2", "unigram", "char", "kmer"],
-    typer.Option(help="The subword model; gpt2: bpe that ends texts as GPT-2 does; kmer for DNA."),
+    Literal["wordpiece", "bpe", "gpt2", "unigram", "word", "char", "kmer"],
+    typer.Option(
+        help="The subword model; gpt2: bpe that ends texts as GPT-2 does; word for whole words, kmer for DNA."
+    ),
 ]
 
 

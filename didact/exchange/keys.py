@@ -12,8 +12,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from didact.config import ModelConfig, Norms, Output, Position, Summary
+from didact.config import ModelConfig
 from didact.errors import InputError
+
+_PLAIN = ModelConfig()
+PARTS: dict[str, type[Any]] = {
+    f.name: type(part)
+    for f in dataclasses.fields(_PLAIN)
+    if dataclasses.is_dataclass(part := getattr(_PLAIN, f.name)) and not isinstance(part, type)
+}
+"""the fields of ModelConfig that have fields of their own"""
+ALWAYS = ("position", "norms")  # those that even the oldest files have
 
 
 @dataclass(frozen=True)
@@ -146,10 +155,9 @@ def config_from_json(data: Mapping[str, Any], file: object = None) -> ModelConfi
     """What `config_to_json` wrote. Raises InputError on an unknown field or values that do not go together."""
     parts: dict[str, Any] = dict(data)
     try:
-        parts["position"] = Position(**parts["position"])
-        parts["norms"] = Norms(**parts["norms"])
-        parts["summary"] = Summary(**parts.get("summary", {}))
-        parts["output"] = Output(**parts.get("output", {}))
+        for name, part in PARTS.items():
+            if name in ALWAYS or name in parts:
+                parts[name] = part(**parts[name])
         if parts.get("windows") is not None:
             parts["windows"] = tuple(parts["windows"])
         return ModelConfig(**parts)
@@ -203,6 +211,8 @@ def _like(value: Any, default: Any) -> bool:
     """Whether a JSON value is of the default's type; a whole number is a float too, a bool is not a number."""
     if isinstance(default, bool) or isinstance(value, bool):
         return isinstance(default, bool) and isinstance(value, bool)
+    if isinstance(default, tuple):
+        return isinstance(value, list | tuple) and (not default or all(_like(one, default[0]) for one in value))
     if isinstance(default, float):
         return isinstance(value, int | float)
     return isinstance(value, type(default))

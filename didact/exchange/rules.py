@@ -68,14 +68,16 @@ class Names:
     with a head and not in the bare model's; heads: rules by slot (`families.base.slot`), ours counted from
     `heads.<name>.`, except that a slot whose head brings the pooler with it (RoBERTa's `classifier.dense`) names
     `pooler.` here, which then goes before the core's rule; derived: patterns of tensors that hold
-    nothing of their own; spellings: (pattern, replacement) of names that old files use, read and never written.
+    nothing of their own; spellings: (pattern, replacement) of names that old files use, read and never written; ours:
+    every tensor is called as it is here, since no other library has the family: there are no rules to write down.
     """
 
-    core: tuple[Rule, ...]
+    core: tuple[Rule, ...] = ()
     prefix: str = ""
     heads: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
     derived: tuple[str, ...] = ()
     spellings: tuple[tuple[str, str], ...] = ()
+    ours: bool = False
 
     def canonical(self, name: str) -> str:
         """Their name, in today's spelling and without the prefix."""
@@ -85,6 +87,18 @@ class Names:
 
     def is_derived(self, canonical: str) -> bool:
         return any(re.fullmatch(pattern, canonical) for pattern in self.derived)
+
+    def has_pooler(self, names: Collection[str]) -> bool:
+        """Whether a file with tensors of these names has a pooler. One that a slot brings with it counts only where no
+        other slot calls a layer of its own the same (ModernBERT).
+        """
+        present = {self.canonical(name) for name in names}
+        if self.ours:
+            return any(name.startswith(POOLER) for name in present)
+        pooler = {name for rule in self.core if rule.ours.startswith(POOLER) for name in rule.theirs}
+        every = [rule for slot in self.heads.values() for rule in slot]
+        others = {name for rule in every if not rule.ours.startswith(POOLER) for name in rule.theirs}
+        return bool(present & (pooler | (self.poolers() - others)))
 
     def slots_in(self, names: Collection[str]) -> set[str]:
         """The slots all of whose tensors a file has, going by their names. Slots may share names (`classifier`); a
@@ -114,6 +128,8 @@ def concrete(
     this model, see `Rule`.
     Raises KeyError where a parameter has no rule or two: a mistake in the family's table.
     """
+    if names.ours:
+        return tuple(Rule(name, (name,), outside=True) for name in expected)
     blocks = 1 + max((int(m[1]) for name in expected if (m := re.match(r"core\.blocks\.(\d+)\.", name))), default=-1)
     rules = [r for rule in names.core for r in ([rule.at(i) for i in range(blocks)] if "{i}" in rule.ours else [rule])]
     pooled: list[Rule] = []

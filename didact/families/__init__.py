@@ -8,6 +8,7 @@ from didact.families.base import Architecture, Family
 from didact.families.bert import BERT
 from didact.families.distilbert import DISTILBERT
 from didact.families.electra import ELECTRA
+from didact.families.elmo import ELMO
 from didact.families.gpt2 import GPT2
 from didact.families.modernbert import MODERNBERT
 from didact.families.openai_gpt import OPENAI_GPT
@@ -25,6 +26,7 @@ FAMILIES: tuple[Family, ...] = (
     MODERNBERT,
     GPT2,
     OPENAI_GPT,
+    ELMO,
 )
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "BERT",
     "DISTILBERT",
     "ELECTRA",
+    "ELMO",
     "FAMILIES",
     "GPT2",
     "MODERNBERT",

@@ -41,14 +41,17 @@ class Architecture:
     slots: tuple[str, ...] = ()
 
 
+NONE = Architecture("")  # of a family that transformers does not have
+
+
 @dataclass(frozen=True)
 class Family:
     """name: of the member, and the `model_type` of config.json unless that is another; base: the settings of its first
     publication; keys and names: how its settings and tensors are called; architectures: in order of choice, the first
-    all of whose slots a model has is what its checkpoint says it is, the last is the bare model; tokenizer: the `kind`
-    that its tokenizers are of; recipe: how it was pre-trained; sources: papers and code; dropouts: see DROPOUTS;
-    fitted: fields of the configuration, besides the vocabulary, that a tokenizer decides; pooling: the key that says
-    which rows classes of a whole sequence are asked.
+    all of whose slots a model has is what its checkpoint says it is, the last is the bare model, none for a family that
+    transformers does not have; tokenizer: the `kind` that its tokenizers are of; recipe: how it was pre-trained;
+    sources: papers and code; dropouts: see DROPOUTS; fitted: fields of the configuration, besides the vocabulary, that
+    a tokenizer decides; pooling: the key that says which rows classes of a whole sequence are asked.
     """
 
     name: str
@@ -71,7 +74,7 @@ class Family:
     def architecture(self, heads: Mapping[str, Head]) -> Architecture:
         """What transformers would open a model with these heads as."""
         slots = {head.slot for head in heads.values()}
-        return next(a for a in self.architectures if slots.issuperset(a.slots))
+        return next((a for a in self.architectures if slots.issuperset(a.slots)), NONE)
 
     def slots(self, heads: Mapping[str, Head]) -> dict[str, str | None]:
         """The slot of each head: None for a second one of its kind, and for one whose names another already has."""
@@ -99,17 +102,7 @@ class Family:
     def read_config(self, config: Mapping[str, Any], tensors: Mapping[str, Tensor], file: object) -> ModelConfig:
         """Their config.json, and the pooler if the file has one. Raises InputError."""
         ours = key_table.read(config, self.keys, self.base, file)
-        present = {self.names.canonical(name) for name in tensors}
-        pooler = {t for rule in self.names.core if rule.ours.startswith(rule_table.POOLER) for t in rule.theirs}
-        others = {
-            t
-            for slot in self.names.heads.values()
-            for rule in slot
-            if not rule.ours.startswith(rule_table.POOLER)
-            for t in rule.theirs
-        }
-        pooler |= self.names.poolers() - others
-        return key_table.changed(ours, {"pooler": bool(pooler & present)})
+        return key_table.changed(ours, {"pooler": self.names.has_pooler(tensors)})
 
     def read_heads(self, config: Mapping[str, Any], tensors: Mapping[str, Tensor], file: object) -> dict[str, Head]:
         """The heads of a checkpoint that was not written here, by slot name: those whose tensors it has.
@@ -176,7 +169,8 @@ class Family:
             carried = {name: value for name, value in carried.items() if name not in others}
         out = key_table.write(config, self.keys, carried)
         out["model_type"] = self.model_type or self.name
-        out["architectures"] = [architecture.name]
+        if architecture.name:
+            out["architectures"] = [architecture.name]
         for head in heads.values():
             if head.slot in architecture.slots:
                 out |= _described(head, carried) | self._said_dropout(head, config)

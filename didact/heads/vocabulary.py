@@ -24,16 +24,21 @@ from didact.nn.norm import build_norm
 
 @dataclass(frozen=True)
 class Vocabulary(Head):
-    """One of V tokens a row. values (n,) int64. It runs on asked rows only: V is the widest product of the model."""
+    """One of V tokens a row. values (n,) int64. It runs on asked rows only: V is the widest product of the model.
+
+    stream: the core's stream that it reads, or one as wide.
+    """
 
     kind: ClassVar[str] = "vocabulary"
+
+    stream: str = "main"
 
     @property
     def pooled(self) -> bool:
         return False
 
     def build(self, config: ModelConfig) -> VocabularyLayers:
-        return VocabularyLayers(config)
+        return VocabularyLayers(config, config.stream_width(self.stream))
 
     def loss(self, logits: Tensor, labels: Labels) -> Part:
         return part(*cross_entropy(logits, labels.values), labels)
@@ -41,15 +46,18 @@ class Vocabulary(Head):
 
 class VocabularyLayers(HeadLayers):
     """hidden (n, D) -> logits (n, V). Tied: the output matrix is the `table` handed in, so that it is one parameter
-    of the model under one name; untied: a matrix of its own.
+    of the model under one name; untied: a matrix of its own. Without `output.transform` it gets rows as they are.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, width: int) -> None:
         super().__init__()
-        narrow, output, norms = config.embedding_width or config.width, config.output, config.norms
-        if narrow != config.width and not output.transform:
-            raise ValueError(f"embeddings {narrow} wide in a model {config.width} wide need output.transform")
-        self.dense = nn.Linear(config.width, narrow, bias=output.dense_bias) if output.transform else None
+        output, norms = config.output, config.norms
+        narrow = config.word_width if output.transform else width
+        if config.tied and narrow != config.word_width:
+            raise ValueError(
+                f"rows {narrow} wide are not tied to embeddings {config.word_width} wide (output.transform false)"
+            )
+        self.dense = nn.Linear(width, narrow, bias=output.dense_bias) if output.transform else None
         self.activation = ACTIVATIONS[config.head_activation or config.activation]
         self.norm = build_norm("layer" if output.transform else None, narrow, norms.eps, norms.bias)
         self.decoder = None if config.tied else nn.Linear(narrow, config.vocabulary, bias=False)

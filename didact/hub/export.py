@@ -51,7 +51,7 @@ def export(pretrained: Pretrained, folder: str | Path, tensors: Mapping[str, Ten
         state if native else theirs(family, model.config, model.specs, state),
     )
     pretrained.tokenizer.save(folder)
-    _write_sentences(folder, model.specs, model.config.width, native)
+    _write_sentences(folder, model.specs, model.config.width, native or not family.architectures)
     for name, companion in pretrained.companions.items():
         export(companion, folder / name)
 
@@ -79,7 +79,7 @@ def convert(source: str | Path, target: str | Path) -> None:
     for path in sorted(found.folder.iterdir()):
         if path.suffix in (".json", ".txt", ".model") and not _ours_to_write(path.name):
             shutil.copyfile(path, target / path.name)
-    _write_sentences(target, found.heads, found.model.width, native)
+    _write_sentences(target, found.heads, found.model.width, native or not found.family.architectures)
     for name in found.companions:
         convert(found.folder / name, target / name)
 
@@ -97,8 +97,8 @@ def _write(folder: Path, config: dict[str, Any], tensors: Mapping[str, Tensor]) 
     weights.write_json(config, folder / "config.json")
 
 
-def _write_sentences(folder: Path, heads: Mapping[str, Head], width: int, native: bool) -> None:
-    """sentence-transformers' files, where there is an embedding head and it can open the rest."""
+def _write_sentences(folder: Path, heads: Mapping[str, Head], width: int, ours: bool) -> None:
+    """sentence-transformers' files, where there is an embedding head and it can open the rest (which is not `ours`)."""
     head = next((head for head in heads.values() if isinstance(head, EmbeddingHead)), None)
-    if head is not None and not native:
+    if head is not None and not ours:
         sentences.write(folder, head, width)

@@ -20,6 +20,8 @@ from didact.model import Model, Pretrained
 from didact.nn.tile import tiled
 from didact.tokenization.tokenizer import Tokenizer
 
+SPELLING = "core.embedding.word.spelling"  # where words are read from their bytes, these are all that a new one needs
+
 
 def tile(start: Pretrained, changes: Mapping[str, Any], generator: torch.Generator | None = None) -> Pretrained:
     """The start's weights tiled into a model with other sizes ({"layers": 28, "width": 1024, "heads": 16, …}).
@@ -59,10 +61,12 @@ def extend(start: Pretrained, tokenizer: Tokenizer, vocabulary: int = 0) -> Pret
     small, known = start.model, start.tokenizer.vocabulary
     rows = max(small.config.vocabulary, tokenizer.vocabulary, vocabulary)
     model = Model(keys.changed(small.config, {"vocabulary": rows}), small.specs)
+    model.core.embedding.spell(tokenizer.tokens(range(rows)))
     state = small.state_dict()
     scores = [f"heads.{name}.{part}" for name in small.specs for part in ("bias", "decoder.weight")]
     heads = {name for name, head in small.specs.items() if isinstance(head, Vocabulary)}
-    for name in ("core.embedding.word.weight", *(s for s in scores if s in state and s.split(".")[1] in heads)):
+    tables = ["core.embedding.word.weight", *(s for s in scores if s.split(".")[1] in heads)]
+    for name in (table for table in tables if table in state):
         old = state[name]
         mean = old[:known].mean(0)
         grown = torch.cat([old, mean.expand(rows - len(old), *mean.shape)])
@@ -70,5 +74,7 @@ def extend(start: Pretrained, tokenizer: Tokenizer, vocabulary: int = 0) -> Pret
             made_of = start.tokenizer.written(tokenizer.token(piece), text=piece in tokenizer.added)
             grown[piece] = old[made_of].mean(0) if made_of else mean
         state[name] = grown
+    if SPELLING in state:
+        state[SPELLING] = model.state_dict()[SPELLING]
     model.load_state_dict(state)
     return replace(start, model=model.eval(), tokenizer=tokenizer)

@@ -52,6 +52,7 @@ def load(
         )
     if scratch:
         model = Model(config, wanted, generator)
+        model.core.embedding.spell(tokenizer.tokens(range(config.vocabulary)))
         fresh, unused = tuple(model.state_dict()), ()
     else:
         with Undrawn():

@@ -18,17 +18,17 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from didact.nn.transformer import Transformer
+    from didact.nn.core import Core
 
 
-def compile_blocks(transformer: Transformer, backend: str | Callable[..., Any] = "inductor") -> None:
-    """Compile the transformer's blocks in place; names of parameters stay.
+def compile_blocks(core: Core, backend: str | Callable[..., Any] = "inductor") -> None:
+    """Compile the core's blocks in place; names of parameters stay.
 
     The first forward and the first backward each take as long as a C++ compiler needs for one block.
     """
-    for block in transformer.blocks:
+    for block in core.regions:
         compile_module(block, backend)
-    transformer.compiled = True
+    core.compiled = True
 
 
 def compile_module(module: nn.Module, backend: str | Callable[..., Any] = "inductor") -> None:

@@ -1,22 +1,31 @@
-"""Input embeddings: words, positions, segments; a norm; and, where they are narrower than the model, a projection up.
+"""Input embeddings: words, from a table or from their bytes, positions, segments; a norm; and, where they are narrower
+than the model, a projection up.
 
 Shapes: T rows, V vocabulary, E embedding width, D width, S segments.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from didact.config import Characters
+from didact.nn.characters import CharacterCNN, spell
 from didact.nn.position import Scheme
 from didact.packed import Packed
+
+WORDS = Characters()  # no filters: a table
 
 
 class Embedding(nn.Module):
     """project(dropout(norm(word + position + segment))). A pack without segments is all segment 0, and so is every
     pack to a model that knows one segment alone (RoBERTa).
 
-    narrow: E differs from D (ALBERT, Lan et al., 2020, §3.1; ELECTRA-small); projected: project even where it does not.
+    narrow: E differs from D (ALBERT, Lan et al., 2020, §3.1; ELECTRA-small); projected: project even where it does not;
+    characters: where they have filters, words are read from their bytes (nn.characters), and there is no table.
     """
 
     def __init__(
@@ -29,10 +38,15 @@ class Embedding(nn.Module):
         norm: nn.Module,
         dropout: float,
         projected: bool = False,
+        characters: Characters = WORDS,
     ) -> None:
         super().__init__()
         inner = narrow or width
-        self.word = nn.Embedding(vocabulary, inner)
+        self.word: nn.Embedding | CharacterCNN
+        if characters.filters:
+            self.word = CharacterCNN(vocabulary, inner, characters)
+        else:
+            self.word = nn.Embedding(vocabulary, inner)
         self.position = position
         self.segment = nn.Embedding(segments, inner) if segments else None
         self.norm = norm
@@ -52,3 +66,20 @@ class Embedding(nn.Module):
         if self.training and self.dropout > 0:
             x = F.dropout(x, self.dropout)
         return x if self.project is None else self.project(x)
+
+    @property
+    def table(self) -> Tensor | None:
+        """The vectors of all words (V, E), for a head that is tied to them; None where they are read from bytes."""
+        return self.word.weight if isinstance(self.word, nn.Embedding) else None
+
+    @torch.no_grad()
+    def spell(self, pieces: Sequence[str]) -> None:
+        """How the tokenizer writes each token, (V,), which is what a character CNN reads; nothing to a table."""
+        if isinstance(self.word, CharacterCNN):
+            self.word.spelling.copy_(spell(pieces, self.word.longest))
+
+    @property
+    def products(self) -> tuple[int, int]:
+        """Multiply-adds of each row, and of each distinct token of a pack."""
+        row = 0 if self.project is None else self.project.weight.numel()
+        return row, self.word.products if isinstance(self.word, CharacterCNN) else 0

@@ -6,13 +6,24 @@ and most that came after, this one does not.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import nn
 
 
+class Begins(nn.Module, ABC):
+    """A module some of whose weights begin in their own way."""
+
+    @abstractmethod
+    def begin(self, generator: torch.Generator | None = None) -> None:
+        """Set them in place, after all weights of the model have been drawn. Gradients are off."""
+
+
 @torch.no_grad()
 def initialise(module: nn.Module, std: float, generator: torch.Generator | None = None) -> None:
-    """Set every weight below `module` in place: matrices normal with `std`, biases 0, norms' scales 1.
+    """Set every weight below `module` in place: matrices normal with `std`, biases 0, norms' scales 1; then those that
+    begin in their own way.
 
     The order of draws is that of `named_parameters`, so equal modules and generators give equal weights.
     """
@@ -24,3 +35,6 @@ def initialise(module: nn.Module, std: float, generator: torch.Generator | None 
             parameter.zero_()
         else:
             parameter.normal_(0.0, std, generator=generator)
+    for part in module.modules():
+        if isinstance(part, Begins):
+            part.begin(generator)

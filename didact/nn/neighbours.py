@@ -45,16 +45,16 @@ def start_with_neighbours(embedding: Embedding, attentions: Sequence[Attention],
 
     Raises ValueError where there is no learned table of positions as wide as the model, or no room for two columns.
     """
-    table = embedding.position
-    if not isinstance(table, Learned) or embedding.project is not None:
-        raise ValueError("heads that start with neighbours need learned positions as wide as the model")
+    table, words = embedding.position, embedding.table
+    if not isinstance(table, Learned) or embedding.project is not None or words is None:
+        raise ValueError("heads that start with neighbours need tables of words and positions as wide as the model")
     D, H = table.weight.shape[1], attentions[0].head_width
     P = min(H // 2, D // 8)
     if P < 1:
         raise ValueError(f"heads {H} wide in a model {D} wide have no columns to start with neighbours in")
     angle = torch.pi * ((torch.arange(P) + 0.5) / P) ** SPREAD
     rows = torch.arange(len(table.weight)) - table.offset
-    embedding.word.weight[:, : 2 * P] = 0.0
+    words[:, : 2 * P] = 0.0
     if embedding.segment is not None:
         embedding.segment.weight[:, : 2 * P] = 0.0
     table.weight.zero_()

@@ -27,15 +27,19 @@ def share(embedding: Embedding, source: Embedding, sharing: Sharing) -> None:
     "all": one set of tables and one norm, trained by both models (google-research/electra builds both in one scope).
     "difference": a table of `embedding` is `source`'s, through which no gradient passes, plus a trained difference,
     which begins as what keeps the table as it is. "none": nothing is shared. Raises ValueError where the tables are
-    not of one shape.
+    not of one shape, or the difference wanted is one of words that are read from their bytes.
     """
     if sharing == "none":
         return
+    if sharing == "difference" and embedding.table is None:
+        raise ValueError("words that are read from their bytes have no table that could be a difference")
     mine, theirs = tables(embedding), tables(source)
     for name in {**mine, **theirs}:
         shapes = [tuple(found[name].weight.shape) if name in found else None for found in (mine, theirs)]
         if shapes[0] != shapes[1]:
             raise ValueError(f"embeddings that share their tables have {name} tables {shapes[0]} and {shapes[1]}")
+    if [p.shape for p in embedding.word.parameters()] != [p.shape for p in source.word.parameters()]:
+        raise ValueError("embeddings that share how they read words from bytes do so in two shapes")
     if sharing == "all":
         source.word, source.segment, source.norm = embedding.word, embedding.segment, embedding.norm
         if "position" in mine:
@@ -58,7 +62,8 @@ def begin_alike(embedding: Embedding, source: Embedding) -> None:
 
 def tables(embedding: Embedding) -> dict[str, nn.Embedding | Learned]:
     """The modules whose `weight` is a table of input vectors."""
-    found: dict[str, nn.Embedding | Learned | None] = {"word": embedding.word, "segment": embedding.segment}
+    words = embedding.word if isinstance(embedding.word, nn.Embedding) else None
+    found: dict[str, nn.Embedding | Learned | None] = {"word": words, "segment": embedding.segment}
     found["position"] = embedding.position if isinstance(embedding.position, Learned) else None
     return {name: module for name, module in found.items() if module is not None}
 

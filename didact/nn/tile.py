@@ -42,7 +42,9 @@ def tiled(
     (a norm that its first layer lacks). Raises ValueError where anything is to become smaller, or the two differ in
     more than sizes.
     """
-    for name in ("vocabulary", "embedding_width", "embedding_projected", "layer_groups", "gated"):
+    if to.core != "transformer":
+        raise ValueError(f"layers of a {to.core} core cannot be tiled")
+    for name in ("core", "vocabulary", "embedding_width", "embedding_projected", "layer_groups", "gated", "characters"):
         if getattr(of, name) != getattr(to, name):
             raise ValueError(f"{name} {getattr(of, name)} cannot be tiled into {getattr(to, name)}")
     if to.layers < of.layers:

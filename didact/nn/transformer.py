@@ -5,8 +5,8 @@ Shapes: T rows, D width, N heads, L rows of one sequence.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -17,6 +17,7 @@ from didact.config import ModelConfig
 from didact.nn.attention import Attention, Context
 from didact.nn.block import Block
 from didact.nn.compiled import ragged
+from didact.nn.core import Core, Hidden, Pass
 from didact.nn.embedding import Embedding
 from didact.nn.feedforward import FeedForward
 from didact.nn.init import initialise
@@ -26,28 +27,11 @@ from didact.nn.norm import build_norm
 from didact.nn.position import Widths, build_position
 
 
-@dataclass(frozen=True)
-class Hidden:
-    """What a stack gives: named streams (T, D) ("main" always); every layer where asked for, layers[0] the embedding
-    output, then one per layer, the last of them through the final norm; attention where asked for: layer number,
-    from 0 -> the probabilities of each sequence, (N, L, L), rows are queries.
-    """
-
-    streams: Mapping[str, Tensor]
-    layers: tuple[Tensor, ...] = ()
-    attention: Mapping[int, tuple[Tensor, ...]] = field(default_factory=dict)
-
-    @property
-    def main(self) -> Tensor:
-        return self.streams["main"]
-
-
-class Transformer(nn.Module):
+class Transformer(Core):
     """Embedding, then layers, then a final norm where there is one. Layer i runs block i · blocks // layers.
 
-    windows: per layer, how far a row sees in positions, None = any distance. kernel: the name of the attention kernel
-    that is used whatever the table says; None = the table's choice. visibility: who sees whom where the side does not
-    say it, which is where its kind is "full".
+    windows: per layer, how far a row sees in positions, None = any distance. visibility: who sees whom where the side
+    does not say it, which is where its kind is "full".
     """
 
     def __init__(
@@ -60,18 +44,13 @@ class Transformer(nn.Module):
         kernel: str | None = None,
         visibility: Literal["full", "causal"] = "full",
     ) -> None:
-        super().__init__()
-        self.embedding = embedding
-        self.blocks = blocks
+        super().__init__(embedding, blocks, kernel)
         self.final_norm = final_norm
         self.windows = windows
         self.attention_dropout = attention_dropout
-        self.kernel = kernel
         self.visibility: Literal["full", "causal"] = visibility
-        self.compiled = False  # set by nn.compiled: whether sizes that change are to be declared before each call
 
     def forward(self, side: Side, layers: bool = False, attention: Collection[int] = ()) -> Hidden:
-        """layers: keep every layer's output; attention: the layers whose probabilities are wanted."""
         side = replace(side, visibility=side.visibility.unless_said(self.visibility))
         packed = side.packed
         x = self.embedding(packed)
@@ -113,6 +92,15 @@ class Transformer(nn.Module):
                 ragged(contexts[window].plan, rotation, distance and (distance.by_query, distance.by_key))
         return contexts
 
+    @property
+    def passes(self) -> Sequence[Pass]:
+        count, repeat = len(self.windows), len(self.blocks)
+        return [Pass(self.blocks[i * repeat // count], window=window) for i, window in enumerate(self.windows)]
+
+    @property
+    def regions(self) -> Sequence[nn.Module]:
+        return tuple(self.blocks)
+
 
 def build(config: ModelConfig, generator: torch.Generator | None = None) -> Transformer:
     """The stack of `config`, its weights drawn with `generator` (normal, `config.init_std`); then, where the positions
@@ -136,7 +124,7 @@ def build(config: ModelConfig, generator: torch.Generator | None = None) -> Tran
             config.dropout,
         )
 
-    inner = config.embedding_width or config.width
+    inner = config.word_width
     blocks = [block(i) for i in range(config.layer_groups or config.layers)]
     transformer = Transformer(
         embedding=Embedding(
@@ -148,6 +136,7 @@ def build(config: ModelConfig, generator: torch.Generator | None = None) -> Tran
             norm("embedding", inner),
             config.dropout,
             config.embedding_projected,
+            config.characters,
         ),
         blocks=nn.ModuleList(blocks),
         final_norm=norm("final"),

@@ -8,6 +8,7 @@ from typing import Any
 
 from didact.errors import InputError
 from didact.objectives.base import Objective
+from didact.objectives.bidirectional_lm import BidirectionalLM
 from didact.objectives.causal import Causal
 from didact.objectives.collocated import PMISpans
 from didact.objectives.combined import Combined
@@ -26,6 +27,7 @@ OBJECTIVES: tuple[type[Objective], ...] = (
     UniLM,
     Replaced,
     Distilled,
+    BidirectionalLM,
     Combined,
 )
 SELECTS: tuple[type[Select], ...] = (Tokens, WholeWords, Spans, NGrams, PMISpans)
@@ -33,6 +35,7 @@ SELECTS: tuple[type[Select], ...] = (Tokens, WholeWords, Spans, NGrams, PMISpans
 __all__ = [
     "OBJECTIVES",
     "SELECTS",
+    "BidirectionalLM",
     "Causal",
     "Combined",
     "Distilled",

@@ -22,8 +22,8 @@ from didact.batch import Batch, Example, Labels, Loss, Part, Prepared, Side
 from didact.config import ModelConfig
 from didact.data.flat import Flat, lay, lay_prepared
 from didact.heads import Head
+from didact.nn.core import Hidden
 from didact.nn.shared import Sharing
-from didact.nn.transformer import Hidden
 from didact.randomness import generators, words
 from didact.tokenization.tokenizer import Tokenizer
 
@@ -102,6 +102,11 @@ class Objective(ABC):
     def rated(self) -> tuple[str, ...]:
         """Those of `names` whose questions depend on the share of hidden tokens (`at_rate`)."""
         return ()
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The streams of the core that its questions are put to (`Labels.stream`)."""
+        return ("main",)
 
     @property
     def relation(self) -> Literal["next", "order"] | None:

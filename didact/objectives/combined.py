@@ -55,6 +55,10 @@ class Combined(Objective):
         return tuple(name for part in self.parts for name in part.rated)
 
     @property
+    def streams(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(stream for part in self.parts for stream in part.streams))
+
+    @property
     def relation(self) -> Literal["next", "order"] | None:
         wanted: list[Literal["next", "order"]] = sorted(
             {found for part in self.parts if (found := part.relation) is not None}

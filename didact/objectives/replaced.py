@@ -33,12 +33,12 @@ _CACHED = 2**19  # logits handled at a time on a CPU, see heads.cross_entropy
 
 @dataclass(frozen=True)
 class Replaced(Objective):
-    """Hidden from the generator: a share of the tokens, see `select`. Asked of it: what stood there. Hidden from the
-    model: the same tokens, for each of which the generator has drawn one. Asked of it, at every token that is not a
-    special one: is this another than was written? A drawn token that happens to be the original counts as original.
+    """Hidden: a share of the tokens, see `select`, from the generator; from the model, which reads what the generator
+    has drawn for each, the same. Asked: what stood there, of the generator; of the model, at every token that is not a
+    special one, whether it is another than was written.
 
-    Used by ELECTRA and DeBERTa-v3. With `control` it is masked words asked of the model itself, which is how ELECTRA's
-    code trains the BERT that it compares with.
+    A drawn token that happens to be the original counts as original. Used by ELECTRA and DeBERTa-v3. With `control` it
+    is masked words asked of the model itself, which is how ELECTRA's code trains the BERT that it compares with.
 
     mask_id, vocabulary (its size), specials: token ids, known when the objective is built for a tokenizer.
     rate: the share of a sequence's non-special tokens that is chosen, or points (step, rate), as for masked words.
@@ -176,7 +176,7 @@ class Replaced(Objective):
             head_width=None,
             layers=layers,
             feedforward=self.generator_feedforward or max(1, round(main.feedforward * self.generator_size)),
-            embedding_width=main.embedding_width or main.width,
+            embedding_width=main.word_width,
             layer_groups=None if main.layer_groups is None else min(main.layer_groups, layers),
             windows=None if main.windows is None else main.windows[:layers],
             position=replace(main.position, start="normal"),

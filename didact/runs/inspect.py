@@ -70,7 +70,9 @@ def _sequence(console: Console, tokenizer: Tokenizer, batch: Batch, number: int,
         own = np.flatnonzero((rows >= start) & (rows < stop))
         if not asked.values.numel():  # nobody's question, or one that a teacher knows the answer to
             continue
-        if asked.head == "vocabulary":
+        if asked.stream != "main":
+            others.append(_beside(tokenizer, asked, own, tokens, start))
+        elif asked.head == "vocabulary":
             answers |= {int(rows[i]) - start: int(asked.values[i]) for i in own}
         elif asked.head == "replaced":
             others.append(f"{asked.name:10} asked of {len(own)} tokens, as the generator leaves them")
@@ -96,6 +98,12 @@ def _sequence(console: Console, tokenizer: Tokenizer, batch: Batch, number: int,
         console.print(f"segments   {' | '.join(str(len(s)) for s in np.split(segments, borders))} tokens")
     for line in others:
         console.print(line)
+
+
+def _beside(tokenizer: Tokenizer, asked: Labels, own: np.ndarray, tokens: np.ndarray, start: int) -> str:
+    """What another stream is asked: of each row, the token that it reads and the one that it is asked for."""
+    pairs = zip(tokens[asked.rows.numpy()[own] - start], asked.values.numpy()[own], strict=True)
+    return f"{asked.name:10} " + " ".join(f"{tokenizer.token(row)}→{tokenizer.token(value)}" for row, value in pairs)
 
 
 def _other(asked: Labels, own: np.ndarray) -> str:

@@ -15,6 +15,7 @@ from didact.families import by_name
 from didact.heads.vocabulary import VocabularyLayers
 from didact.hub.grow import extend, missing_pieces, tile
 from didact.model import Model, Pretrained, beside
+from didact.nn import cores
 from didact.objectives import Objective
 from didact.randomness import key
 from didact.runs.build import changed
@@ -39,12 +40,18 @@ def models_of(
         config = changed(family.base_for(tokenizer), run.model.changes, "model")
         if any(head.pools(config) for head in objective.heads.values()):
             config = keys.changed(config, {"pooler": True})
-        pretrained = Pretrained(Model(config, objective.heads, generator), tokenizer, family.name)
+        try:
+            model = Model(config, objective.heads, generator)
+        except ValueError as problem:
+            raise InputError(f"model: {problem}") from None
+        pretrained = Pretrained(model, tokenizer, family.name)
         if run.model.start_thinned is not None:
             _take_layers(pretrained, run.model.start_thinned)
     _check(run, config, objective, tokenizer)
     given = {} if run.model.start is None else _companions(run.model.start, objective, config)
     models = beside(pretrained.model, objective, generator, given)
+    for model in models.values():
+        model.core.embedding.spell(tokenizer.tokens(range(model.config.vocabulary)))
     if run.model.vocabulary_bias == "frequencies":
         for model in models.values():
             _count_words(model, stores)
@@ -53,6 +60,7 @@ def models_of(
 
 def _check(run: PretrainRun, config: ModelConfig, objective: Objective, tokenizer: Tokenizer) -> None:
     """Raises InputError where model, objective, tokenizer and data do not go together."""
+    _check_streams(config, objective)
     if config.position.maximum is not None and run.data.length > config.position.maximum:
         raise InputError(
             f"data.length: found {run.data.length}",
@@ -67,6 +75,15 @@ def _check(run: PretrainRun, config: ModelConfig, objective: Objective, tokenize
     if config.vocabulary < tokenizer.vocabulary:
         raise InputError(
             f"model.vocabulary: found {config.vocabulary}", expected=f"{tokenizer.vocabulary} or more, the tokenizer's"
+        )
+
+
+def _check_streams(config: ModelConfig, objective: Objective) -> None:
+    """Whether the core has what the questions are put to."""
+    if missing := [stream for stream in objective.streams if stream not in cores.entry(config.core).streams]:
+        raise InputError(
+            f"objective: it asks the {' and '.join(missing)} stream, and a {config.core} core has none",
+            expected="a family whose core has it (elmo)",
         )
 
 

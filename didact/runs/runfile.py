@@ -23,6 +23,7 @@ REGISTRIES: tuple[tuple[str, str, str], ...] = (
     ("TASKS", "didact.tasks", "kind"),
     ("HEADS", "didact.heads", "kind"),
     ("POSITIONS", "didact.nn.position", "name"),
+    ("CORES", "didact.nn.cores", "name"),
 )
 """tuples that a user's module may add to by tuples of the same names: the room of each, and what its members go by"""
 

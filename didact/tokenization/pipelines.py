@@ -4,6 +4,7 @@ wordpiece  BERT's (Devlin et al., 2019): words, punctuation and Chinese characte
 bpe        byte-level (Radford et al., 2019): nothing is unknown, white space is kept
 gpt2       the same, with an end of text for its one special token
 unigram    Kudo (2018) with "▁" for the space before a word or mark; punctuation apart
+word       wordpiece's words, uncut (Peters et al., 2018); those outside the vocabulary are unknown
 char       every character a piece, "▁" for white space
 kmer       runs cut into pieces of k characters, one after the other (DNA, protein); unknown ones into characters
 """
@@ -16,7 +17,7 @@ from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, pro
 from didact.errors import InputError
 from didact.tokenization.specials import BERT_SPECIALS, GPT2_SPECIALS
 
-KINDS = ("wordpiece", "bpe", "gpt2", "unigram", "char", "kmer")
+KINDS = ("wordpiece", "bpe", "gpt2", "unigram", "word", "char", "kmer")
 
 
 def pipeline(kind: str, model: models.Model, cased: bool, k: int) -> tokenizers.Tokenizer:
@@ -26,12 +27,13 @@ def pipeline(kind: str, model: models.Model, cased: bool, k: int) -> tokenizers.
     if not cased:  # composed again at the end, so that Korean syllables stay whole
         folded = [normalizers.NFD(), normalizers.StripAccents(), normalizers.Lowercase(), normalizers.NFC()]
     match kind:
-        case "wordpiece":
+        case "wordpiece" | "word":
             backend.normalizer = normalizers.BertNormalizer(
                 clean_text=True, handle_chinese_chars=True, strip_accents=None, lowercase=not cased
             )
             backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-            backend.decoder = decoders.WordPiece(prefix="##", cleanup=True)
+            if kind == "wordpiece":
+                backend.decoder = decoders.WordPiece(prefix="##", cleanup=True)
         case "bpe" | "gpt2":
             if folded:
                 backend.normalizer = normalizers.Sequence(folded)

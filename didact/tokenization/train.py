@@ -26,7 +26,7 @@ from didact.tokenization.specials import BERT_SPECIALS, GPT2_SPECIALS
 from didact.tokenization.tokenizer import Tokenizer
 from didact.tokenization.unigram import learn_pieces
 
-Kind = Literal["wordpiece", "bpe", "gpt2", "unigram", "char", "kmer"]
+Kind = Literal["wordpiece", "bpe", "gpt2", "unigram", "word", "char", "kmer"]
 Progress = Callable[[str, float], None]
 """(what is being done, share of it that is done)"""
 
@@ -88,6 +88,9 @@ def _learn(
         case "unigram":
             pieces = learn_pieces(words, _alphabet(characters, room // 2), room)
             return models.Unigram([*((token, 0.0) for token in BERT_SPECIALS), *pieces], unk_id=1)
+        case "word":
+            frequent = sorted(words, key=lambda w: (-words[w], w))
+            return models.WordLevel(_numbered(frequent[:room]), unk_token="[UNK]")
         case "char":
             return models.WordLevel(_numbered(["▁", *_alphabet(characters, room - 1)]), unk_token="[UNK]")
         case "kmer":

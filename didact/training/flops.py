@@ -39,12 +39,14 @@ def step_flops(models: Mapping[str, nn.Module], batches: Iterable[Batch]) -> flo
 class Cost:
     """What a batch costs a model, all that does not change from batch to batch worked out beforehand.
 
-    per_token: operations of the stack's matrix products; pairs: per window of attention, operations of each pair of
-    rows that see each other; answers: by name, a head and the operations of each of its answers (a question to another
-    model's head costs this one nothing); causal: whether the model looks back only, whatever the batch says.
+    per_token: operations of the stack's matrix products; per_word: of each distinct token (a character CNN); pairs: per
+    window of attention, operations of each pair of rows that see each other; answers: by name, a head and the
+    operations of each of its answers (a question to another model's head costs this one nothing); causal: whether the
+    model looks back only, whatever the batch says.
     """
 
     per_token: float
+    per_word: float
     pairs: tuple[tuple[int | None, float], ...]
     answers: Mapping[str, tuple[Head, float]]
     causal: bool = False
@@ -52,25 +54,27 @@ class Cost:
     @staticmethod
     def of(model: Model) -> Cost:
         """Reads which parameters are trained: to be asked after layers were frozen."""
-        config, blocks = model.config, list(model.core.blocks)
-        projected = (p for name, p in model.core.embedding.named_parameters() if "project.weight" in name)
+        config = model.config
         each = 6.0 if _trains(model) else 2.0  # a teacher has no backward pass
-        per_token = each * sum(p.numel() for p in projected)
         pairs: dict[int | None, float] = {}
         trains = _trains(model.core.embedding)
-        for layer, window in enumerate(model.core.windows):
-            block = blocks[layer * len(blocks) // len(model.core.windows)]
-            trains = trains or _trains(block)
-            per_token += (6 if trains else 2) * _matrices(block)
-            pairs[window] = pairs.get(window, 0.0) + (12 if trains else 4) * config.heads * config.key_width
+        per_token, per_word = ((6.0 if trains else 2.0) * count for count in model.core.embedding.products)
+        for layer in model.core.passes:
+            trains = trains or _trains(layer.block)
+            per_token += (6 if trains else 2) * _matrices(layer.block)
+            if layer.attends:
+                pair = (12 if trains else 4) * config.heads * config.key_width
+                pairs[layer.window] = pairs.get(layer.window, 0.0) + pair
         answers = {name: (spec, each * _answer(model, name)) for name, spec in model.specs.items()}
-        return Cost(per_token, tuple(pairs.items()), answers, config.visibility == "causal")
+        return Cost(per_token, per_word, tuple(pairs.items()), answers, config.visibility == "causal")
 
     def __call__(self, batch: Batch) -> float:
         """Operations of forward and backward of a batch that is still on the host."""
         lengths = np.diff(batch.inputs.packed.cu_seqlens.numpy()).astype(np.int64)
         causal = self.causal or batch.inputs.visibility.kind == "causal"
         total = self.per_token * batch.tokens
+        if self.per_word:
+            total += self.per_word * len(np.unique(batch.inputs.packed.tokens.numpy()))
         total += sum(each * _seen(lengths, window, causal) for window, each in self.pairs)
         for asked in batch.labels:
             if asked.head in self.answers:  # not of another model
@@ -146,8 +150,9 @@ def _answer(model: Model, head: str) -> float:
     """Parameters that a row asked by this head is multiplied with."""
     spec = model.specs[head]
     used = _matrices(model.heads[head])
-    if isinstance(spec, Vocabulary) and model.config.tied:
-        used += model.core.embedding.word.weight.numel()
+    table = model.core.embedding.table
+    if isinstance(spec, Vocabulary) and model.config.tied and table is not None:
+        used += table.numel()
     if spec.pools(model.config) and model.pooler is not None:
         used += _matrices(model.pooler)
     return float(used)

@@ -83,7 +83,10 @@ def get_ready(
     cores = [model.core for model in step.models.values() if isinstance(model, Model)]
     for core in cores:
         core.kernel = None if plan.kernel == "auto" else plan.kernel
-    compiled = bool(ranks.agree(ranks.first and bool(cores) and _compiles(step, stream, settings, plan, run)))
+    regions = any(core.regions for core in cores)
+    if plan.compile == "on" and not regions:
+        raise InputError("compile is on, and nothing of this model is compiled", expected="compile: auto or off")
+    compiled = bool(ranks.agree(ranks.first and regions and _compiles(step, stream, settings, plan, run)))
     if compiled:
         from didact.nn.compiled import compile_blocks
 

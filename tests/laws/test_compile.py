@@ -15,8 +15,8 @@ from didact.batch import Side
 from didact.config import PRE_NORM, Position
 from didact.data.stream import BySequences, Stream
 from didact.nn.compiled import compile_blocks, compile_module, ragged
+from didact.nn.cores import build
 from didact.nn.feedforward import FeedForward
-from didact.nn.transformer import build
 from didact.training.policy import compiler_missing
 from didact.visibility import bidirectional, causal
 
@@ -81,6 +81,16 @@ def test_one_compilation_per_block_and_direction(name: str) -> None:
     assert 1 <= counter.forward <= blocks
     assert 1 <= counter.backward <= blocks
     assert counter.forward == counter.backward == 1  # blocks of one shape even share it
+
+
+@pytest.mark.parametrize("changes", [name for name in CONFIGS if name.startswith("recurrent")])
+def test_a_core_without_regions_compiles_nothing(changes: str) -> None:
+    counter = Counter()
+    model = build(tiny(**CONFIGS[changes]), torch.Generator().manual_seed(0)).train()
+    compile_blocks(model, counter.backend)
+    model(Side(pack([3, 1, 4]))).main.sum().backward()
+    assert not model.regions
+    assert (counter.forward, counter.backward) == (0, 0)
 
 
 def test_evaluation_compiles_the_forward_once_more_and_no_other() -> None:

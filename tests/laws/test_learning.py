@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from training_tools import CLS, FIRST, MADE, MASK, SEP, SYMBOLS, TRANSITION, VOC
 from didact.batch import Batch, Labels, Side
 from didact.data.flat import Flat
 from didact.data.stream import BySequences, Stream
-from didact.nn.transformer import Hidden
+from didact.nn.core import Hidden
 from didact.objectives import OBJECTIVES, Objective, Replaced
 from didact.training.checkpoint import RunFolder
 from didact.training.loop import fit
@@ -31,6 +32,7 @@ Array = np.ndarray[Any, Any]
 RATE = 0.3  # of hidden tokens: twice the questions a step
 SEQUENCES = 32
 LENGTHS = (7, 7)  # of segments
+NEIGHBOURS = {"forward": 1, "backward": -1}  # parts that ask for the token beside a row: where they read from
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,8 @@ def optimum(batches: list[Batch], name: str, objective: Objective) -> float:
         return following(batches)
     if name == "rtd":
         return detected(batches)
+    if name in NEIGHBOURS:
+        return neighbours(batches, NEIGHBOURS[name])
     shares = (objective.mask, 0.0) if isinstance(objective, Replaced) else (0.8, 0.1)
     total, count = 0.0, 0
     for batch in batches:
@@ -155,6 +159,29 @@ def following(batches: list[Batch]) -> float:
                 losses.append(math.log(SYMBOLS if tokens[row] == CLS else SYMBOLS // 2))
             else:
                 losses.append(-math.log(TRANSITION[tokens[row] - FIRST, value - FIRST]))
+    return sum(losses) / len(losses)
+
+
+def neighbours(batches: list[Batch], step: int) -> float:
+    """Of symbols asked for one by one, each from those on one side of it. A symbol follows from the one before it in
+    its segment; the first that is asked for of all is one of both halves', the first of the other segment one of the
+    other half's. The chain runs backwards as it runs forwards: all symbols are equally frequent.
+    """
+    losses = []
+    for batch in batches:
+        tokens, cuts = batch.inputs.packed.tokens.numpy(), batch.inputs.packed.cu_seqlens.tolist()
+        for start, stop in pairwise(cuts):
+            rows = range(start, stop) if step > 0 else range(stop - 1, start - 1, -1)
+            first = True
+            for row in rows:
+                if tokens[row] < FIRST:
+                    continue
+                if tokens[row - step] < FIRST:
+                    losses.append(math.log(SYMBOLS if first else SYMBOLS // 2))
+                    first = False
+                else:
+                    early, late = sorted((row - step, row))
+                    losses.append(-math.log(TRANSITION[tokens[early] - FIRST, tokens[late] - FIRST]))
     return sum(losses) / len(losses)
 
 

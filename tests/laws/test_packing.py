@@ -8,8 +8,8 @@ from nn_tools import CONFIGS, LENGTHS, NORMS, RULES, pack, tiny
 
 from didact.batch import Side
 from didact.config import ModelConfig, Position
+from didact.nn.cores import build, entry
 from didact.nn.position import POSITIONS
-from didact.nn.transformer import build
 from didact.packed import Packed, cumulated, positions_of
 from didact.visibility import Visibility, ranked
 
@@ -40,6 +40,10 @@ def check(config: ModelConfig, lengths: list[int], rule: str, kernel: str) -> No
                 expected = model(Side(one, own), layers=True)
                 for whole, part in zip(together.layers, expected.layers, strict=True):
                     torch.testing.assert_close(whole[rows], part, atol=1e-5, rtol=1e-5)
+                for stream in entry(config.core).streams:
+                    torch.testing.assert_close(
+                        together.streams[stream][rows], expected.streams[stream], atol=1e-5, rtol=1e-5
+                    )
     assert torch.equal(together.main, together.layers[-1])
     assert len(together.layers) == config.layers + 1
 
@@ -62,3 +66,4 @@ def test_alone_is_together_for_every_rule(rule: str, lengths: str, kernel: str) 
 @pytest.mark.parametrize("changes", CONFIGS)
 def test_alone_is_together_for_every_shape_of_model(changes: str) -> None:
     check(tiny(**CONFIGS[changes]), LENGTHS["scattered"], "full", "grouped")
+    check(tiny(**CONFIGS[changes]), LENGTHS["empty inside"], "full", "grouped")

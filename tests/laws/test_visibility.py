@@ -7,14 +7,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from nn_tools import LENGTHS, RULES, TERMS, distance_terms, knows, pack, place, tensors, tiny
+from nn_tools import CONFIGS, LENGTHS, RULES, TERMS, distance_terms, knows, pack, place, tensors, tiny
 from torch import Tensor
 
 from didact.batch import Side
 from didact.nn.attention import Attention, Context
+from didact.nn.core import Core
+from didact.nn.cores import build, entry
 from didact.nn.distance import DistanceTerms
 from didact.nn.kernel import KERNELS, Kernel, attend, named
-from didact.nn.transformer import build
 from didact.packed import Packed
 from didact.visibility import Visibility
 
@@ -79,8 +80,9 @@ def test_every_kernel_is_the_definition(kernel: Kernel, rule: str, name: str, le
 def moves(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """(T, T) bool: whether output row q changes with input row k at all, in a random direction of the output."""
     x = x.detach().requires_grad_()
-    direction = torch.randn(x.shape, generator=torch.Generator().manual_seed(6), dtype=x.dtype)
-    rows = (function(x) * direction).sum(-1)
+    out = function(x)
+    direction = torch.randn(out.shape, generator=torch.Generator().manual_seed(6), dtype=x.dtype)
+    rows = (out * direction).sum(-1)
     slopes = [torch.autograd.grad(row, x, retain_graph=True)[0] for row in rows]
     return torch.stack(slopes).abs().amax(-1) > 0
 
@@ -114,15 +116,35 @@ def test_nothing_passes_where_no_path_leads(kernel: Kernel, rule: str, windows: 
     reachable = rows
     for window in windows:
         reachable = (seen.within(window).matrix(packed) | rows).double() @ reachable.double() > 0
-    words = model.embedding.word(packed.tokens).detach()
+    assert torch.equal(moves(output_of(model, Side(packed, seen)), words_of(model, packed)), reachable)
+
+
+def words_of(model: Core, packed: Packed) -> Tensor:
+    return model.embedding.word(packed.tokens).detach()
+
+
+def output_of(model: Core, side: Side, stream: str = "main") -> Callable[[Tensor], Tensor]:
+    """A stream of the model as a function of its word vectors."""
 
     def output(given: Tensor) -> Tensor:
         handle = model.embedding.word.register_forward_hook(lambda *_: given)
-        out = model(Side(packed, seen)).main
+        out = model(side).streams[stream]
         handle.remove()
         return out
 
-    assert torch.equal(moves(output, words), reachable)
+    return output
+
+
+@pytest.mark.parametrize("changes", CONFIGS)
+def test_streams_see_by_their_own_rule(changes: str) -> None:
+    """Those that do not see by the rule of the batch, through all of their layers: they never mix on the way."""
+    packed = pack([1, 4, 6, 4])
+    config = tiny(**CONFIGS[changes])
+    model = build(config, torch.Generator().manual_seed(0)).double()
+    for stream, rule in entry(config.core).streams.items():
+        if rule is not None:
+            seen = moves(output_of(model, Side(packed), stream), words_of(model, packed))
+            assert torch.equal(seen, RULES["full" if rule == "bidirectional" else rule](packed).matrix(packed))
 
 
 @UNFUSED

@@ -7,12 +7,21 @@ import random
 from pathlib import Path
 from typing import Any
 
+from didact.families import by_name
 from didact.runs.corpus import prepare_store, train_tokenizer
 
 TOPICS = ("river stone cloud water rain wind", "lamp paper glass table chair book", "song dance drum voice stage hall")
 ROLES = {"red": "ADJ", "old": "ADJ", "runs": "VERB", "falls": "VERB"}
 
 SMALL: dict[str, Any] = {"family": "bert", "layers": 1, "width": 16, "heads": 2, "feedforward": 32}
+
+
+def small(family: str) -> dict[str, Any]:
+    """The same sizes for any family, as far as it has them."""
+    base = by_name(family).base
+    sizes = SMALL | {"family": family, "heads": min(2, base.heads)}
+    sizes |= {"position": {"maximum": 64}} if base.position.maximum is not None else {}
+    return sizes | ({"characters": {"filters": [[1, 4], [3, 8]], "longest": 12}} if base.characters.filters else {})
 
 
 def sentence(rng: random.Random, topic: int) -> str:

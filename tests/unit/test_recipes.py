@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from run_tools import SMALL
+from run_tools import small
 
 from didact.runs import runfile
 from didact.runs.corpus import find_collocations
@@ -27,8 +27,8 @@ def test_every_recipe_runs(recipe: Path, world: Path, pretrained: Path, tmp_path
     values |= QUICK | {"run": str(tmp_path / "run"), "budget": {"steps": 2}}
     if "objective" in values:
         unit = "tokens" if "tokens" in values["batch"]["size"] else "sequences"
-        small = SMALL | {"family": values["model"]["family"], "position": {"maximum": 64}}
-        values["model"] |= small | ({"start_thinned": str(pretrained)} if "start_thinned" in values["model"] else {})
+        values["model"] |= small(values["model"]["family"])
+        values["model"] |= {"start_thinned": str(pretrained)} if "start_thinned" in values["model"] else {}
         if "teacher" in values:
             values["teacher"] = str(pretrained)
         select = values["objective"].get("masked", {}).get("select")

@@ -232,5 +232,5 @@ def test_inspect(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     (tmp_path / "run.yaml").write_text(json.dumps(values_of(world, tmp_path / "r")))
     inspect_run(tmp_path / "run.yaml", (), 1)
     shown = capsys.readouterr().out
-    assert "generator  electra," in shown
+    assert "generator  2,276 parameters" in shown
     assert "tokens, as the generator leaves them" in shown

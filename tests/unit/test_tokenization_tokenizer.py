@@ -20,7 +20,7 @@ TEXTS = [
     "नमस्ते दुनिया। مرحبا بالعالم، كيف حالك؟",
     "ACGTTGCAACGTACGT 한국어 문장입니다. สวัสดีครับ",
 ]
-KINDS = ("wordpiece", "bpe", "unigram", "char", "kmer")
+KINDS = ("wordpiece", "bpe", "unigram", "word", "char", "kmer")
 
 
 @pytest.fixture(scope="module", params=KINDS)

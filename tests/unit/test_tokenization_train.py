@@ -47,7 +47,7 @@ def test_what_was_learned_from_can_be_written(kind: str, text: str) -> None:
     tokenizer, report = train([text, text[: len(text) // 2]], kind, size, cased=True, k=4)
     assert tokenizer.vocabulary <= size
     assert tokenizer.special_ids == ((0,) if kind == "gpt2" else (0, 1, 2, 3, 4))
-    if not (kind == "wordpiece" and text.startswith("ACGT")):  # WordPiece gives up on words of more than 100
+    if not (kind in ("wordpiece", "word") and text.startswith("ACGT")):  # a word of more than 100 is given up
         assert report.unknown == 0
         assert report.coverage == 1
         encoded = tokenizer.encode(text)
@@ -80,6 +80,17 @@ def test_kmers() -> None:
     assert tokenizer.tokens(e.tokens) == ["ACG", "GGG", "T", "T", "T", "A", "C"]
     assert e.offsets is not None
     assert e.offsets[-1].tolist() == [10, 11]
+
+
+def test_words_are_whole_and_the_most_frequent_are_known() -> None:
+    tokenizer, report = train(["the cat, the dog. the cat! a bird"], "word", 8)
+    assert tokenizer.tokens(range(5, tokenizer.vocabulary)) == ["the", "cat", "!"]
+    encoded = tokenizer.encode("The cat sat!")
+    assert tokenizer.tokens(encoded.tokens) == ["the", "cat", "[UNK]", "!"]
+    assert encoded.source_bytes is not None
+    assert encoded.source_bytes.sum() == 12
+    assert report.unknown > 0
+    assert tokenizer.decode(encoded.tokens) == "the cat !"
 
 
 def test_the_vocabulary_is_filled() -> None:

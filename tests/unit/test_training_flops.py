@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 import torch
-from training_tools import MADE, Chain, model, step_of
+from training_tools import MADE, Chain, core_of, model, step_of
 
 from didact.batch import Batch
-from didact.config import PRE_NORM
+from didact.config import PRE_NORM, Characters
 from didact.data.stream import BySequences, Stream
 from didact.objectives import Objective
 from didact.training.flops import Cost, matmul_peak, measured_flops, step_flops
@@ -20,6 +20,7 @@ SHAPES = {
     "narrow": {"embedding_width": 16},
     "untied": {"tied": False},
     "pre-norm": {"norms": PRE_NORM},
+    "characters": {"tied": False, "characters": Characters(((1, 4), (3, 8)), width=4, longest=9)},
 }
 
 
@@ -27,10 +28,23 @@ def batches(objective: Objective) -> list[Batch]:
     return Stream(Chain(40, (3, 12)), objective, BySequences(12), 128)[0]
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("objective", MADE, ids=lambda o: o.kind)
-def test_counts_what_torch_does(objective: Objective, shape: str) -> None:
-    step = step_of(objective, **SHAPES[shape])
+RECURRENT_SHAPES = {
+    "plain": {},
+    "narrow": {"embedding_width": 12},
+    "tied": {"tied": True, "characters": Characters()},
+    "not projected": {"feedforward": 16},
+    "table": {"characters": Characters()},
+}
+CASES = [
+    pytest.param(objective, changes, id=f"{objective.kind}-{shape}")
+    for objective in MADE
+    for shape, changes in (RECURRENT_SHAPES if core_of(objective) else SHAPES).items()
+]
+
+
+@pytest.mark.parametrize(("objective", "changes"), CASES)
+def test_counts_what_torch_does(objective: Objective, changes: dict[str, Any]) -> None:
+    step = step_of(objective, **changes)
     own = batches(objective)
 
     def run() -> None:

@@ -43,7 +43,7 @@ def test_loss_and_answers(objective: Objective) -> None:
 
 def test_names() -> None:
     for objective in MADE:
-        wanted = {"main", *objective.companions(model(objective).config)}
+        wanted = {"main", *objective.companions(model(objective).config), *objective.teachers}
         assert {name.split(".")[1] for name, _ in step_of(objective).named_parameters()} == wanted
     names = [name for name, _ in step_of(MADE[0]).named_parameters()]
     assert "models.main.core.embedding.word.weight" in names

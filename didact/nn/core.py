@@ -1,0 +1,70 @@
+"""What every core is: embeddings, then layers, over packed tokens; and what it gives.
+
+Shapes: T rows, D width, N heads, L rows of one sequence.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from didact.batch import Side
+from didact.nn.embedding import Embedding
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """What a stack gives: named streams ("main", (T, D), always); every layer of "main" where asked for, layers[0] the
+    embedding output, then one per layer, the last of them through the final norm; attention where asked for: layer
+    number, from 0 -> the probabilities of each sequence, (N, L, L), rows are queries.
+    """
+
+    streams: Mapping[str, Tensor]
+    layers: tuple[Tensor, ...] = ()
+    attention: Mapping[int, tuple[Tensor, ...]] = field(default_factory=dict)
+
+    @property
+    def main(self) -> Tensor:
+        return self.streams["main"]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A layer as a row meets it. block: its modules; attends: whether its rows look at each other in pairs, and then
+    window: how far, in positions, None = any distance.
+    """
+
+    block: nn.Module
+    attends: bool = True
+    window: int | None = None
+
+
+class Core(nn.Module, ABC):
+    """embedding; blocks: the distinct layers, from the input up, whose parameters are named `blocks.<i>.…`; kernel: of
+    attention, whatever the table says, None = the table's choice; compiled: set by nn.compiled, whether sizes that
+    change are to be declared before each call.
+    """
+
+    def __init__(self, embedding: Embedding, blocks: nn.ModuleList, kernel: str | None = None) -> None:
+        super().__init__()
+        self.embedding = embedding
+        self.blocks = blocks
+        self.kernel = kernel
+        self.compiled = False
+
+    @abstractmethod
+    def forward(self, side: Side, layers: bool = False, attention: Collection[int] = ()) -> Hidden:
+        """layers: keep every layer's output; attention: the layers whose probabilities are wanted."""
+
+    @property
+    @abstractmethod
+    def passes(self) -> Sequence[Pass]:
+        """The layers in the order in which a row meets them; a shared block comes several times."""
+
+    @property
+    @abstractmethod
+    def regions(self) -> Sequence[nn.Module]:
+        """What compilation pays for, each compiled by itself; none where torch has one fused operator already."""
