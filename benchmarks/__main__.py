@@ -23,7 +23,10 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").split("\n")[0])
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="step, rtd, causal, finetune, inference, masking, store; all if none"
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="step, rtd, causal, permuted, finetune, inference, masking, store; all if none",
     )
     parser.add_argument("--repeats", type=int, default=5, help="rounds, in each of which every side works once")
     parser.add_argument("--texts", type=Path, default=SST2 if SST2.is_file() else None, help="one text a line")

@@ -111,6 +111,11 @@ class Prepared:
     inputs: the (corrupted) sequence the model reads; outputs: the decoder's, or None; visibility: who sees whom in
     each; labels: rows within this sequence; hidden (L,) bool: the rows of the *original* whose token the objective
     hides from the row asked for it (the no-leak law tests exactly these; kept tokens are not hidden).
+    queries (m,) int64, increasing, or None: rows that get a query row besides: row L + i of the sequence asks about row
+    queries[i], shares its position and segment, reads no token, is seen by nobody and sees what its row sees, without
+    that row itself and what came into the order with it: reach = rank - 1. memory: of an example in parts, how many
+    rows before its first one a part sees, as the layer below had made them (`packed.Chain`); None: it knows nothing of
+    the parts before it.
     """
 
     inputs: Example
@@ -119,11 +124,14 @@ class Prepared:
     visibility: Visibility = field(default_factory=bidirectional)
     output_visibility: Visibility = field(default_factory=bidirectional)
     hidden: Array | None = None
+    queries: Array | None = None
+    memory: int | None = None
 
     @property
     def size(self) -> int:
-        """Tokens this example takes in a pack (of its longer side)."""
-        return max(len(self.inputs), 0 if self.outputs is None else len(self.outputs))
+        """Rows this example takes in a pack (of its longer side)."""
+        inputs = len(self.inputs) + (0 if self.queries is None else len(self.queries))
+        return max(inputs, 0 if self.outputs is None else len(self.outputs))
 
 
 @dataclass(frozen=True)
@@ -139,7 +147,9 @@ class Side:
 
 @dataclass(frozen=True)
 class Batch:
-    """Packed examples and what is asked of them. tokens: real input tokens in it, a host number."""
+    """Packed examples and what is asked of them. tokens: real input tokens in it, a host number; query rows, which
+    read none, do not count.
+    """
 
     inputs: Side
     labels: tuple[Labels, ...]

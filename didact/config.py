@@ -45,9 +45,10 @@ class Position:
 
     maximum: the longest sequence (learned: rows of the table), None = any length; offset: rows of a learned table
     before position 0 (RoBERTa: 2); start: a learned table drawn like every weight, or so that half of the heads look
-    at neighbours at first (nn.neighbours); theta: the base of rotary angles; local_theta: that of layers
-    with a window, None = theta; buckets: of a bucketed scheme (T5);
-    distance: from which on all share its last bucket; bidirectional: whether buckets tell before from after.
+    at neighbours at first (nn.neighbours); theta: the base of rotary angles; local_theta: that of layers with a window,
+    None = theta; buckets: of a bucketed scheme (T5); distance: from which on all share its last bucket, or where
+    relative distances are cut (below 1: the maximum there, nowhere here); bidirectional: whether buckets tell before
+    from after.
     """
 
     scheme: str = "learned"
@@ -143,15 +144,16 @@ class ModelConfig:
     wide as the model (ALBERT); segments: token types, 0 = none; position: see `Position`; norms: see `Norms`;
     activation: of the feed-forward layers; head_activation: of the vocabulary head's own layer, None = activation;
     gated: whether feed-forward layers multiply by a second projection; biases: whether dense layers have them;
-    head_width: of one head, None = width / heads; layer_groups: distinct blocks repeated over the layers, None = one
-    block a layer; windows: of the layers in turn, repeated from the lowest up: how far one sees on either side in
-    tokens, None = all (ModernBERT: [null, 64, 64]); pooler: whether there is a layer that sequence-level heads share;
-    summary: what it is; tied: the vocabulary head's output matrix is the embedding's; output: see `Output`; dropout: on
-    embeddings and on what sublayers add; attention_dropout: on attention probabilities, which the fast kernels do
-    without; init_std: standard deviation of fresh weights; visibility: who sees whom where the objective does not say
-    it, everybody, or each row itself and the ones before it; core: a name of `nn.cores.CORES`; recurrent: of a
-    recurrent core, see `Recurrent` (its width is that of both directions together, feedforward the cells of one);
-    characters: see `Characters`; mix: see `Mix`.
+    attention_biases: whether those of attention do, None = biases; head_width: of one head, None = width / heads;
+    layer_groups: distinct blocks repeated over the layers, None = one block a layer; windows: of the layers in turn,
+    repeated from the lowest up: how far one sees on either side in tokens, None = all (ModernBERT: [null, 64, 64]);
+    pooler: whether there is a layer that sequence-level heads share; summary: what it is; tied: the vocabulary head's
+    output matrix is the embedding's; output: see `Output`; queries: whether there is a vector that query rows begin as
+    (XLNet); dropout: on embeddings and on what sublayers add; attention_dropout: on attention probabilities, which the
+    fast kernels do without; init_std: standard deviation of fresh weights; visibility: who sees whom where the
+    objective does not say it, everybody, or each row itself and the ones before it; core: a name of `nn.cores.CORES`;
+    recurrent: of a recurrent core, see `Recurrent` (its width is that of both directions together, feedforward the
+    cells of one); characters: see `Characters`; mix: see `Mix`.
     """
 
     vocabulary: int = 30522
@@ -168,6 +170,7 @@ class ModelConfig:
     head_activation: Activation | None = None
     gated: bool = False
     biases: bool = True
+    attention_biases: bool | None = None
     head_width: int | None = None
     layer_groups: int | None = None
     windows: tuple[int | None, ...] | None = None
@@ -175,6 +178,7 @@ class ModelConfig:
     summary: Summary = field(default_factory=Summary)
     tied: bool = True
     output: Output = field(default_factory=Output)
+    queries: bool = False
     dropout: float = 0.0
     attention_dropout: float = 0.0
     init_std: float = 0.02

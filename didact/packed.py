@@ -1,6 +1,6 @@
 """Packed: the tokens of all sequences laid end to end. The one layout; padding exists only for the outside world.
 
-Shapes: T tokens in all, B sequences, L the longest, D width.
+Shapes: T tokens in all, B sequences, L the longest, D width, Q query rows.
 """
 
 from __future__ import annotations
@@ -14,12 +14,28 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
+class Chain:
+    """Sequences that go on where others of the same pack end, and remember them (Transformer-XL: Dai et al., 2019,
+    §3.2): a later one reads, in every layer, what the layer below made of the rows before it, through which no
+    gradient flows. A pack is a run's whole memory: nothing is remembered from one pack to the next.
+
+    after: for each of the B sequences the number of the one that it continues, an earlier one, -1 = none;
+    memory: how many rows before its own a sequence sees, query rows not counted.
+    """
+
+    after: tuple[int, ...]
+    memory: int
+
+
+@dataclass(frozen=True)
 class Packed:
     """B sequences as one run of T tokens; sequence b is rows `cu_seqlens[b]` to `cu_seqlens[b + 1]`.
 
     tokens (T,) int64; positions (T,) int64, counted within each sequence unless told otherwise; segments (T,) int64
     or None; cu_seqlens (B + 1,) int32, non-decreasing, first 0, last T (repeating T adds empty sequences, which is
-    how B is kept constant for compiled code); max_seqlen: an upper bound of the lengths, known on the host.
+    how B is kept constant for compiled code); max_seqlen: an upper bound of the lengths, known on the host, query rows
+    not counted: no position is as large; queries (Q,) int64 or None: the query rows, which read no token (XLNet's
+    second stream: each shares the position and segment of the row that it asks for); chain: see `Chain`.
     """
 
     tokens: Tensor
@@ -27,6 +43,8 @@ class Packed:
     cu_seqlens: Tensor
     max_seqlen: int
     segments: Tensor | None = None
+    queries: Tensor | None = None
+    chain: Chain | None = None
 
     @staticmethod
     def of(sequences: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None = None) -> Packed:
@@ -76,7 +94,7 @@ class Packed:
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Packed:
         move = {
             name: value.to(device, non_blocking=non_blocking)
-            for name in ("tokens", "positions", "cu_seqlens", "segments")
+            for name in ("tokens", "positions", "cu_seqlens", "segments", "queries")
             if (value := getattr(self, name)) is not None
         }
         return replace(self, **move)

@@ -87,6 +87,12 @@ class Visibility:
 
         return rule
 
+    def of(self, rows: Tensor) -> Visibility:
+        """The rule of some rows, (n,) int64, in their order."""
+        if self.rank is None or self.reach is None:
+            return self
+        return replace(self, rank=self.rank[rows], reach=self.reach[rows])
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Visibility:
         if self.rank is None or self.reach is None:
             return self
@@ -132,6 +138,12 @@ def permuted(order: Tensor) -> Visibility:
     order (T,): the place of each row in its sequence's order.
     """
     return ranked(order, order)
+
+
+def with_queries(rank: Tensor, reach: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """rank and reach of a pack's rows (T,), then of query rows for its rows `rows` (Q,): XLNet's query stream."""
+    nobody = torch.full_like(rows, NOBODY)
+    return torch.cat((rank, nobody)), torch.cat((reach, rank[rows] - 1))
 
 
 def joined(parts: Sequence[Visibility], lengths: Sequence[int]) -> Visibility:

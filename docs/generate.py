@@ -396,7 +396,7 @@ def _seen(family: Family, part: Objective) -> str:
 
 def _drawn(family: Family, part: Objective, seed: int) -> str:
     """The rule of a prepared pair, [CLS] a [SEP] b c [SEP], or the family's where it says none, by the picture that it
-    is; else its kind.
+    is; where it asks query rows, a drawn order; else its kind.
     """
     rows = np.arange(6)
     special = np.isin(rows, (0, 2, 5))
@@ -409,6 +409,8 @@ def _drawn(family: Family, part: Objective, seed: int) -> str:
     )
     prepared = part.prepare(example, np.random.default_rng(seed))
     packed = Packed.of([prepared.inputs.tokens.tolist()])
+    if prepared.queries is not None:
+        return "permutation"
     rule = prepared.visibility.unless_said(family.base.visibility)
     plain = {name: other(packed).matrix(packed) for name, other in PLAIN.items()}
     return next((name for name, other in plain.items() if torch.equal(rule.matrix(packed), other)), rule.kind)

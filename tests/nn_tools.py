@@ -25,6 +25,7 @@ from didact.nn.distance import DistanceTerms
 from didact.nn.kernel import Kernel
 from didact.packed import Packed
 from didact.visibility import (
+    EVERYBODY,
     NOBODY,
     Visibility,
     bidirectional,
@@ -57,10 +58,12 @@ RULES: dict[str, Callable[[Packed], Visibility]] = {
     "permuted window": lambda p: permuted(_order(p)).within(2),
     "mixed": lambda p: joined([(bidirectional(), causal())[b % 2] for b in range(len(p.lengths))], p.lengths),
     "blind rows": lambda p: ranked(_order(p), _order(p) - 1),
+    "two streams": lambda p: _streams(p),
+    "remembered rows": lambda p: _remembered(p),
     "unseen keys": lambda p: ranked(torch.where(p.positions % 2 == 0, 0, NOBODY), torch.zeros_like(p.positions)),
 }
 
-TERMS = ("none", "by_distance", "by_query", "by_key", "all, with segments")
+TERMS = ("none", "by_distance", "by_query", "by_key", "by_same", "all")
 
 NORMS: dict[str, Norms] = {
     "post": POST_NORM,
@@ -110,6 +113,18 @@ def _order(packed: Packed) -> Tensor:
     return torch.cat([torch.randperm(n, generator=generator) for n in packed.lengths])
 
 
+def _streams(p: Packed) -> Visibility:
+    """XLNet's: every other row asks for the one before it, is seen by nobody and sees what comes before that one."""
+    order, asking = _order(p), p.positions % 2 == 1
+    return ranked(torch.where(asking, NOBODY, order), torch.where(asking, order.roll(1) - 1, order))
+
+
+def _remembered(p: Packed) -> Visibility:
+    """The first two rows of each sequence are seen by all others and see nobody; the rest is causal."""
+    old = p.positions < 2
+    return ranked(torch.where(old, EVERYBODY, p.positions), torch.where(old, EVERYBODY - 1, p.positions))
+
+
 def tiny(**changes: object) -> ModelConfig:
     """Two layers of width 16, weights drawn wide (0.3), so that a wrong mask shows."""
     plain = ModelConfig(
@@ -138,18 +153,21 @@ def distance_terms(name: str, rows: int, heads: int, dtype: torch.dtype = torch.
     def some(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=draw, dtype=dtype).requires_grad_()
 
-    if name == "all, with segments":
-        index = torch.randint(values, (7, 2), generator=draw)
-        return DistanceTerms(index, some(heads, values), some(rows, heads, values), some(rows, heads, values))
     index = torch.randint(values, (7,), generator=draw)
+    if name == "all":
+        own = some(rows, heads, values), some(rows, heads, values), some(rows, heads)
+        return DistanceTerms(index, some(heads, values), *own)
     if name == "by_distance":
         return DistanceTerms(index, by_distance=some(heads, values))
+    if name == "by_same":
+        return DistanceTerms(index, by_same=some(rows, heads))
     return DistanceTerms(index, **{name: some(rows, heads, values)})
 
 
 def tensors(terms: DistanceTerms | None) -> list[Tensor]:
     """Those of the terms that have gradients."""
-    return [] if terms is None else [by for by in (terms.by_distance, terms.by_query, terms.by_key) if by is not None]
+    every = () if terms is None else (terms.by_distance, terms.by_query, terms.by_key, terms.by_same)
+    return [by for by in every if by is not None]
 
 
 def knows(kernel: Kernel, rule: str, terms: str) -> bool:

@@ -25,6 +25,7 @@ from didact.objectives import (
     Masked,
     NextSentence,
     Objective,
+    Permuted,
     Replaced,
     SentenceOrder,
     UniLM,
@@ -105,6 +106,7 @@ MADE: tuple[Objective, ...] = (
     UniLM(MASK, VOCABULARY, SPECIALS),
     replaced(),
     replaced(sharing="difference"),
+    Permuted(),
     BidirectionalLM(),
     Combined((masked(), SentenceOrder()), (1.0, 0.25)),
 )
@@ -118,8 +120,8 @@ def core_of(objective: Objective) -> dict[str, Any]:
 
 
 def model(objective: Objective, seed: int = 0, **changes: Any) -> Model:
-    config = {"width": 32, "layers": 2, "heads": 2, "feedforward": 64, "segments": objective.segments}
-    config |= core_of(objective) | changes
+    config = {"width": 32, "layers": 2, "heads": 2, "feedforward": 64}
+    config |= {"segments": objective.segment_ids, "queries": objective.queries} | core_of(objective) | changes
     generator = torch.Generator().manual_seed(seed)
     return Model(ModelConfig(vocabulary=VOCABULARY, **config), objective.heads, generator)
 

@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from didact.batch import Batch, Example, Labels, Prepared, Side, SideName
-from didact.packed import Packed
-from didact.visibility import Visibility, bidirectional, joined
+from didact.packed import Chain, Packed
+from didact.visibility import Visibility, bidirectional, joined, ranked, with_queries
 
 Array = NDArray[Any]
 _BIDIRECTIONAL = bidirectional()
@@ -53,12 +53,17 @@ class Asked:
     group_cuts: Array | None = None
     source_bytes: Array | None = None
 
-    def pick(self, order: Array, starts: Array) -> Labels:
-        """The labels of sequences `order` (m,), which now start at rows `starts` (m,); arrays still numpy."""
+    def pick(self, order: Array, starts: Array, places: Array | None = None) -> Labels:
+        """The labels of sequences `order` (m,), which now start at rows `starts` (m,); arrays still numpy.
+
+        places: where row starts[i] + r of what was picked has come to lie, where that is elsewhere.
+        """
         old = self.labels
         counts = self.cuts[order + 1] - self.cuts[order]
         at = ragged(self.cuts[order], counts)
         rows = old.rows[at] + starts.repeat(counts)
+        if places is not None:
+            rows = places[rows]
         groups, answers = None, at
         if self.group_cuts is not None:
             answers = ragged(self.group_cuts[order], self.group_cuts[order + 1] - self.group_cuts[order])
@@ -79,12 +84,23 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Queries:
+    """The query rows of n sequences (see `Prepared`): rows (Q,), increasing within each sequence and numbered there;
+    cuts (n + 1,): which are whose.
+    """
+
+    rows: Array
+    cuts: Array
+
+
+@dataclass(frozen=True)
 class Flat:
     """n sequences end to end: sequence i is rows cuts[i] to cuts[i + 1] of tokens (N,) and segments (N,).
 
     examples: the sequences as they were given, for what else is known of them; labels: of each name once; hidden (N,)
-    bool: see `Prepared`; visibility: one for all, or one each; outputs: the decoder's side, as a Flat without labels;
-    parts (N,) bool: rows where a part of a sequence begins (see `Example.parts`), None where each is one.
+    bool: see `Prepared`; visibility: one for all (of N rows, where it is ranked), or one each; outputs: the decoder's
+    side, as a Flat without labels; parts (N,) bool: rows where a part of a sequence begins (see `Example.parts`), None
+    where each is one; queries: see there; memory: see `Prepared`.
     """
 
     cuts: Array
@@ -96,6 +112,8 @@ class Flat:
     visibility: Visibility | tuple[Visibility, ...] = _BIDIRECTIONAL
     outputs: Flat | None = None
     parts: Array | None = None
+    queries: Queries | None = None
+    memory: int | None = None
 
     def __len__(self) -> int:
         return len(self.cuts) - 1
@@ -107,8 +125,9 @@ class Flat:
 
     @property
     def sizes(self) -> Array:
-        """(n,): what each takes in a pack, which is its longer side."""
-        return self.lengths if self.outputs is None else np.maximum(self.lengths, self.outputs.lengths)
+        """(n,): rows that each takes in a pack, which is its longer side; query rows are rows, too."""
+        own = self.lengths if self.queries is None else self.lengths + np.diff(self.queries.cuts)
+        return own if self.outputs is None else np.maximum(own, self.outputs.lengths)
 
     def column(self, name: str) -> Array | None:
         """A field of the examples, (N,) end to end; None where any of them lacks it."""
@@ -128,12 +147,15 @@ class Flat:
     def batch(self, order: Sequence[int] | Array, max_seqlen: int | None = None) -> Batch:
         """Sequences `order` (m,) as one pack, in that order. max_seqlen: a bound to state instead of the longest."""
         order = np.asarray(order, np.int64)
-        inputs, starts = _side(self, order, max_seqlen)
-        outputs, output_starts = (None, starts) if self.outputs is None else _side(self.outputs, order, max_seqlen)
+        inputs, starts, places = _side(self, order, max_seqlen)
+        outputs, output_starts = None, starts
+        if self.outputs is not None:
+            outputs, output_starts, _ = _side(self.outputs, order, max_seqlen)
         labels = (
-            asked.pick(order, starts if asked.labels.side == "inputs" else output_starts) for asked in self.labels
+            asked.pick(order, starts, places) if asked.labels.side == "inputs" else asked.pick(order, output_starts)
+            for asked in self.labels
         )
-        return Batch(inputs, tuple(_to_torch(asked) for asked in labels), outputs, int(inputs.packed.tokens.shape[0]))
+        return Batch(inputs, tuple(_to_torch(asked) for asked in labels), outputs, int(self.lengths[order].sum()))
 
     def idle(self, max_seqlen: int | None = None) -> Batch:
         """A batch that asks nothing and counts 0: its shortest sequence, for a rank that has run out of sequences
@@ -155,7 +177,7 @@ class Flat:
         hidden = self.hidden if later.hidden is None else later.hidden
         if self.hidden is not None and later.hidden is not None:
             hidden = self.hidden | later.hidden
-        plain = isinstance(later.visibility, Visibility) and later.visibility == _BIDIRECTIONAL
+        plain = isinstance(later.visibility, Visibility) and later.visibility.kind == "full"
         return replace(
             later,
             examples=self.examples,
@@ -178,6 +200,10 @@ class Flat:
                 visibility=self.visibility_of(i),
                 output_visibility=_BIDIRECTIONAL if self.outputs is None else self.outputs.visibility_of(i),
                 hidden=None if self.hidden is None else self.hidden[self.cuts[i] : self.cuts[i + 1]],
+                queries=None
+                if self.queries is None
+                else self.queries.rows[self.queries.cuts[i] : self.queries.cuts[i + 1]],
+                memory=self.memory,
             )
             for i in range(len(self))
         ]
@@ -191,7 +217,9 @@ class Flat:
 
     def visibility_of(self, i: int) -> Visibility:
         """Who sees whom in sequence i."""
-        return self.visibility if isinstance(self.visibility, Visibility) else self.visibility[i]
+        if not isinstance(self.visibility, Visibility):
+            return self.visibility[i]
+        return self.visibility.of(torch.arange(int(self.cuts[i]), int(self.cuts[i + 1])))
 
 
 def lay(examples: Sequence[Example]) -> Flat:
@@ -243,7 +271,23 @@ def lay_prepared(prepared: Sequence[Prepared]) -> Flat:
         outputs=replace(lay(outputs), visibility=_one_or_each([p.output_visibility for p in prepared]))
         if outputs
         else None,
+        queries=_queries(prepared),
+        memory=_memory(prepared),
     )
+
+
+def _queries(prepared: Sequence[Prepared]) -> Queries | None:
+    if all(p.queries is None for p in prepared):
+        return None
+    rows = [np.zeros(0, np.int64) if p.queries is None else p.queries for p in prepared]
+    return Queries(np.concatenate(rows), cuts_of([len(own) for own in rows]))
+
+
+def _memory(prepared: Sequence[Prepared]) -> int | None:
+    found = {p.memory for p in prepared}
+    if len(found) > 1:
+        raise ValueError(f"sequences of one step with different memories: {sorted(map(str, found))}")
+    return found.pop() if found else None
 
 
 def _one_or_each(each: Sequence[Visibility]) -> Visibility | tuple[Visibility, ...]:
@@ -281,8 +325,10 @@ def _join(each: list[list[Labels]]) -> Asked:
     )
 
 
-def _side(flat: Flat, order: Array, max_seqlen: int | None) -> tuple[Side, Array]:
-    """One side of the picked sequences, and the row at which each starts."""
+def _side(flat: Flat, order: Array, max_seqlen: int | None) -> tuple[Side, Array, Array | None]:
+    """One side of the picked sequences; the row at which each starts; and where its rows have come to lie, where that
+    is elsewhere (see `_beside`).
+    """
     old = flat.cuts[:-1][order]
     lengths = flat.cuts[1:][order] - old
     borders = cuts_of(lengths)
@@ -303,7 +349,59 @@ def _side(flat: Flat, order: Array, max_seqlen: int | None) -> tuple[Side, Array
     visibility = flat.visibility
     if not isinstance(visibility, Visibility):
         visibility = joined([visibility[i] for i in order], lengths.tolist())
-    return Side(packed, visibility), starts
+    elif visibility.kind == "ranked":
+        visibility = visibility.of(torch.from_numpy(at))
+    if flat.memory is not None and flat.parts is not None:
+        first = np.zeros(len(at) + 1, bool)
+        first[starts] = True
+        after = np.where(first[borders[:-1]], -1, np.arange(len(borders) - 1) - 1)
+        packed = replace(packed, chain=Chain(tuple(after.tolist()), flat.memory))
+    side = Side(packed, visibility)
+    if flat.queries is None:
+        return side, starts, None
+    counts = flat.queries.cuts[order + 1] - flat.queries.cuts[order]
+    asking = flat.queries.rows[ragged(flat.queries.cuts[order], counts)] + starts.repeat(counts)
+    side, places = _beside(side, asking)
+    return side, *_numbered(places, lengths, counts)
+
+
+def _beside(side: Side, asking: Array) -> tuple[Side, Array]:
+    """A side and query rows for its rows `asking` (Q,), increasing: at the end of each sequence its own. And the places
+    (T + Q,) of the T rows, then of the query rows.
+    """
+    packed = side.packed
+    borders = packed.cu_seqlens.numpy().astype(np.int64)
+    T, lengths = int(borders[-1]), np.diff(borders)
+    counts = np.diff(asking.searchsorted(borders))
+    starts = cuts_of(lengths + counts)[:-1]
+    places = np.concatenate([ragged(starts, lengths), ragged(starts + lengths, counts)])
+    asked, at = torch.from_numpy(asking), torch.from_numpy(places)
+
+    def laid(values: torch.Tensor, of_queries: torch.Tensor) -> torch.Tensor:
+        return values.new_empty(len(places)).index_copy_(0, at, torch.cat((values, of_queries)))
+
+    wide = replace(
+        packed,
+        tokens=laid(packed.tokens, torch.zeros_like(asked)),  # they read none: nothing may be told by it
+        positions=laid(packed.positions, packed.positions[asked]),
+        segments=None if packed.segments is None else laid(packed.segments, packed.segments[asked]),
+        cu_seqlens=torch.from_numpy(cuts_of(lengths + counts).astype(np.int32)),
+        queries=at[T:],
+    )
+    rank, reach = with_queries(*side.visibility.ranks(packed), asked)
+    rule = ranked(torch.empty_like(rank).index_copy_(0, at, rank), torch.empty_like(reach).index_copy_(0, at, reach))
+    return Side(wide, rule.within(side.visibility.window)), places
+
+
+def _numbered(places: Array, lengths: Array, counts: Array) -> tuple[Array, Array]:
+    """places of all rows, then of all query rows -> the row at which each sequence starts, its rows being numbered with
+    its query rows behind them, and the place of each row so numbered.
+    """
+    starts = cuts_of(lengths + counts)[:-1]
+    numbers = np.concatenate([ragged(starts, lengths), ragged(starts + lengths, counts)])
+    out = np.empty_like(places)
+    out[numbers] = places
+    return starts, out
 
 
 def _nothing(labels: Labels) -> Labels:

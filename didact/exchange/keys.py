@@ -58,20 +58,28 @@ class Together:
 
 @dataclass(frozen=True)
 class Only:
-    """A key that changes the computation: every value but these is refused. Absent is allowed."""
+    """A key that changes the computation: every value but these is refused. absent: whether a file may leave it out:
+    not where their code then assumes a value that is refused.
+    """
 
     theirs: str
     values: tuple[Any, ...]
+    absent: bool = True
 
 
 @dataclass(frozen=True)
 class Keys:
-    """keys, only, together: see there; written: (key, value) of what older readers want to find, whatever the model."""
+    """keys, only and together: see there; written: (key, value) of what older readers want to find, whatever the model;
+    fixed: likewise, whatever a file said that was read; repeats: keys that say once more what others say, with the
+    field that they repeat: another value is refused, null is not, and a file that had them gets them.
+    """
 
     keys: tuple[Key, ...]
     only: tuple[Only, ...] = ()
     written: tuple[tuple[str, Any], ...] = ()
     together: tuple[Together, ...] = ()
+    fixed: tuple[tuple[str, Any], ...] = ()
+    repeats: tuple[tuple[str, str], ...] = ()
 
 
 def read(config: Mapping[str, Any], keys: Keys, base: ModelConfig, file: object = None) -> ModelConfig:
@@ -81,6 +89,8 @@ def read(config: Mapping[str, Any], keys: Keys, base: ModelConfig, file: object 
     """
     path = None if file is None else str(file)
     for only in keys.only:
+        if only.theirs not in config and not only.absent:
+            raise InputError(f"no {only.theirs}", file=path, expected=" or ".join(map(repr, only.values)))
         if only.theirs in config and not any(_same(config[only.theirs], value) for value in only.values):
             raise InputError(
                 f"{only.theirs} {config[only.theirs]!r} is not supported",
@@ -100,14 +110,19 @@ def read(config: Mapping[str, Any], keys: Keys, base: ModelConfig, file: object 
     try:
         for some in keys.together:
             values |= some.read(config)
-        return changed(base, values)
+        ours = changed(base, values)
     except InputError as problem:
         raise InputError(problem.found, file=path, expected=problem.expected) from problem
+    for theirs, field in keys.repeats:
+        if config.get(theirs) not in (None, _get(ours, field)):
+            raise InputError(f"{theirs} {config[theirs]!r} is not supported", file=path, expected=_get(ours, field))
+    return ours
 
 
 def write(config: ModelConfig, keys: Keys, carried: Mapping[str, Any]) -> dict[str, Any]:
     """Ours -> their config.json: what was carried, with every key that now means something else put right."""
-    out = dict(keys.written) | dict(carried)
+    out = dict(keys.written) | dict(carried) | dict(keys.fixed)
+    out |= {theirs: _get(config, field) for theirs, field in keys.repeats if out.get(theirs) is not None}
     for key in keys.keys:
         value = _get(config, key.ours)
         if key.more and value is not None:

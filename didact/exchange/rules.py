@@ -9,7 +9,7 @@ are in the file and in no computation (`dead`), which are written as the live on
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -27,8 +27,7 @@ class Rule:
     other names under which a file may hold the same tensor again, or hold it instead; dead: a name that their class
     reads and never uses, so that any value may stand there. tied: the rule holds only of models whose output matrix
     is the word embeddings' (True), only of others (False), or of all (None). "{i}" stands for a block. outside: their
-    names never carry the prefix (a head's; `concrete` sets it). transposed: theirs is (in, out) where ours is
-    (out, in), as in GPT-2's Conv1D.
+    names never carry the prefix (a head's; `concrete` sets it). layout: how each of theirs lies, a name of LAYOUTS.
     """
 
     ours: str
@@ -37,7 +36,7 @@ class Rule:
     dead: tuple[str, ...] = ()
     tied: bool | None = None
     outside: bool = False
-    transposed: bool = False
+    layout: str = "same"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -61,6 +60,25 @@ def fused(ours: str, theirs: tuple[str, ...]) -> tuple[Rule, ...]:
 
 
 @dataclass(frozen=True)
+class Layout:
+    """How a tensor of theirs lies, against ours: a function that makes it ours, and one that makes it theirs, of
+    ours and the number of attention heads.
+    """
+
+    ours: Callable[[Tensor], Tensor]
+    theirs: Callable[[Tensor, int], Tensor]
+
+
+# D width, N heads, H head width; ours are dense layers' weights, (out, in).
+LAYOUTS: Mapping[str, Layout] = {
+    "same": Layout(lambda t: t, lambda t, _: t),
+    "transposed": Layout(lambda t: t.t().contiguous(), lambda t, _: t.t()),  # (in, out), as in GPT-2's Conv1D
+    "into heads": Layout(lambda t: t.flatten(1).t(), lambda t, heads: t.t().unflatten(1, (heads, -1))),  # (D, N, H)
+    "out of heads": Layout(lambda t: t.flatten(1), lambda t, heads: t.unflatten(1, (heads, -1))),  # (D, N, H)
+}
+
+
+@dataclass(frozen=True)
 class Names:
     """How a family names its tensors.
 
@@ -68,8 +86,9 @@ class Names:
     with a head and not in the bare model's; heads: rules by slot (`families.base.slot`), ours counted from
     `heads.<name>.`, except that a slot whose head brings the pooler with it (RoBERTa's `classifier.dense`) names
     `pooler.` here, which then goes before the core's rule; derived: patterns of tensors that hold
-    nothing of their own; spellings: (pattern, replacement) of names that old files use, read and never written; ours:
-    every tensor is called as it is here, since no other library has the family: there are no rules to write down.
+    nothing of their own; spellings: (pattern, replacement) of names that old files use, read and never written;
+    others: patterns of tensors of heads that there are none of here, which are left over and said to be; ours: every
+    tensor is called as it is here, since no other library has the family: there are no rules to write down.
     """
 
     core: tuple[Rule, ...] = ()
@@ -77,6 +96,7 @@ class Names:
     heads: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
     derived: tuple[str, ...] = ()
     spellings: tuple[tuple[str, str], ...] = ()
+    others: tuple[str, ...] = ()
     ours: bool = False
 
     def canonical(self, name: str) -> str:
@@ -87,6 +107,9 @@ class Names:
 
     def is_derived(self, canonical: str) -> bool:
         return any(re.fullmatch(pattern, canonical) for pattern in self.derived)
+
+    def is_other(self, canonical: str) -> bool:
+        return any(re.fullmatch(pattern, canonical) for pattern in self.others)
 
     def has_pooler(self, names: Collection[str]) -> bool:
         """Whether a file with tensors of these names has a pooler. One that a slot brings with it counts only where no
@@ -186,13 +209,12 @@ def read(tensors: Tensors, names: Names, rules: Sequence[Rule], file: object = N
         if present and len(present) < len(rule.theirs):
             absent = ", ".join(sorted(set(rule.theirs) - set(present)))
             raise InputError(f"no tensor {absent}", file=_path(file), expected="it beside " + ", ".join(present))
-        parts = [given[name] for name in present or instead[:1]]
+        parts = [LAYOUTS[rule.layout].ours(given[name]) for name in present or instead[:1]]
         if len({part.dtype for part in parts}) > 1:
             raise InputError(f"{', '.join(present)} differ in dtype", file=_path(file))
-        parts = [part.t().contiguous() for part in parts] if rule.transposed else parts
         out[rule.ours] = parts[0] if len(parts) == 1 else torch.cat(parts)
         for copy in copies:
-            if not torch.equal(given[copy].t() if rule.transposed else given[copy], out[rule.ours]):
+            if not torch.equal(LAYOUTS[rule.layout].ours(given[copy]), out[rule.ours]):
                 raise InputError(
                     f"{spelled[copy]} differs from {', '.join(rule.theirs)}",
                     file=_path(file),
@@ -201,13 +223,15 @@ def read(tensors: Tensors, names: Names, rules: Sequence[Rule], file: object = N
     known = {name for slot in names.heads.values() for rule in slot for name in rule.names}
     known |= {name for rule in names.core if "{i}" not in rule.ours for name in rule.names}
     rest = [name for name in given if name not in used and not names.is_derived(name)]
-    if unknown := sorted(spelled[name] for name in rest if name not in known):
+    if unknown := sorted(spelled[name] for name in rest if name not in known and not names.is_other(name)):
         raise InputError(f"unknown tensors {listed(unknown)}", file=_path(file), expected="those of its family only")
     return Read(out, tuple(missing), tuple(sorted(spelled[name] for name in rest)))
 
 
-def write(tensors: Tensors, names: Names, rules: Sequence[Rule], prefixed: bool) -> dict[str, Tensor]:
-    """Our tensors -> theirs. prefixed: whether the core's names carry the prefix (a model with a head)."""
+def write(tensors: Tensors, names: Names, rules: Sequence[Rule], prefixed: bool, heads: int = 1) -> dict[str, Tensor]:
+    """Our tensors -> theirs. prefixed: whether the core's names carry the prefix (a model with a head); heads: of
+    attention, which some layouts ask for.
+    """
     prefix = names.prefix if prefixed else ""
     out: dict[str, Tensor] = {}
     for rule in rules:
@@ -216,7 +240,7 @@ def write(tensors: Tensors, names: Names, rules: Sequence[Rule], prefixed: bool)
         for name, part in zip(rule.theirs, parts, strict=True):
             if before + name in out:
                 raise KeyError(f"two rules write {before + name}")
-            out[before + name] = (part.t() if rule.transposed else part).detach().contiguous()
+            out[before + name] = LAYOUTS[rule.layout].theirs(part.detach(), heads).contiguous()
         out |= {before + name: tensors[rule.ours].detach().clone() for name in rule.dead}
     return out
 

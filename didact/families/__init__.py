@@ -6,6 +6,7 @@ from didact.errors import InputError
 from didact.families.albert import ALBERT
 from didact.families.base import Architecture, Family
 from didact.families.bert import BERT
+from didact.families.deberta_v2 import DEBERTA_V2
 from didact.families.distilbert import DISTILBERT
 from didact.families.electra import ELECTRA
 from didact.families.elmo import ELMO
@@ -14,6 +15,7 @@ from didact.families.modernbert import MODERNBERT
 from didact.families.openai_gpt import OPENAI_GPT
 from didact.families.roberta import ROBERTA, XLM_ROBERTA
 from didact.families.unilm import UNILM
+from didact.families.xlnet import XLNET
 
 FAMILIES: tuple[Family, ...] = (
     BERT,
@@ -22,6 +24,8 @@ FAMILIES: tuple[Family, ...] = (
     ALBERT,
     DISTILBERT,
     ELECTRA,
+    DEBERTA_V2,
+    XLNET,
     UNILM,
     MODERNBERT,
     GPT2,
@@ -32,6 +36,7 @@ FAMILIES: tuple[Family, ...] = (
 __all__ = [
     "ALBERT",
     "BERT",
+    "DEBERTA_V2",
     "DISTILBERT",
     "ELECTRA",
     "ELMO",
@@ -42,6 +47,7 @@ __all__ = [
     "ROBERTA",
     "UNILM",
     "XLM_ROBERTA",
+    "XLNET",
     "Architecture",
     "Family",
     "by_name",

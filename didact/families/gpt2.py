@@ -19,7 +19,7 @@ from didact.tokenization.tokenizer import Tokenizer
 
 def conv(ours: str, theirs: str) -> tuple[Rule, ...]:
     """The rules of a Conv1D, whose weight is (in, out)."""
-    return Rule(f"{ours}.weight", (f"{theirs}.weight",), transposed=True), Rule(f"{ours}.bias", (f"{theirs}.bias",))
+    return Rule(f"{ours}.weight", (f"{theirs}.weight",), layout="transposed"), Rule(f"{ours}.bias", (f"{theirs}.bias",))
 
 
 _BLOCK, _LAYER = "core.blocks.{i}", "h.{i}"

@@ -140,7 +140,7 @@ def theirs(
 ) -> dict[str, Tensor]:
     """Our tensors by Hugging Face's names."""
     table = family.rules(list(tensors), heads, model.tied)
-    return rules.write(tensors, family.names, table, prefixed=bool(family.architecture(heads).slots))
+    return rules.write(tensors, family.names, table, bool(family.architecture(heads).slots), model.heads)
 
 
 def shapes_of(config: ModelConfig, heads: Mapping[str, Head]) -> dict[str, torch.Size]:

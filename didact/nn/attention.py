@@ -13,21 +13,35 @@ from torch import Tensor, nn
 
 from didact.nn.distance import DistanceTerms
 from didact.nn.kernel import Kernel, probabilities
+from didact.nn.relation import Relation, Relative
 from didact.packed import Packed
 from didact.visibility import Visibility
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where remembered rows and own rows lie in what attention sees. order (M + T,): of the remembered rows, then the
+    own ones, which is the i-th of the pack; own (T,): the places of the own rows there.
+    """
+
+    order: Tensor
+    own: Tensor
 
 
 @dataclass(frozen=True)
 class Context:
     """What attention needs besides hidden states; made once per forward for each window that layers have.
 
-    rotation: cosines and sines (T, 1, 1, H) of rotary positions; plan: the kernel's own.
+    rotation: cosines and sines (T, 1, 1, H) of rotary positions; plan: the kernel's own; relative: what the layers'
+    own distance terms are made of; places: where there is a memory.
     """
 
     kernel: Kernel
     plan: Any
     distance: DistanceTerms | None = None
     rotation: tuple[Tensor, Tensor] | None = None
+    relative: Relative | None = None
+    places: Places | None = None
 
 
 def rotate(qkv: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
@@ -43,26 +57,47 @@ def rotate(qkv: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
 
 
 class Attention(nn.Module):
-    """out(attend(qkv(x)))."""
+    """out(attend(qkv(x))). relation: makes distance terms of each layer's own q and k, where the positions do so."""
 
-    def __init__(self, width: int, heads: int, head_width: int, bias: bool, dropout: float) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        head_width: int,
+        bias: bool,
+        dropout: float,
+        relation: Relation | None = None,
+    ) -> None:
         super().__init__()
         self.heads, self.head_width, self.dropout = heads, head_width, dropout
         self.qkv = nn.Linear(width, 3 * heads * head_width, bias=bias)
         self.out = nn.Linear(heads * head_width, width, bias=bias)
+        self.relation = relation
 
     def project(self, x: Tensor, context: Context) -> Tensor:
         """x (T, D) -> qkv (T, 3, N, H), q and k turned where positions are rotary."""
         qkv = self.qkv(x).view(-1, 3, self.heads, self.head_width)
         return qkv if context.rotation is None else rotate(qkv, context.rotation)
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
-        """x (T, D) -> (T, D)."""
+    def related(self, x: Tensor, context: Context) -> tuple[Tensor, DistanceTerms | None]:
+        """x (T, D) -> q, k and v as the kernel multiplies them (T, 3, N, H), and what is added to their logits."""
+        qkv = self.project(x, context)
+        if self.relation is None or context.relative is None:
+            return qkv, context.distance
+        return self.relation(qkv, context.relative, self.qkv)
+
+    def forward(self, x: Tensor, context: Context, memory: Tensor | None = None) -> Tensor:
+        """x (T, D), memory (M, D): rows that are looked at and do not look -> (T, D)."""
         dropout = self.dropout if self.training else 0.0
-        attended = context.kernel(self.project(x, context), context.plan, context.distance, dropout)
+        if memory is not None and context.places is not None:
+            x = torch.cat((memory, x)).index_select(0, context.places.order)
+        qkv, distance = self.related(x, context)
+        attended = context.kernel(qkv, context.plan, distance, dropout)
+        if memory is not None and context.places is not None:
+            attended = attended.index_select(0, context.places.own)
         return self.out(attended.reshape(-1, self.heads * self.head_width))
 
     def probabilities(self, x: Tensor, context: Context, packed: Packed, visibility: Visibility) -> tuple[Tensor, ...]:
         """Where each row looks, sequence by sequence, (N, L, L) each; whatever kernel attends, by the definition."""
-        q, k, _ = self.project(x, context).unbind(1)
-        return probabilities(q, k, packed, visibility, context.distance)
+        qkv, distance = self.related(x, context)
+        return probabilities(qkv[:, 0], qkv[:, 1], packed, visibility, distance)

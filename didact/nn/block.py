@@ -26,9 +26,10 @@ class Block(nn.Module):
         self.norm_attention_in, self.norm_attention_out, self.norm_feedforward_in, self.norm_feedforward_out = norms
         self.dropout = dropout
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
-        """x (T, D) -> (T, D)."""
-        x = self.norm_attention_out(x + self._drop(self.attention(self.norm_attention_in(x), context)))
+    def forward(self, x: Tensor, context: Context, memory: Tensor | None = None) -> Tensor:
+        """x (T, D), memory (M, D): what is remembered of this layer's input, rows that are only looked at -> (T, D)."""
+        seen = None if memory is None else self.norm_attention_in(memory)
+        x = self.norm_attention_out(x + self._drop(self.attention(self.norm_attention_in(x), context, seen)))
         return self.norm_feedforward_out(x + self._drop(self.feedforward(self.norm_feedforward_in(x))))
 
     def _drop(self, x: Tensor) -> Tensor:

@@ -24,14 +24,15 @@ def weights(q_TNH: Tensor, k_TNH: Tensor, seen_TT: Tensor, packed: Packed, dista
     logits_NTT = torch.einsum("qnh,knh->nqk", q_TNH, k_TNH) * q_TNH.shape[-1] ** -0.5
     if distance is not None:
         at, segment = packed.positions, packed.segments
-        same = None if segment is None else segment[:, None] == segment[None, :]
-        i_TT = distance.relate(at[:, None], at[None, :], same)
+        i_TT = distance.relate(at[:, None], at[None, :])
         if distance.by_distance is not None:
             logits_NTT = logits_NTT + distance.by_distance[:, i_TT]
         if distance.by_query is not None:
             logits_NTT = logits_NTT + gather(distance.by_query.transpose(0, 1), i_TT)
         if distance.by_key is not None:
             logits_NTT = logits_NTT + gather(distance.by_key.transpose(0, 1), i_TT.T).transpose(-1, -2)
+        if distance.by_same is not None and segment is not None:
+            logits_NTT = logits_NTT + distance.by_same.t()[:, :, None] * (segment[:, None] == segment[None, :])
     # A finite floor and a second mask instead of -inf: a row that sees nothing must give zeros, in gradients too.
     floor = torch.finfo(logits_NTT.dtype).min
     return torch.softmax(logits_NTT.masked_fill(~seen_TT, floor), -1) * seen_TT
@@ -59,6 +60,7 @@ def probabilities(
             distance,
             by_query=None if distance.by_query is None else distance.by_query[rows],
             by_key=None if distance.by_key is None else distance.by_key[rows],
+            by_same=None if distance.by_same is None else distance.by_same[rows],
         )
         out.append(weights(q_TNH[rows], k_TNH[rows], rule.matrix(alone), alone, terms))
     return tuple(out)

@@ -26,6 +26,7 @@ class Embedding(nn.Module):
 
     narrow: E differs from D (ALBERT, Lan et al., 2020, §3.1; ELECTRA-small); projected: project even where it does not;
     characters: where they have filters, words are read from their bytes (nn.characters), and there is no table.
+    queries: whether there is a vector that query rows begin as, whatever their tokens (XLNet, Yang et al., 2019, §2.3).
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Embedding(nn.Module):
         dropout: float,
         projected: bool = False,
         characters: Characters = WORDS,
+        queries: bool = False,
     ) -> None:
         super().__init__()
         inner = narrow or width
@@ -49,6 +51,7 @@ class Embedding(nn.Module):
             self.word = nn.Embedding(vocabulary, inner)
         self.position = position
         self.segment = nn.Embedding(segments, inner) if segments else None
+        self.query = nn.Parameter(torch.empty(1, 1, inner)) if queries else None  # as checkpoints have it
         self.norm = norm
         self.project = nn.Linear(inner, width) if inner != width or projected else None
         self.dropout = dropout
@@ -56,6 +59,9 @@ class Embedding(nn.Module):
     def forward(self, packed: Packed) -> Tensor:
         """-> (T, D)."""
         x = self.word(packed.tokens)
+        if packed.queries is not None:
+            assert self.query is not None, "query rows need a model with a vector for them (queries: true)"
+            x = x.index_copy(0, packed.queries, self.query.view(1, -1).expand(len(packed.queries), -1).to(x.dtype))
         if self.segment is not None:
             alone = packed.segments is None or self.segment.num_embeddings == 1
             x = x + (self.segment.weight[0] if alone else self.segment(packed.segments))

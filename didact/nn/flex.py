@@ -67,16 +67,18 @@ def _functions(fused: bool) -> tuple[Callable[..., Any], Callable[..., Any]]:
 
 def _score_mod(distance: DistanceTerms, positions: Tensor, segments: Tensor | None) -> Callable[..., Tensor]:
     index, by_distance, by_query, by_key = distance.index, distance.by_distance, distance.by_query, distance.by_key
+    by_same = None if segments is None else distance.by_same
 
     def terms(score: Tensor, _batch: Tensor, head: Tensor, q: Tensor, k: Tensor) -> Tensor:
-        same = None if segments is None else segments[q] == segments[k]
-        i = relate(index, positions[q], positions[k], same)
+        i = relate(index, positions[q], positions[k])
         if by_distance is not None:
             score = score + by_distance[head, i]
         if by_query is not None:
             score = score + by_query[q, head, i]
         if by_key is not None:
             score = score + by_key[k, head, i]
+        if by_same is not None and segments is not None:
+            score = score + torch.where(segments[q] == segments[k], by_same[q, head], 0.0)
         return score
 
     return terms

@@ -1,9 +1,10 @@
 """The `grouped` kernel: sequences of equal length are attended together, so nothing is padded. Runs on any device.
 
 (Measured on a CPU: padding near lengths to one does not beat a call for each length, even at 50 lengths in a pack.)
-On a CPU, without distance terms and dropout, a group is one call of PyTorch's flash attention: with no mask where
-everybody sees everybody, else with the rule as a float mask. Otherwise attention is written out, group by group. To
-compiled code the whole is one opaque operator whose shapes depend on T alone, so ragged packs never recompile it.
+On a CPU, without dropout, a group is one call of PyTorch's flash attention: with no mask where everybody sees
+everybody and nothing is added, else with rule and distance terms as a float mask. Flash attention gives no gradients
+of its mask: with terms the backward pass is written out, group by group, and so is all of it elsewhere. To compiled
+code the whole is one opaque operator whose shapes depend on T alone, so ragged packs never recompile it.
 
 Shapes: T rows, N heads, H head width; a group has n sequences of L rows.
 """
@@ -41,10 +42,10 @@ class Grouped:
         # The seed is drawn outside the operator, which so stays a pure function: backward draws the same mask again.
         seed = torch.randint(2**62, (1,), device="cpu") if dropout > 0 else None
         if distance is None:
-            segments, terms = None, (None, None, None, None)
+            segments, terms = None, (None,) * 5
         else:
-            segments = plan.segments if distance.index.ndim == 2 else None
-            terms = (distance.index, distance.by_distance, distance.by_query, distance.by_key)
+            segments = None if distance.by_same is None else plan.segments
+            terms = (distance.index, distance.by_distance, distance.by_query, distance.by_key, distance.by_same)
         rule = (plan.table, plan.order, plan.positions, segments, plan.rank, plan.reach)
         return _attend(qkv, *rule, *terms, dropout, seed)[0]
 
@@ -62,6 +63,7 @@ def _attend(
     by_distance: Tensor | None,
     by_query: Tensor | None,
     by_key: Tensor | None,
+    by_same: Tensor | None,
     dropout: float,
     seed: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
@@ -70,19 +72,20 @@ def _attend(
     """
     rule = Rule(table, positions, segments, rank, reach, index)
     if rule.reordered:
-        qkv, by_query, by_key = qkv[order], _at(by_query, order), _at(by_key, order)
-    fused, drop = _fused(qkv, index, dropout), _dropout(dropout, seed)
+        qkv, by_query, by_key, by_same = qkv[order], _at(by_query, order), _at(by_key, order), _at(by_same, order)
+    fused, drop = _fused(qkv, dropout), _dropout(dropout, seed)
+    terms = Terms(by_distance, by_query, by_key, by_same)
     if fused and len(rule.groups) == 1:  # one call for the whole pack: its results already lie as they should
-        o, s = _flash(*split(qkv, rule.groups[0]), **_rule(rule, rule.groups[0], qkv.dtype))
+        o, s = _flash(*split(qkv, rule.groups[0]), **_rule(rule, rule.groups[0], terms, qkv.dtype))
         return o.transpose(1, 2).flatten(0, 1), s.transpose(1, 2).flatten(0, 1)
     T, _, N, H = qkv.shape
     out, lse = qkv.new_empty(T, N, H), qkv.new_empty(T, N, dtype=exact(qkv))
     for at in rule.groups:
         if fused:
-            o, s = _flash(*split(qkv, at), **_rule(rule, at, qkv.dtype))
+            o, s = _flash(*split(qkv, at), **_rule(rule, at, terms, qkv.dtype))
             heads(lse, at).copy_(s)
         else:
-            o = written.forward(qkv, at, rule, Terms(by_distance, by_query, by_key), drop)
+            o = written.forward(qkv, at, rule, terms, drop)
         heads(out, at).copy_(o)
     return (torch.empty_like(out).index_copy_(0, order, out) if rule.reordered else out), lse
 
@@ -109,48 +112,52 @@ def _attend_backward(
     by_distance: Tensor | None,
     by_query: Tensor | None,
     by_key: Tensor | None,
+    by_same: Tensor | None,
     dropout: float,
     seed: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """-> gradients of qkv, by_distance, by_query and by_key (an empty tensor for each of the three that is None)."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """-> gradients of qkv, by_distance, by_query, by_key and by_same (an empty tensor for each that is None)."""
     rule = Rule(table, positions, segments, rank, reach, index)
     if rule.reordered:
         grad, out, qkv = grad[order], out[order], qkv[order]
-        by_query, by_key = _at(by_query, order), _at(by_key, order)
-    fused, drop = _fused(qkv, index, dropout), _dropout(dropout, seed)
-    terms = Terms(by_distance, by_query, by_key)
+        by_query, by_key, by_same = _at(by_query, order), _at(by_key, order), _at(by_same, order)
+    fused, drop = _fused(qkv, dropout), _dropout(dropout, seed)
+    terms = Terms(by_distance, by_query, by_key, by_same)
     d_terms = terms.zeros()
     d_qkv = torch.empty(qkv.shape, dtype=qkv.dtype, device=qkv.device)
     for at in rule.groups:
         d_out = heads(grad, at)
-        if fused:
+        if fused and index is None:
             results = (heads(out, at), heads(lse, at))
-            gradients = _flash_backward(d_out, *split(qkv, at), *results, **_rule(rule, at, qkv.dtype))
+            gradients = _flash_backward(d_out, *split(qkv, at), *results, **_rule(rule, at, terms, qkv.dtype))
         else:
-            gradients = written.backward(d_out, qkv, at, rule, terms, drop, d_terms)
+            known = (heads(out, at), heads(lse, at) if fused else None)
+            gradients = written.backward(d_out, qkv, at, rule, terms, drop, d_terms, *known)
         for to, value in zip(split(d_qkv, at), gradients, strict=True):
             to.copy_(value)
-    d_by_distance, d_by_query, d_by_key = (
+    d_by_distance, d_by_query, d_by_key, d_by_same = (
         qkv.new_zeros(0) if by is None or d_by is None else d_by.to(by.dtype)
         for by, d_by in (
             (by_distance, d_terms.by_distance),
             (by_query, d_terms.by_query),
             (by_key, d_terms.by_key),
+            (by_same, d_terms.by_same),
         )
     )
     if rule.reordered:
-        d_qkv, d_by_query, d_by_key = (
-            torch.empty_like(x).index_copy_(0, order, x) if x.numel() else x for x in (d_qkv, d_by_query, d_by_key)
+        d_qkv, d_by_query, d_by_key, d_by_same = (
+            torch.empty_like(x).index_copy_(0, order, x) if x.numel() else x
+            for x in (d_qkv, d_by_query, d_by_key, d_by_same)
         )
-    return d_qkv, d_by_distance, d_by_query, d_by_key
+    return d_qkv, d_by_distance, d_by_query, d_by_key, d_by_same
 
 
 @_attend_backward.register_fake
 def _(
     _grad: Tensor, _out: Tensor, _lse: Tensor, qkv: Tensor, *others: Tensor | float | None
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    terms = [torch.empty_like(by) if isinstance(by, Tensor) else qkv.new_empty(0) for by in others[7:10]]
-    return torch.empty(qkv.shape, dtype=qkv.dtype, device=qkv.device), terms[0], terms[1], terms[2]
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    terms = [by.new_empty(by.shape) if isinstance(by, Tensor) else qkv.new_empty(0) for by in others[7:11]]
+    return torch.empty(qkv.shape, dtype=qkv.dtype, device=qkv.device), terms[0], terms[1], terms[2], terms[3]
 
 
 def _save(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
@@ -162,25 +169,31 @@ def _save(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: tuple
 def _differentiate(ctx: torch.autograd.function.FunctionCtx, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
     *tensors, seed = ctx.saved_tensors  # type: ignore[attr-defined]
     d_qkv, *d_terms = _attend_backward(grad, *tensors, ctx.dropout, seed)  # type: ignore[attr-defined]
-    given = (None if by is None else d_by for by, d_by in zip(tensors[-3:], d_terms, strict=True))
+    given = (None if by is None else d_by for by, d_by in zip(tensors[-4:], d_terms, strict=True))
     return d_qkv, *(None,) * 7, *given, None, None
 
 
 _attend.register_autograd(_differentiate, setup_context=_save)
 
 
-def _fused(qkv: Tensor, index: Tensor | None, dropout: float) -> bool:
-    return qkv.device.type == "cpu" and index is None and dropout == 0.0
+def _fused(qkv: Tensor, dropout: float) -> bool:
+    return qkv.device.type == "cpu" and dropout == 0.0
 
 
-def _rule(rule: Rule, at: Group, dtype: torch.dtype) -> dict[str, Any]:
-    """The rule as flash attention takes it: the lower triangle by name, else a mask of 0 and -inf, else nothing."""
-    if rule.triangle(at):
+def _rule(rule: Rule, at: Group, terms: Terms, dtype: torch.dtype) -> dict[str, Any]:
+    """Rule and terms as flash attention takes them: the lower triangle alone by name, else a mask of what is added and
+    -inf for what is hidden, else nothing.
+    """
+    bias = terms.bias(at, rule)
+    if bias is None and rule.triangle(at):
         return {"dropout_p": 0.0, "is_causal": True, "attn_mask": None}
     hidden = rule.hidden(at)
     if hidden is not None:
-        hidden = torch.zeros(hidden.shape, dtype=dtype).masked_fill_(hidden, float("-inf"))
-    return {"dropout_p": 0.0, "is_causal": False, "attn_mask": hidden}
+        mask = torch.zeros(hidden.shape, dtype=dtype) if bias is None else bias
+        bias = mask.masked_fill_(hidden, float("-inf"))
+    if bias is not None:
+        bias = bias.contiguous() if bias.dtype == torch.float32 else bias.to(dtype).contiguous()
+    return {"dropout_p": 0.0, "is_causal": False, "attn_mask": bias}
 
 
 def _dropout(rate: float, seed: Tensor | None) -> Dropout | None:

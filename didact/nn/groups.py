@@ -117,15 +117,18 @@ class Rule:
         return None if hidden is None else hidden[:, None]
 
     def relation(self, at: Group) -> Tensor | None:
-        """(n, L, L) int64: the distance index of each pair; None without distance terms."""
+        """(n, 1, L, L) int64: the distance index of each pair; None without distance terms."""
         if self.index is None:
             return None
         position = rows(self.positions, at)
-        same = None
-        if self.segments is not None:
-            segment = rows(self.segments, at)
-            same = segment[:, :, None] == segment[:, None, :]
-        return relate(self.index, position[:, :, None], position[:, None, :], same)
+        return relate(self.index, position[:, None, :, None], position[:, None, None, :])
+
+    def same(self, at: Group) -> Tensor | None:
+        """(n, 1, L, L) bool: whether the two rows' segments are the same; None where segments do not count."""
+        if self.segments is None:
+            return None
+        segment = rows(self.segments, at)
+        return segment[:, None, :, None] == segment[:, None, None, :]
 
     def _narrow(self, at: Group) -> bool:
         return self.window >= 0 and not (self.plain and at[2] - 1 <= self.window)

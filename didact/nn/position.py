@@ -1,12 +1,14 @@
-"""Position schemes: how a row's place in its sequence enters the model. Each is one module with three doors.
+"""Position schemes: how a row's place in its sequence enters the model. Each is one module with four doors.
 
-    learned      a table added to the word embeddings (BERT; RoBERTa begins two rows later)
-    sinusoidal   fixed sines and cosines added to them (Vaswani et al., 2017, §3.5)
-    rotary       q and k turned by an angle that grows with position (RoFormer, Su et al., 2021)
-    bucketed     a bias on the attention logit by logarithmic distance, shared by all layers (T5, Raffel et al., 2020)
-    none         nothing
+    learned       a table added to the word embeddings (BERT; RoBERTa begins two rows later)
+    sinusoidal    fixed sines and cosines added to them (Vaswani et al., 2017, §3.5)
+    rotary        q and k turned by an angle that grows with position (RoFormer, Su et al., 2021)
+    bucketed      a bias on the attention logit by logarithmic distance, shared by all layers (T5, Raffel et al., 2020)
+    relative      sines and cosines of the distance, which each layer asks with its q (Dai et al., 2019, §3.3; XLNet)
+    disentangled  a table by logarithmic distance, which each layer asks with q and k (DeBERTa, He et al., 2021, §3.1)
+    none          nothing
 
-Shapes: T rows, E embedding width, N heads, H head width, I buckets.
+Shapes: T rows, E embedding width, D width, N heads, H head width, I buckets.
 """
 
 from __future__ import annotations
@@ -21,10 +23,11 @@ from torch import Tensor, nn
 
 from didact.config import Position
 from didact.nn.distance import DistanceTerms
+from didact.nn.relation import Disentangled, Distances, Relation, Relative
 
 
 class Scheme(nn.Module):
-    """No positions at all; schemes open one of the three doors."""
+    """No positions at all; schemes open one of the four doors."""
 
     def embed(self, positions: Tensor, like: Tensor) -> Tensor | None:
         """What is added to the word embeddings `like` (T, E): (T, E) or None."""
@@ -39,6 +42,16 @@ class Scheme(nn.Module):
     def distance(self) -> DistanceTerms | None:
         """What is added to attention logits, or None."""
         return None
+
+    def relative(self, furthest: int) -> Relative | None:
+        """What layers make their own distance terms of, or None. furthest: no two rows are further apart."""
+        del furthest
+        return None
+
+    def distances(self, furthest: int) -> int:
+        """Rows of that table (I)."""
+        del furthest
+        return 0
 
 
 class Learned(Scheme):
@@ -117,27 +130,104 @@ def bucket(distance: Tensor, buckets: int, furthest: int, bidirectional: bool) -
     return base + torch.where(away < exact, away, widening.clamp(max=buckets - 1))
 
 
+class Sines(Scheme):
+    """Sines in the first half of the columns, cosines in the second, of the query's position minus the key's; so no
+    distance is too far. cut: from where on all distances are one, None = nowhere (XLNet's `clamp_len`).
+    """
+
+    def __init__(self, width: int, cut: int | None, dropout: float) -> None:
+        super().__init__()
+        self.cut, self.dropout = cut, dropout
+        self.register_buffer("rate", 1.0 / 10000.0 ** (torch.arange(0, width, 2).float() / width), persistent=False)
+        self.rate: Tensor
+
+    def distances(self, furthest: int) -> int:
+        return 2 * self._reach(furthest) + 1
+
+    def _reach(self, furthest: int) -> int:
+        return furthest if self.cut is None else min(furthest, self.cut)
+
+    def relative(self, furthest: int) -> Relative:
+        reach = self._reach(furthest)
+        distance = torch.arange(-reach, reach + 1, device=self.rate.device)
+        angle = -distance[:, None].to(self.rate.dtype) * self.rate
+        table = torch.cat((angle.sin(), angle.cos()), -1)
+        if self.training and self.dropout > 0:
+            table = F.dropout(table, self.dropout)
+        return Relative(distance + reach, table)
+
+
+class Logarithmic(Scheme):
+    """weight (2 · I, D) and the norm on it: half of the rows for keys before the query, half for those after, the near
+    ones exact, the others by the logarithm of their distance up to `furthest`, beyond which all share the last.
+    """
+
+    def __init__(self, buckets: int, furthest: int, width: int, eps: float) -> None:
+        super().__init__()
+        span = buckets if buckets > 0 else furthest
+        self.weight = nn.Parameter(torch.empty(2 * span, width))
+        self.norm = nn.LayerNorm(width, eps=eps)
+        back = -torch.arange(-furthest, furthest + 1)  # the query's position minus the key's
+        index = (log_bucket(back, buckets, furthest) + span).clamp(0, 2 * span - 1)
+        self.register_buffer("index", index, persistent=False)
+        self.index: Tensor
+
+    def distances(self, furthest: int) -> int:
+        del furthest
+        return len(self.weight)
+
+    def relative(self, furthest: int) -> Relative:
+        del furthest
+        return Relative(self.index, self.norm(self.weight))
+
+
+def log_bucket(distance: Tensor, buckets: int, furthest: int) -> Tensor:
+    """DeBERTa's buckets (microsoft/DeBERTa, da_utils.py, make_log_bucket_position): distances up to half of `buckets`
+    are themselves, further ones grow with their logarithm, `furthest` - 1 being the last; below 1 = all themselves.
+
+    distance: any shape int64 -> a signed bucket, the same shape; `furthest` and more may give `buckets` itself.
+    """
+    if buckets < 1:
+        return distance
+    middle = buckets // 2
+    away = torch.where(distance.abs() < middle, middle - 1, distance.abs())
+    share = torch.log(away / middle) / torch.log(torch.tensor((furthest - 1) / middle))
+    far = torch.ceil(share * (middle - 1)) + middle
+    return torch.where(away <= middle, distance, (far * distance.sign()).long())
+
+
 @dataclass(frozen=True)
 class Widths:
-    """The model's numbers that a scheme's layers depend on."""
+    """The model's numbers that a scheme's layers depend on; dropout: of its hidden states; eps: of its norms."""
 
     embedding: int
     head: int
     heads: int
+    model: int = 0
+    dropout: float = 0.0
+    eps: float = 1e-12
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A scheme's name and how it is built."""
+    """A scheme's name, how it is built, and how each layer's part in it is, where layers have one."""
 
     name: str
     build: Callable[[Position, Widths], Scheme]
+    relation: Callable[[Widths], Relation | None] = lambda _: None
 
 
 def _learned(position: Position, widths: Widths) -> Scheme:
     if position.maximum is None:
         raise ValueError("learned positions need a maximum")
     return Learned(position.maximum, position.offset, widths.embedding)
+
+
+def _disentangled(position: Position, widths: Widths) -> Scheme:
+    furthest = position.distance if position.distance > 0 else position.maximum
+    if furthest is None:
+        raise ValueError("disentangled positions need a distance or a maximum")
+    return Logarithmic(position.buckets, furthest, widths.model, widths.eps)
 
 
 POSITIONS: tuple[Entry, ...] = (
@@ -148,13 +238,30 @@ POSITIONS: tuple[Entry, ...] = (
         "bucketed",
         lambda position, widths: Bucketed(position.buckets, position.distance, position.bidirectional, widths.heads),
     ),
+    Entry(
+        "relative",
+        lambda position, widths: Sines(
+            widths.model, position.distance if position.distance > 0 else None, widths.dropout
+        ),
+        lambda widths: Distances(widths.model, widths.heads, widths.head),
+    ),
+    Entry("disentangled", _disentangled, lambda widths: Disentangled(widths.dropout)),
     Entry("none", lambda _position, _widths: Scheme()),
 )
 
 
 def build_position(position: Position, widths: Widths) -> Scheme:
     """The module of the scheme that `position` names; ValueError lists the schemes there are."""
+    return _named(position).build(position, widths)
+
+
+def build_relation(position: Position, widths: Widths) -> Relation | None:
+    """A layer's part in that scheme, None where layers have none."""
+    return _named(position).relation(widths)
+
+
+def _named(position: Position) -> Entry:
     for entry in POSITIONS:
         if entry.name == position.scheme:
-            return entry.build(position, widths)
+            return entry
     raise ValueError(f"no position scheme {position.scheme!r}; there are {', '.join(e.name for e in POSITIONS)}")

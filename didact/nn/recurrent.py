@@ -128,7 +128,11 @@ class BiLM(Core):
 
 
 def build(config: ModelConfig, generator: torch.Generator | None = None) -> BiLM:
-    """The stack of `config`, its weights drawn with `generator` (normal, `config.init_std`)."""
+    """The stack of `config`, its weights drawn with `generator` (normal, `config.init_std`). Raises ValueError for
+    query rows, which it has no place for: it reads rows one after the other.
+    """
+    if config.queries:
+        raise ValueError("a recurrent core has no query rows")
     width = config.stream_width("forward")
 
     def direction() -> Direction:

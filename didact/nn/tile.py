@@ -27,6 +27,7 @@ QKV, HEADS, HALVES = "q, k and v", "heads", "gate and up"
 PARTS: tuple[tuple[str, int, tuple[str, ...]], ...] = (
     (r"attention\.qkv\.(weight|bias)", 0, (QKV, HEADS)),
     (r"attention\.out\.weight", 1, (HEADS,)),
+    (r"attention\.relation\.distance\.weight", 0, (HEADS,)),
     (r"feedforward\.up\.(weight|bias)", 0, (HALVES,)),
 )
 # Rows that stand for something by their number: the smaller model's first, then again from the first.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from didact.batch import Side
 from didact.config import ModelConfig
-from didact.nn.attention import Attention, Context
+from didact.nn.attention import Attention, Context, Places
 from didact.nn.block import Block
 from didact.nn.compiled import ragged
 from didact.nn.core import Core, Hidden, Pass
@@ -22,9 +22,10 @@ from didact.nn.embedding import Embedding
 from didact.nn.feedforward import FeedForward
 from didact.nn.init import initialise
 from didact.nn.kernel import choose, named
+from didact.nn.memory import turns
 from didact.nn.neighbours import start_with_neighbours
 from didact.nn.norm import build_norm
-from didact.nn.position import Widths, build_position
+from didact.nn.position import Widths, build_position, build_relation
 
 
 class Transformer(Core):
@@ -51,9 +52,16 @@ class Transformer(Core):
         self.visibility: Literal["full", "causal"] = visibility
 
     def forward(self, side: Side, layers: bool = False, attention: Collection[int] = ()) -> Hidden:
+        """layers: keep every layer's output; attention: the layers whose probabilities are wanted (ValueError for a
+        pack with a chain: there are rows of a memory among its keys).
+        """
         side = replace(side, visibility=side.visibility.unless_said(self.visibility))
         packed = side.packed
         x = self.embedding(packed)
+        if packed.chain is not None:
+            if attention:
+                raise ValueError("no attention probabilities of sequences with a memory")
+            return self._in_turn(side, x, layers)
         contexts = self._contexts(side, x)
         kept = [x]
         looks = {}
@@ -72,10 +80,36 @@ class Transformer(Core):
         kept[-1] = x
         return Hidden({"main": x}, tuple(kept) if layers else (), looks)
 
-    def _contexts(self, side: Side, x: Tensor) -> dict[int | None, Context]:
+    def _in_turn(self, side: Side, x: Tensor, layers: bool) -> Hidden:
+        """A chain: the sequences that continue nothing, then those that continue them and remember them, and so on.
+
+        remembered: the input of each layer, of all rows so far, without gradients.
+        """
+        remembered = [torch.zeros_like(x) for _ in self.windows]
+        rows: list[Tensor] = []
+        made: list[list[Tensor]] = []
+        for turn in turns(side):
+            contexts = self._contexts(turn.side, x, turn.places)
+            now = x.index_select(0, turn.rows)
+            kept = [now]
+            for i, window in enumerate(self.windows):
+                remembered[i].index_copy_(0, turn.rows, now.detach().to(x.dtype))
+                memory = remembered[i].index_select(0, turn.memory) if len(turn.memory) else None
+                if self.compiled:
+                    ragged(now, memory)
+                now = self.blocks[i * len(self.blocks) // len(self.windows)](now, contexts[window], memory)
+                kept.append(now)
+            kept[-1] = self.final_norm(now)
+            rows.append(turn.rows)
+            made.append(kept if layers else kept[-1:])
+        back = torch.cat(rows).argsort()
+        every = [torch.cat(parts).index_select(0, back) for parts in zip(*made, strict=True)]
+        return Hidden({"main": every[-1]}, tuple(every) if layers else ())
+
+    def _contexts(self, side: Side, x: Tensor, places: Places | None = None) -> dict[int | None, Context]:
         """One context for each window that layers have, all else shared."""
         position = self.embedding.position
-        distance = position.distance()
+        distance, relative = position.distance(), position.relative(side.packed.max_seqlen)
         device = x.device
         dtype = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else x.dtype
         dropout = self.attention_dropout if self.training else 0.0
@@ -84,12 +118,13 @@ class Transformer(Core):
             rotation = position.rotation(side.packed.positions, local=window is not None)
             seen = side.visibility.within(window)
             if self.kernel is None:
-                kernel = choose(device, dtype, seen, distance is not None, dropout)
+                kernel = choose(device, dtype, seen, distance is not None or relative is not None, dropout)
             else:
                 kernel = named(self.kernel)
-            contexts[window] = Context(kernel, kernel.plan(side.packed, seen), distance, rotation)
+            plan = kernel.plan(side.packed, seen)
+            contexts[window] = Context(kernel, plan, distance, rotation, relative, places)
             if self.compiled:
-                ragged(contexts[window].plan, rotation, distance and (distance.by_query, distance.by_key))
+                ragged(plan, rotation, places, relative, distance and (distance.by_query, distance.by_key))
         return contexts
 
     @property
@@ -113,7 +148,14 @@ def build(config: ModelConfig, generator: torch.Generator | None = None) -> Tran
 
     def block(i: int) -> Block:
         return Block(
-            Attention(config.width, config.heads, config.key_width, config.biases, config.attention_dropout),
+            Attention(
+                config.width,
+                config.heads,
+                config.key_width,
+                config.biases if config.attention_biases is None else config.attention_biases,
+                config.attention_dropout,
+                build_relation(config.position, widths),
+            ),
             FeedForward(config.width, config.feedforward, config.activation, config.gated, config.biases),
             (
                 norm("attention_in") if i or norms.first else nn.Identity(),
@@ -125,6 +167,7 @@ def build(config: ModelConfig, generator: torch.Generator | None = None) -> Tran
         )
 
     inner = config.word_width
+    widths = Widths(inner, config.key_width, config.heads, config.width, config.dropout, norms.eps)
     blocks = [block(i) for i in range(config.layer_groups or config.layers)]
     transformer = Transformer(
         embedding=Embedding(
@@ -132,11 +175,12 @@ def build(config: ModelConfig, generator: torch.Generator | None = None) -> Tran
             config.embedding_width,
             config.width,
             config.segments,
-            build_position(config.position, Widths(inner, config.key_width, config.heads)),
+            build_position(config.position, widths),
             norm("embedding", inner),
             config.dropout,
             config.embedding_projected,
             config.characters,
+            config.queries,
         ),
         blocks=nn.ModuleList(blocks),
         final_norm=norm("final"),

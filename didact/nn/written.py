@@ -1,6 +1,7 @@
 """Attention written out for one group of sequences of equal length, forward and backward: for what no fused kernel can.
 
-That is distance terms, which need gradients, and attention dropout. Its memory is one group's L x L logits.
+That is attention dropout, and the gradients of distance terms (which going forward are a mask to a fused kernel). Its
+memory is one group's L x L logits.
 
 Shapes: T rows, N heads, H head width; the group has n sequences of L rows; I values of the distance index.
 """
@@ -23,14 +24,34 @@ class Terms:
     by_distance: Tensor | None
     by_query: Tensor | None
     by_key: Tensor | None
+    by_same: Tensor | None
 
     def zeros(self) -> Terms:
         """Where the gradients of these are summed up."""
         sums = (
-            None if by is None else torch.zeros_like(by, dtype=exact(by))
-            for by in (self.by_distance, self.by_query, self.by_key)
+            None if by is None else torch.zeros(by.shape, dtype=exact(by), device=by.device)
+            for by in (self.by_distance, self.by_query, self.by_key, self.by_same)
         )
         return Terms(*sums)
+
+    def bias(self, at: Group, rule: Rule) -> Tensor | None:
+        """What they add to the group's logits, (n, N, L, L), a new tensor; None where they add nothing."""
+        i, same = rule.relation(at), rule.same(at)
+        parts: list[Tensor] = []
+        if i is not None and self.by_query is not None:
+            parts.append(gather(heads(self.by_query, at), i))
+        if i is not None and self.by_key is not None:
+            parts.append(gather(heads(self.by_key, at), i.transpose(-1, -2)).transpose(-1, -2))
+        if i is not None and self.by_distance is not None:
+            parts.append(self.by_distance[:, i[:, 0]].transpose(0, 1))
+        if same is not None and self.by_same is not None:
+            parts.append(heads(self.by_same[..., None], at) * same)
+        if not parts:
+            return None
+        total = parts[0]
+        for part in parts[1:]:
+            total = total.add_(part)
+        return total
 
 
 @dataclass(frozen=True)
@@ -54,41 +75,49 @@ def exact(values: Tensor) -> torch.dtype:
 def forward(qkv: Tensor, at: Group, rule: Rule, terms: Terms, dropout: Dropout | None) -> Tensor:
     """qkv (T, 3, N, H) -> the group's results, (n, N, L, H)."""
     q, k, v = split(qkv, at)
-    p = _probabilities(q, k, at, rule, terms)
+    p = _probabilities(q, k, at, rule, terms, None)
     if dropout is not None:
         p = p * dropout(p)
     return p.to(v.dtype) @ v
 
 
 def backward(
-    d_out: Tensor, qkv: Tensor, at: Group, rule: Rule, terms: Terms, dropout: Dropout | None, d_terms: Terms
+    d_out: Tensor,
+    qkv: Tensor,
+    at: Group,
+    rule: Rule,
+    terms: Terms,
+    dropout: Dropout | None,
+    d_terms: Terms,
+    out: Tensor | None = None,
+    lse: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """d_out (n, N, L, H) -> gradients of q, k and v, the same shape; d_terms gains the group's share."""
+    """d_out (n, N, L, H) -> gradients of q, k and v, the same shape; d_terms gains the group's share. Where known: out
+    (n, N, L, H), what forward gave, and lse (n, N, L), each softmax's log-denominator.
+    """
     q, k, v = split(qkv, at)
-    p = _probabilities(q, k, at, rule, terms)
+    p = _probabilities(q, k, at, rule, terms, lse)
     kept = None if dropout is None else dropout(p)
     d_p = (d_out @ v.transpose(-1, -2)).to(p.dtype)
     d_v = (p if kept is None else p * kept).to(v.dtype).transpose(-1, -2) @ d_out
     if kept is not None:
-        d_p = d_p * kept
-    d_logits = p * (d_p - (p * d_p).sum(-1, keepdim=True))
+        d_p = d_p.mul_(kept)
+    along = (p * d_p).sum(-1, keepdim=True) if out is None else (d_out * out).sum(-1, keepdim=True, dtype=p.dtype)
+    d_logits = d_p.sub_(along).mul_(p)
     _add(d_logits, at, rule, d_terms)
-    d_scores = (d_logits * q.shape[-1] ** -0.5).to(q.dtype)
-    return d_scores @ k, d_scores.transpose(-1, -2) @ q, d_v
+    d_scores, scale = d_logits.to(q.dtype), q.shape[-1] ** -0.5
+    return (d_scores @ k).mul_(scale), (d_scores.transpose(-1, -2) @ q).mul_(scale), d_v
 
 
-def _probabilities(q: Tensor, k: Tensor, at: Group, rule: Rule, terms: Terms) -> Tensor:
+def _probabilities(q: Tensor, k: Tensor, at: Group, rule: Rule, terms: Terms, lse: Tensor | None) -> Tensor:
     """(n, N, L, L): rows are queries, and all zeros where a row sees nothing."""
     logits = (q @ k.transpose(-1, -2)).to(exact(q)) * q.shape[-1] ** -0.5
-    i = rule.relation(at)
-    if i is not None:
-        if terms.by_distance is not None:
-            logits = logits + terms.by_distance[:, i].transpose(0, 1)
-        if terms.by_query is not None:
-            logits = logits + gather(heads(terms.by_query, at), i[:, None])
-        if terms.by_key is not None:
-            logits = logits + gather(heads(terms.by_key, at), i[:, None].transpose(-1, -2)).transpose(-1, -2)
-    hidden = rule.hidden(at)
+    bias, hidden = terms.bias(at, rule), rule.hidden(at)
+    if bias is not None:
+        logits = logits + bias
+    if lse is not None:
+        p = logits.sub_(lse[..., None]).exp_()
+        return p if hidden is None else p.masked_fill_(hidden, 0.0)
     if hidden is None:
         return torch.softmax(logits, -1)
     # A finite floor and a second mask instead of -inf: a row that sees nothing gives zeros, not NaN.
@@ -98,12 +127,14 @@ def _probabilities(q: Tensor, k: Tensor, at: Group, rule: Rule, terms: Terms) ->
 
 def _add(d_logits: Tensor, at: Group, rule: Rule, d_terms: Terms) -> None:
     """Add to the gradients of the terms what d_logits (n, N, L, L) gives."""
-    i = rule.relation(at)
+    i, same = rule.relation(at), rule.same(at)
+    if same is not None and d_terms.by_same is not None:
+        heads(d_terms.by_same[..., None], at).copy_((d_logits * same).sum(-1, keepdim=True))
     if i is None:
         return
     if d_terms.by_distance is not None:
         d_terms.by_distance.index_add_(1, i.flatten(), d_logits.transpose(0, 1).flatten(1))
-    across = i[:, None].expand_as(d_logits)
+    across = i.expand_as(d_logits)
     if d_terms.by_query is not None:
         heads(d_terms.by_query, at).scatter_add_(-1, across, d_logits)
     if d_terms.by_key is not None:

@@ -14,14 +14,16 @@ from didact.objectives.collocated import PMISpans
 from didact.objectives.combined import Combined
 from didact.objectives.distilled import Distilled
 from didact.objectives.masked import Masked
+from didact.objectives.permuted import Permuted
 from didact.objectives.related import NextSentence, SentenceOrder
 from didact.objectives.replaced import Replaced
-from didact.objectives.select import NGrams, Select, Spans, Tokens, WholeWords
+from didact.objectives.select import InContext, NGrams, Select, Spans, Tokens, WholeWords
 from didact.objectives.unilm import UniLM
 
 OBJECTIVES: tuple[type[Objective], ...] = (
     Masked,
     Causal,
+    Permuted,
     NextSentence,
     SentenceOrder,
     UniLM,
@@ -30,7 +32,7 @@ OBJECTIVES: tuple[type[Objective], ...] = (
     BidirectionalLM,
     Combined,
 )
-SELECTS: tuple[type[Select], ...] = (Tokens, WholeWords, Spans, NGrams, PMISpans)
+SELECTS: tuple[type[Select], ...] = (Tokens, WholeWords, Spans, NGrams, InContext, PMISpans)
 
 __all__ = [
     "OBJECTIVES",
@@ -39,11 +41,13 @@ __all__ = [
     "Causal",
     "Combined",
     "Distilled",
+    "InContext",
     "Masked",
     "NGrams",
     "NextSentence",
     "Objective",
     "PMISpans",
+    "Permuted",
     "Replaced",
     "Select",
     "SentenceOrder",

@@ -135,7 +135,7 @@ class Objective(ABC):
         return 0.5
 
     @property
-    def segments(self) -> int:
+    def segment_ids(self) -> int:
         """How many segment ids it uses."""
         return 2
 
@@ -163,6 +163,11 @@ class Objective(ABC):
         Raises ValueError where none goes with it.
         """
         return {}
+
+    @property
+    def queries(self) -> bool:
+        """Whether it asks query rows, for which a model must have a vector (`ModelConfig.queries`)."""
+        return False
 
     def at(self, step: int) -> Objective:  # noqa: ARG002
         """The objective as it is at this step, schedules resolved."""

@@ -84,8 +84,8 @@ class Combined(Objective):
         return min((part.unrelated for part in self.parts if part.relation), default=0.5)
 
     @property
-    def segments(self) -> int:
-        return max(part.segments for part in self.parts)
+    def segment_ids(self) -> int:
+        return max(part.segment_ids for part in self.parts)
 
     @property
     def visibility(self) -> Literal["full", "causal"]:
@@ -104,6 +104,10 @@ class Combined(Objective):
 
     def companions(self, main: ModelConfig) -> Mapping[str, Companion]:
         return {name: one for part in self.parts for name, one in part.companions(main).items()}
+
+    @property
+    def queries(self) -> bool:
+        return any(part.queries for part in self.parts)
 
     def at(self, step: int) -> Combined:
         return replace(self, parts=tuple(part.at(step) for part in self.parts))

@@ -46,8 +46,9 @@ class Replaced(Objective):
     all the same (ELECTRA's code; its paper, §2, and DeBERTa-v3 mask all of them). select: which tokens.
     detection: the weight of the model's loss against the generator's. temperature: of drawing; logits are divided
     by it. sharing: of input tables: "all", "difference" (gradient-disentangled) or "none".
-    generator_size: its width, feed-forward and number of heads as shares of the model's; generator_width,
-    generator_layers, generator_heads, generator_feedforward: these themselves, null = by the share, and as many layers.
+    generator_size: its width, feed-forward and number of heads as shares of the model's; generator_depth: its layers
+    as a share of the model's; generator_width, generator_layers, generator_heads, generator_feedforward: these
+    themselves, null = by the shares.
     control: no generator, no detection.
     """
 
@@ -62,6 +63,7 @@ class Replaced(Objective):
     temperature: float = 1.0
     sharing: Sharing = "all"
     generator_size: float = 0.25
+    generator_depth: float = 1.0
     generator_width: int | None = None
     generator_layers: int | None = None
     generator_heads: int | None = None
@@ -72,8 +74,9 @@ class Replaced(Objective):
         _ = self._masked
         if self.detection <= 0.0 or self.temperature <= 0.0:
             raise ValueError(f"detection {self.detection} and temperature {self.temperature} must be above 0")
-        if not 0.0 < self.generator_size <= 1.0:
-            raise ValueError(f"generator_size {self.generator_size}: a share of the model is above 0 and at most 1")
+        for name, share in (("generator_size", self.generator_size), ("generator_depth", self.generator_depth)):
+            if not 0.0 < share <= 1.0:
+                raise ValueError(f"{name} {share}: a share of the model is above 0 and at most 1")
 
     @property
     def heads(self) -> Mapping[str, Head]:
@@ -163,10 +166,10 @@ class Replaced(Objective):
         return Masked(self.mask_id, self.vocabulary, self.specials, self.rate, self.mask, 0.0, self.select)
 
     def _generator(self, main: ModelConfig) -> ModelConfig:
-        """The main model's configuration, made smaller (§3.2: widths and heads, not layers)."""
+        """The main model's configuration, made smaller (§3.2: widths and heads; He et al., 2023, §3.1: layers)."""
         heads = self.generator_heads or max(1, round(main.heads * self.generator_size))
         width = self.generator_width or heads * max(1, round(main.width * self.generator_size / heads))
-        layers = self.generator_layers or main.layers
+        layers = self.generator_layers or max(1, round(main.layers * self.generator_depth))
         if main.windows is not None and layers > main.layers:
             raise ValueError(f"a generator of {layers} layers for a model whose windows are those of {main.layers}")
         return replace(
@@ -176,7 +179,7 @@ class Replaced(Objective):
             head_width=None,
             layers=layers,
             feedforward=self.generator_feedforward or max(1, round(main.feedforward * self.generator_size)),
-            embedding_width=main.word_width,
+            embedding_width=main.embedding_width if width == main.width else main.word_width,
             layer_groups=None if main.layer_groups is None else min(main.layer_groups, layers),
             windows=None if main.windows is None else main.windows[:layers],
             position=replace(main.position, start="normal"),

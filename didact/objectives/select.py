@@ -28,6 +28,7 @@ Keys = NDArray[np.uint64]
 _BITS = 20  # that number a row, or a sequence, in a sort key: up to a million of each
 # What a draw is for, mixed into its key.
 _ORDER, _BUDGET, _LENGTH, _BEGUN, _SIDE = (np.uint64(k) for k in (0xA5A1, 0xB5B2, 0xC5C3, 0xD5D4, 0xE5E5))
+_ALONE = np.uint64(0xF5F6)
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,60 @@ class NGrams(Tiled):
     @property
     def shares(self) -> Array:
         return 1.0 / np.arange(1, self.longest + 1)
+
+
+@dataclass(frozen=True)
+class InContext(Select):
+    """Runs of n whole words, n of them with probability proportional to 1 / n, n <= longest, each somewhere in n / rate
+    words of its own, of which the others are context (zihangdai/xlnet, data_utils.py, `_sample_mask`).
+
+    So runs lie evenly over a sequence, and seldom side by side. Such stretches tile its words, from somewhere before
+    its first one on; special tokens break none. What overruns the budget of the runs, taken in random order, is cut
+    off at either end; what they leave of it goes to single words anywhere, as in the reference code. longest: words
+    of a run.
+    """
+
+    kind: ClassVar[str] = "in_context"
+    longest: int = 5
+
+    def __call__(self, flat: Flat, rate: float, keys: Keys) -> Chosen:
+        units = Words.of(flat)
+        own, begin = keys[units.owner], units.cuts[units.owner]
+        n, stretch, entered = self._drawn(units, rate, keys)
+        ends = np.cumsum(stretch - entered)
+        ends -= np.append(0, ends)[begin]  # the word, counted within the sequence, at which the next stretch begins
+        starts = units.local == 0
+        starts[(begin + ends)[ends < (units.cuts[1:] - units.cuts[:-1])[units.owner]]] = True
+        number = np.cumsum(starts) - 1
+        first = np.flatnonzero(starts)[number]
+        number -= number[begin]  # of each word: the stretch that it is in, within the sequence
+        which, word = begin + number, np.arange(len(starts))
+        side = words(own ^ _SIDE, number)
+        left = first - entered[which] + (unit(side) * (stretch[which] - n[which] + 1)).astype(np.int64)
+        right = np.minimum(left + n[which], units.cuts[units.owner + 1])
+        left = np.maximum(left, first)
+        run = (word >= left) & (word < right)
+        draws = np.where(run, words(own ^ _ORDER, number), words(own ^ _ALONE, units.local)) >> np.uint64(1)
+        draws |= (~run).astype(np.uint64) << np.uint64(63)  # runs first
+        mirrored = np.where(run & (side & np.uint64(1) > 0), left + right - 1 - word, word)
+        taken = units.take(mirrored[shuffled(units.cuts, draws)], budget_of(units.tokens, rate, keys))
+        return units.chosen(taken, np.where(run, number, -1 - units.local))
+
+    def _drawn(self, units: Words, rate: float, keys: Keys) -> tuple[Array, Array, Array]:
+        """(U,) each, the j-th of a sequence's being of its j-th stretch: words of the run, words of the stretch, and
+        how many of these are before the sequence (of the first one only, which is longer than others are).
+        """
+        k = np.arange(1, self.longest + 1)
+        lengths = np.maximum(k, np.rint(k / rate).astype(np.int64))
+        draw = unit(words(keys[units.owner] ^ _LENGTH, units.local))
+        n = _drawn(1.0 / k, draw)
+        opening = units.local == 0
+        n[opening] = _drawn(lengths / k, draw[opening])
+        stretch = lengths[n - 1]
+        entered = np.zeros_like(n)
+        where = unit(words(keys ^ _BEGUN, 0))[units.owner[opening]]
+        entered[opening] = (stretch[opening] * where).astype(np.int64)
+        return n, stretch, entered
 
 
 def _drawn(share: Array, draw: Array) -> Array:

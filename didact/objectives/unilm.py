@@ -95,7 +95,7 @@ class UniLM(Objective):
         return self.shares[0] / 2
 
     @property
-    def segments(self) -> int:
+    def segment_ids(self) -> int:
         return SEGMENTS
 
     @property

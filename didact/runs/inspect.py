@@ -53,16 +53,18 @@ def _facts(console: Console, parts: Parts, batches: Sequence[Batch]) -> None:
         f"lengths {min(sizes)} to {max(sizes)}"
     )
     console.print("asked      " + ", ".join(f"{name} {n:,} times" for name, n in counts.items()))
-    console.print(
-        Text.assemble("legend     ", ("hidden", HIDDEN), " (the answer beside it)  ", ("kept", KEPT), " but asked")
-    )
+    hidden = " (its place in the order beside it)  " if parts.objective.queries else " (the answer beside it)  "
+    console.print(Text.assemble("legend     ", ("hidden", HIDDEN), hidden, ("kept", KEPT), " but asked"))
 
 
 def _sequence(console: Console, tokenizer: Tokenizer, batch: Batch, number: int, shown: int) -> None:
     """One sequence: its tokens, the asked ones marked with what stood there, the sentence-level answers below."""
     packed = batch.inputs.packed
     start, stop = packed.cu_seqlens[number : number + 2].tolist()
-    tokens = packed.tokens[start:stop].numpy()
+    asking = packed.queries[(packed.queries >= start) & (packed.queries < stop)] if packed.queries is not None else []
+    tokens = packed.tokens[start : stop - len(asking)].numpy()  # query rows, at the end, read none
+    rank = batch.inputs.visibility.rank
+    orders = {int(p): int(rank[start + int(p)]) for p in packed.positions[asking]} if rank is not None else {}
     answers: dict[int, int] = {}
     others: list[str] = []
     for asked in batch.labels:
@@ -82,7 +84,9 @@ def _sequence(console: Console, tokenizer: Tokenizer, batch: Batch, number: int,
     specials = set(tokenizer.special_ids)
     for row, token in enumerate(tokens.tolist()):
         piece = tokenizer.token(token)
-        if row not in answers:
+        if row in orders:
+            text.append(f"{piece}·{orders[row]}", HIDDEN)
+        elif row not in answers:
             text.append(piece, SPECIAL if token in specials else PLAIN)
         elif answers[row] == token:
             text.append(piece, KEPT)
@@ -90,10 +94,10 @@ def _sequence(console: Console, tokenizer: Tokenizer, batch: Batch, number: int,
             text.append(f"{piece}←{tokenizer.token(answers[row])}", HIDDEN)
         text.append(" ")
     visibility = batch.inputs.visibility.kind
-    console.print(f"\n[bold]sequence {shown}[/bold] · {stop - start} tokens · visibility {visibility}")
+    console.print(f"\n[bold]sequence {shown}[/bold] · {len(tokens)} tokens · visibility {visibility}")
     console.print(text)
     if packed.segments is not None:
-        segments = packed.segments[start:stop].numpy()
+        segments = packed.segments[start : start + len(tokens)].numpy()
         borders = np.flatnonzero(np.diff(segments)) + 1
         console.print(f"segments   {' | '.join(str(len(s)) for s in np.split(segments, borders))} tokens")
     for line in others:

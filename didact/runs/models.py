@@ -47,7 +47,7 @@ def models_of(
         pretrained = Pretrained(model, tokenizer, family.name)
         if run.model.start_thinned is not None:
             _take_layers(pretrained, run.model.start_thinned)
-    _check(run, config, objective, tokenizer)
+    _check(run, pretrained, objective, tokenizer)
     given = {} if run.model.start is None else _companions(run.model.start, objective, config)
     models = beside(pretrained.model, objective, generator, given)
     for model in models.values():
@@ -58,8 +58,9 @@ def models_of(
     return pretrained, models | _teachers(run, pretrained, objective)
 
 
-def _check(run: PretrainRun, config: ModelConfig, objective: Objective, tokenizer: Tokenizer) -> None:
+def _check(run: PretrainRun, pretrained: Pretrained, objective: Objective, tokenizer: Tokenizer) -> None:
     """Raises InputError where model, objective, tokenizer and data do not go together."""
+    config = pretrained.model.config
     _check_streams(config, objective)
     if config.position.maximum is not None and run.data.length > config.position.maximum:
         raise InputError(
@@ -70,6 +71,11 @@ def _check(run: PretrainRun, config: ModelConfig, objective: Objective, tokenize
         raise InputError(
             f"model.visibility: found {config.visibility!r}",
             expected=f"{_visibility(objective)}, as the objective trains it, or another objective",
+        )
+    if objective.queries and not config.queries:
+        raise InputError(
+            f"objective: asks query rows, and model.queries is false in {pretrained.family}",
+            expected="model.family: xlnet, or model.queries: true",
         )
     _check_segments(config, objective, tokenizer)
     if config.vocabulary < tokenizer.vocabulary:
@@ -171,11 +177,11 @@ def _visibility(objective: Objective) -> str:
 
 def _check_segments(config: ModelConfig, objective: Objective, tokenizer: Tokenizer) -> None:
     """An objective with more segments than two tells its parts apart by them."""
-    if objective.segments <= 2:
+    if objective.segment_ids <= 2:
         return
-    if config.segments < objective.segments:
+    if config.segments < objective.segment_ids:
         raise InputError(
-            f"model.segments: found {config.segments}", expected=f"{objective.segments}, which the objective uses"
+            f"model.segments: found {config.segments}", expected=f"{objective.segment_ids}, which the objective uses"
         )
     if len({segment for _, segment in tokenizer.template.pair}) < 2:
         raise InputError("the tokenizer puts both texts of a pair into one segment", expected="[CLS] a [SEP] b [SEP]")

@@ -1,11 +1,12 @@
 """How much arithmetic a step is, and what share of the machine's best rate it reaches (MFU).
 
-Counted: 6 floating-point operations for each used parameter of a matrix product and each real token (2 forward, 4
-backward: Kaplan et al., 2020, §2.1), heads on the rows they are asked alone; attention's two products of every pair of
-rows that see each other, 3 times 4 · H · N (PaLM, Chowdhery et al., 2022, appendix B). Not counted: look-ups, norms,
-activations, recomputation, padding. Blocks below the lowest trained one cost 2: they have no backward pass.
+Counted: 6 floating-point operations for each used parameter of a matrix product and each row (2 forward, 4 backward:
+Kaplan et al., 2020, §2.1), heads on the rows they are asked alone; attention's two products of every pair of rows that
+see each other, 3 times 4 · H · N (PaLM, Chowdhery et al., 2022, appendix B), all pairs of a sequence where the order is
+drawn; where layers ask a table of distances, its projection and its product with every row. Not counted: look-ups,
+norms, activations, recomputation, padding. Blocks below the lowest trained one cost 2: they have no backward pass.
 
-Shapes: T tokens, L rows of one sequence, N heads, H head width.
+Shapes: T rows, L rows of one sequence, N heads, H head width, I rows of a table of distances.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from didact.batch import Batch
 from didact.heads import Head, Vocabulary
 from didact.model import Model
+from didact.nn.relation import Relation
 
 SIZES = (1024, 2048, 4096)
 
@@ -41,14 +43,17 @@ class Cost:
 
     per_token: operations of the stack's matrix products; per_word: of each distinct token (a character CNN); pairs: per
     window of attention, operations of each pair of rows that see each other; answers: by name, a head and the
-    operations of each of its answers (a question to another model's head costs this one nothing); causal: whether the
-    model looks back only, whatever the batch says.
+    operations of each of its answers (a question to another model's head costs this one nothing); distances: how many
+    there are (I) for a bound of lengths; by_distance: operations of a layer stack for each of them, and for each of
+    them and row; causal: whether the model looks back only, whatever the batch says.
     """
 
     per_token: float
     per_word: float
     pairs: tuple[tuple[int | None, float], ...]
     answers: Mapping[str, tuple[Head, float]]
+    distances: Callable[[int], int]
+    by_distance: tuple[float, float]
     causal: bool = False
 
     @staticmethod
@@ -57,24 +62,35 @@ class Cost:
         config = model.config
         each = 6.0 if _trains(model) else 2.0  # a teacher has no backward pass
         pairs: dict[int | None, float] = {}
+        projected = compared = 0.0  # of distances
         trains = _trains(model.core.embedding)
         per_token, per_word = ((6.0 if trains else 2.0) * count for count in model.core.embedding.products)
         for layer in model.core.passes:
             trains = trains or _trains(layer.block)
-            per_token += (6 if trains else 2) * _matrices(layer.block)
+            one = 6 if trains else 2
+            per_token += one * _matrices(layer.block)
+            for relation in (m for m in layer.block.modules() if isinstance(m, Relation)):
+                per_token -= one * _matrices(relation)  # not of every row
+                projected += relation.operations(trains) * config.width * config.heads * config.key_width
+                compared += one * relation.terms * config.heads * config.key_width
             if layer.attends:
-                pair = (12 if trains else 4) * config.heads * config.key_width
-                pairs[layer.window] = pairs.get(layer.window, 0.0) + pair
+                pairs[layer.window] = pairs.get(layer.window, 0.0) + 2 * one * config.heads * config.key_width
         answers = {name: (spec, each * _answer(model, name)) for name, spec in model.specs.items()}
-        return Cost(per_token, per_word, tuple(pairs.items()), answers, config.visibility == "causal")
+        distances, causal = model.core.embedding.position.distances, config.visibility == "causal"
+        return Cost(per_token, per_word, tuple(pairs.items()), answers, distances, (projected, compared), causal)
 
     def __call__(self, batch: Batch) -> float:
         """Operations of forward and backward of a batch that is still on the host."""
-        lengths = np.diff(batch.inputs.packed.cu_seqlens.numpy()).astype(np.int64)
+        packed = batch.inputs.packed
+        lengths = np.diff(packed.cu_seqlens.numpy()).astype(np.int64)
         causal = self.causal or batch.inputs.visibility.kind == "causal"
-        total = self.per_token * batch.tokens
+        rows = batch.tokens if packed.queries is None else len(packed.tokens)  # a batch that counts nothing costs none
+        total = self.per_token * rows
         if self.per_word:
-            total += self.per_word * len(np.unique(batch.inputs.packed.tokens.numpy()))
+            total += self.per_word * len(np.unique(packed.tokens.numpy()))
+        if any(self.by_distance):
+            alone, each = self.by_distance
+            total += self.distances(packed.max_seqlen) * (alone + each * rows)
         total += sum(each * _seen(lengths, window, causal) for window, each in self.pairs)
         for asked in batch.labels:
             if asked.head in self.answers:  # not of another model

@@ -117,8 +117,9 @@ class Wrapped:
 def wrap(step: Step, how: How, ranks: Ranks, device: torch.device) -> Wrapped:
     """step, already on `device` -> its data-parallel form. "auto" is DDP; one rank is not wrapped at all.
 
-    FSDP shards every block of every stack by itself (`nn.ModuleList` members), then what is left. Unused parameters
-    are looked for: which heads a rank's batch asks differs from rank to rank.
+    FSDP shards every block of every stack by itself (`nn.ModuleList` members with parameters of their own; torch keeps
+    what makes a table a sum in such a list, too), then what is left. Unused parameters are looked for: which heads a
+    rank's batch asks differs from rank to rank.
     """
     if ranks.size == 1:
         return Wrapped(step, step, ranks)
@@ -129,7 +130,8 @@ def wrap(step: Step, how: How, ranks: Ranks, device: torch.device) -> Wrapped:
         mesh = init_device_mesh(device.type, (ranks.size,))
         for stack in [module for module in step.modules() if isinstance(module, nn.ModuleList)]:
             for block in stack:
-                fully_shard(block, mesh=mesh)
+                if any(True for _ in block.parameters()):
+                    fully_shard(block, mesh=mesh)
         fully_shard(step, mesh=mesh)
         return Wrapped(step, step, ranks, "fsdp")
     module = nn.parallel.DistributedDataParallel(step, find_unused_parameters=True)

@@ -29,6 +29,8 @@ MODELS = {
         layers=3, position=Position("rotary"), norms=PRE_NORM, gated=True, windows=(None, 2, None)
     ),
     "bucketed": tiny(position=Position("bucketed")),
+    "relative": tiny(layers=3, position=Position("relative", distance=-1)),
+    "disentangled": tiny(layers=3, position=Position("disentangled", maximum=12, buckets=6, distance=-1)),
     "dropout": tiny(dropout=0.1, attention_dropout=0.1),
 }
 

@@ -266,19 +266,39 @@ def test_what_it_cannot_say_is_named(family: Family) -> None:
 def test_refused_values_are_refused(family: Family) -> None:
     for only in family.keys.only:
         for value in only.values:
-            keys.read({only.theirs: value}, family.keys, family.base)
+            keys.read(least(family) | {only.theirs: value}, family.keys, family.base)
         for value in ("something else", True if True not in only.values else 3, {"a": 1}):
             with pytest.raises(InputError, match=only.theirs):
-                keys.read({only.theirs: value}, family.keys, family.base, "config.json")
+                keys.read(least(family) | {only.theirs: value}, family.keys, family.base, "config.json")
+        if not only.absent:
+            short = {name: value for name, value in least(family).items() if name != only.theirs}
+            with pytest.raises(InputError, match=f"no {only.theirs}"):
+                keys.read(short, family.keys, family.base, "config.json")
+
+
+@EVERY
+def test_keys_that_repeat_others_say_the_same(family: Family) -> None:
+    config = tiny(family)
+    for name, field in family.keys.repeats:
+        said = keys.write(config, family.keys, {name: 99})
+        assert said[name] == _get(config, field)
+        assert keys.read(said | {name: None}, family.keys, family.base) == keys.read(said, family.keys, family.base)
+        with pytest.raises(InputError, match=name):
+            keys.read(said | {name: 99}, family.keys, family.base, "config.json")
+
+
+def least(family: Family) -> dict[str, Any]:
+    """What a config.json of the family must say."""
+    return {only.theirs: only.values[0] for only in family.keys.only if not only.absent}
 
 
 @EVERY
 def test_values_of_the_wrong_type_are_refused(family: Family) -> None:
     for key in family.keys.keys:
         with pytest.raises(InputError, match=key.theirs):
-            keys.read({key.theirs: ["no"]}, family.keys, family.base, "config.json")
+            keys.read(least(family) | {key.theirs: ["no"]}, family.keys, family.base, "config.json")
         with pytest.raises(InputError, match=key.theirs):
-            keys.read({key.theirs: None}, family.keys, family.base, "config.json")
+            keys.read(least(family) | {key.theirs: None}, family.keys, family.base, "config.json")
 
 
 @EVERY

@@ -117,14 +117,20 @@ def optimum(batches: list[Batch], name: str, objective: Objective) -> float:
             if asked.name != name:
                 continue
             for row, value in zip(asked.rows.tolist(), asked.values.tolist(), strict=True):
-                begin = end = row
+                place, shown = (row, None) if batch.inputs.packed.queries is None else before(batch, row)
+                begin = end = place
                 while tokens[begin - 1] >= MASK:
                     begin -= 1
                 while tokens[end] >= MASK:
                     end += 1
-                second = tokens[begin - 1] == SEP
-                early, late, half = visible(name, begin, end, row, int(second))
-                total -= math.log(posterior(tokens[early:late], row - early, half, *shares)[value - FIRST])
+                if shown is not None:  # symbols as they were written, or nothing of them
+                    exact = np.eye(SYMBOLS)[tokens[begin:end] - FIRST]
+                    likely = smoothed(np.where(shown[begin:end, None], exact, 1.0), place - begin)
+                else:
+                    second = tokens[begin - 1] == SEP
+                    early, late, half = visible(name, begin, end, row, int(second))
+                    likely = posterior(tokens[early:late], row - early, half, *shares)
+                total -= math.log(likely[value - FIRST])
                 count += 1
     assert tokens[0] == CLS
     return total / count
@@ -202,6 +208,15 @@ def detected(batches: list[Batch]) -> float:
                 total -= math.log(kept if token == written[own[i]] else 1 - kept)
                 count += 1
     return total / count
+
+
+def before(batch: Batch, row: int) -> tuple[int, Array]:
+    """Of a query row: the row that it asks about, and which rows of the pack it sees."""
+    packed, rule = batch.inputs.packed, batch.inputs.visibility
+    assert rule.rank is not None
+    assert rule.reach is not None
+    start = int(packed.cu_seqlens[int(packed.sequence_ids()[row])])
+    return start + int(packed.positions[row]), (rule.rank <= rule.reach[row]).numpy()
 
 
 def posterior(segment: Array, asked: int, half: int | None, mask: float, random: float) -> Array:

@@ -1,5 +1,6 @@
-"""No leak: replacing the original of a hidden token by any other changes no logit of the rows asked; what is not
-hidden and yet asked (the kept tokens) is declared so; special tokens are never hidden.
+"""No leak: replacing the original of a hidden token by any other changes no logit of the row asked for it, nor of any
+that its row has no way to; where the token is hidden by being replaced, no logit at all. What is not hidden and yet
+asked (the kept tokens) is declared so; special tokens are never hidden.
 """
 
 from __future__ import annotations
@@ -10,12 +11,16 @@ import numpy as np
 import pytest
 import torch
 from data_tools import example, selections
+from torch import Tensor
 from training_tools import MADE, SPECIALS, VOCABULARY, masked, replaced, step_of
 
-from didact.batch import Example, Prepared
+from didact.batch import Batch, Example, Prepared
+from didact.config import ModelConfig
 from didact.data.packing import collate
-from didact.objectives import OBJECTIVES, Combined, NextSentence, Objective, Spans
+from didact.nn.cores import entry
+from didact.objectives import OBJECTIVES, Combined, NextSentence, Objective, Permuted, Spans
 from didact.randomness import generator
+from didact.visibility import Visibility, causal, right_to_left
 
 CASES: tuple[Objective, ...] = (
     *MADE,
@@ -24,9 +29,14 @@ CASES: tuple[Objective, ...] = (
     Combined((NextSentence(), masked(rate=0.3), masked(rate=0.3, name="again"))),
     replaced(rate=0.4, mask=1.0, select=Spans()),
     replaced(rate=0.4, control=True),
+    *(Permuted(rate=0.4, select=select) for select in selections()),
+    Permuted(rate=1.0),
+    Permuted(segments=3, memory=5),
+    Combined((Permuted(), NextSentence())),
 )
 EVERY = pytest.mark.parametrize("objective", CASES, ids=range(len(CASES)))
 FIRST = len(SPECIALS)
+SIDE = {"main": 1, "forward": 1, "backward": -1}  # where the neighbour is that a row is asked for, if it is
 ABOUT_TOKENS = ("vocabulary", "replaced")  # heads whose right answer is about the token that stood there
 
 
@@ -42,37 +52,86 @@ def prepared(objective: Objective, e: Example, seed: int) -> Prepared:
     return objective.prepare(e, generator(seed, 1))
 
 
+def place_asked(made: Prepared, row: int) -> int:
+    """The row of the example that a row of the pack stands for: itself, or the one that a query row is about."""
+    return row if made.queries is None or row < len(made.inputs) else int(made.queries[row - len(made.inputs)])
+
+
+def rule(batch: Batch, config: ModelConfig, stream: str) -> Visibility:
+    """Who sees whom in a stream, which has a rule of its own, or else goes by the batch's, or else by the model's."""
+    of_its_own = {"causal": causal(), "right to left": right_to_left(batch.inputs.packed.positions)}
+    name = entry(config.core).streams[stream]
+    return batch.inputs.visibility.unless_said(config.visibility) if name is None else of_its_own[name]
+
+
+def led(batch: Batch, rule: Visibility, row: int, layers: int) -> Tensor:
+    """(T,) bool: the rows of a pack to which a way of allowed steps leads from this one: up to `layers` steps, each to
+    a row that sees it, or to the next layer of itself, or out of a memory.
+    """
+    packed = batch.inputs.packed
+    seen = rule.matrix(packed)
+    if packed.chain is not None:
+        sequence = packed.sequence_ids()
+        for b, before in enumerate(packed.chain.after):
+            if before >= 0:
+                seen |= (sequence[:, None] == b) & (sequence[None, :] <= before)
+    if packed.queries is not None:
+        seen[:, packed.queries] = False
+    steps = seen | torch.eye(len(seen), dtype=torch.bool)
+    reached = torch.zeros(len(seen), dtype=torch.bool)
+    reached[row] = True
+    for _ in range(layers):
+        reached = (steps & reached[None, :]).any(1)
+    return reached
+
+
 @EVERY
 def test_a_hidden_token_changes_no_answer(objective: Objective) -> None:
     """Whatever question has a hidden token for its answer: another token there changes the answer, and not a bit of
-    what the model says to it. Where every row asked for it hides it alike, the model does not even read it.
+    what the model says to it. What the model reads of the change moves answers only where a way of allowed steps leads;
+    where it is hidden by being replaced, the model does not read it, and no answer moves.
     """
     net = step_of(objective).eval()
-    hidden_rows = 0
+    config = net.models["main"].config
+    beside = objective.visibility == "causal" or objective.streams != ("main",)  # a row is asked for its neighbour
+    hidden_rows = moved = 0
     for seed in range(4):
         e = one(seed)
         before = prepared(objective, e, seed)
-        logits = net(collate([before]), logits=True)
+        batch = collate([before])
+        logits = net(batch, logits=True)
+        own = torch.ones(len(batch.inputs.packed.tokens), dtype=torch.bool)
+        if batch.inputs.packed.queries is not None:
+            own[batch.inputs.packed.queries] = False
+        places = own.nonzero()[:, 0]  # where the example's own rows lie
         for row in np.flatnonzero(before.hidden) if before.hidden is not None else []:
             hidden_rows += 1
             tokens = e.tokens.copy()
             tokens[row] = FIRST + (tokens[row] - FIRST + 1 + seed) % (VOCABULARY - FIRST)
             after = prepared(objective, replace(e, tokens=tokens), seed)
-            changed = before.inputs.tokens != after.inputs.tokens
-            assert not changed.any() or set(np.flatnonzero(changed)) == {row}
-            answers = net(collate([after]), logits=True)
+            read = set(np.flatnonzero(before.inputs.tokens != after.inputs.tokens))
+            assert read <= {row}
+            again = collate([after])
             asked_for_it = 0
-            for was, now, a, b in zip(before.labels, after.labels, logits, answers, strict=True):
-                assert np.array_equal(was.rows, now.rows)
+            answers = net(again, logits=True)
+            for made, was, now, a, b in zip(before.labels, batch.labels, again.labels, logits, answers, strict=True):
+                assert torch.equal(was.rows, now.rows)
                 differ = was.values != now.values
                 assert not differ.any() or was.head in ABOUT_TOKENS
-                assert not (differ & changed[was.rows]).any(), "a row that reads the token is asked for it"
-                same = torch.from_numpy(differ) if changed.any() else slice(None)
-                assert torch.equal(a[same], b[same])
+                ahead = beside * SIDE[made.stream]
+                assert {place_asked(before, number) + ahead for number in made.rows[differ.numpy()]} <= {row}
+                mine = torch.zeros(len(was.rows), dtype=torch.bool)
+                if read:
+                    mine = led(batch, rule(batch, config, made.stream), int(places[row]), config.layers)[was.rows]
+                assert not (differ & mine).any(), "a row that the token leads to is asked for it"
+                same = (a == b)[:, None].flatten(1).all(1)
+                assert same[~mine].all()
+                moved += int((~same).sum())
                 asked_for_it += int(differ.sum())
             assert asked_for_it
-    beside = objective.visibility == "causal" or objective.streams != ("main",)  # a row is asked for its neighbour
     assert bool(hidden_rows) == bool(objective.rated or beside)
+    # What is hidden by the order, or by looking to one side alone, is seen by others.
+    assert bool(moved) == bool(objective.queries or beside)
 
 
 @EVERY
@@ -84,7 +143,7 @@ def test_what_is_asked_and_not_hidden_is_read_as_it_is(objective: Objective) -> 
         assert not (hidden[e.special].any() and objective.rated)  # what is chosen is never special
         assert np.array_equal(made.inputs.tokens[~hidden], e.tokens[~hidden])
         if objective.rated:
-            asked = [a.rows for a in made.labels if a.head == "vocabulary"]
+            asked = [a.rows for a in made.labels if a.head == "vocabulary"] if made.queries is None else [made.queries]
             assert set(np.flatnonzero(hidden)) <= set(np.concatenate([[], *asked]))
 
 

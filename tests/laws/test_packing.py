@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from data_tools import example
 from nn_tools import CONFIGS, LENGTHS, NORMS, RULES, pack, tiny
+from training_tools import VOCABULARY
+from training_tools import model as model_for
 
 from didact.batch import Side
 from didact.config import ModelConfig, Position
+from didact.data.flat import lay
 from didact.nn.cores import build, entry
 from didact.nn.position import POSITIONS
+from didact.objectives import Permuted
 from didact.packed import Packed, cumulated, positions_of
 from didact.visibility import Visibility, ranked
 
@@ -67,3 +73,19 @@ def test_alone_is_together_for_every_rule(rule: str, lengths: str, kernel: str) 
 def test_alone_is_together_for_every_shape_of_model(changes: str) -> None:
     check(tiny(**CONFIGS[changes]), LENGTHS["scattered"], "full", "grouped")
     check(tiny(**CONFIGS[changes]), LENGTHS["empty inside"], "full", "grouped")
+
+
+@pytest.mark.parametrize("objective", [Permuted(0.4), Permuted(0.4, segments=3, memory=4)], ids=["orders", "memory"])
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_alone_is_together_for_query_rows_and_memories(scheme: str, objective: Permuted) -> None:
+    position = Position(scheme, maximum=40, offset=2, buckets=8, distance=6)
+    net = model_for(objective, position=position, segments=2, init_std=0.3).eval()
+    examples = [example(n, n, VOCABULARY) for n in (3, 17, 30, 4, 17)]
+    flat = objective.ask(lay(examples), np.arange(5, dtype=np.uint64))
+    with torch.no_grad():
+        batch = flat.batch([2, 0, 4, 3, 1])
+        (together,) = net(batch)
+        alone = [flat.batch([i]) for i in (2, 0, 4, 3, 1)]
+        expected = torch.cat([net(one)[0] for one in alone])
+    assert torch.equal(batch.labels[0].values, torch.cat([one.labels[0].values for one in alone]))
+    torch.testing.assert_close(together, expected, atol=1e-5, rtol=1e-5)

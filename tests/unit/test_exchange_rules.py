@@ -38,6 +38,33 @@ def test_joined_and_split() -> None:
     assert sorted(write(OURS, NAMES, RULES, prefixed=False)) == ["0.k", "0.q", "0.v", "table"]
 
 
+def test_matrices_that_lie_otherwise() -> None:
+    """(D, N, H) of theirs is (N · H, D) going into the heads and (D, N · H) coming out of them; D 4, N 2, H 3."""
+    names = Names(
+        core=(
+            Rule("core.qk", ("q", "k"), layout="into heads"),
+            Rule("core.out", ("o",), layout="out of heads"),
+        )
+    )
+    ours = {"core.qk": torch.arange(48.0).view(12, 4), "core.out": torch.arange(24.0).view(4, 6)}
+    rules = concrete(names, ours, {})
+    out = write(ours, names, rules, prefixed=False, heads=2)
+    assert {name: tuple(t.shape) for name, t in out.items()} == dict.fromkeys(("q", "k", "o"), (4, 2, 3))
+    assert out["k"][3, 1, 2] == ours["core.qk"][6 + 1 * 3 + 2, 3]
+    assert out["o"][3, 1, 2] == ours["core.out"][3, 1 * 3 + 2]
+    assert all(t.is_contiguous() for t in out.values())
+    back = read(out, names, rules).tensors
+    assert all(torch.equal(back[name], ours[name]) for name in ours)
+
+
+def test_tensors_of_heads_that_are_not_here_are_left_over() -> None:
+    names = replace(NAMES, others=(r"extra\..*",))
+    out = write(OURS, NAMES, RULES, prefixed=True)
+    assert read(out | {"extra.weight": torch.zeros(1)}, names, RULES).unused == ("extra.weight",)
+    with pytest.raises(InputError, match=r"extra\.weight"):
+        read(out | {"extra.weight": torch.zeros(1)}, NAMES, RULES)
+
+
 def test_what_is_joined_has_one_dtype() -> None:
     out = write(OURS, NAMES, RULES, prefixed=True)
     with pytest.raises(InputError, match="differ in dtype"):

@@ -44,5 +44,5 @@ def test_a_bias_begins_at_frequencies_where_there_is_one() -> None:
 
 
 def test_narrow_embeddings_need_the_layer_that_narrows() -> None:
-    with pytest.raises(ValueError, match=r"embeddings 4 wide in a model 8 wide need output\.transform"):
+    with pytest.raises(ValueError, match=r"tied: embeddings 4 wide"):
         Vocabulary().build(replace(CONFIG, embedding_width=4, output=Output(transform=False)))

@@ -12,12 +12,13 @@ from hub_tools import CONFIG, PIECES, small, tokenizer
 from tokenizers import models, pre_tokenizers
 
 from didact import hub
-from didact.config import ModelConfig
+from didact.config import Characters, ModelConfig
 from didact.errors import InputError
 from didact.exchange import keys
 from didact.heads import Vocabulary
 from didact.hub.grow import extend, missing_pieces, tile
 from didact.model import Model, Pretrained
+from didact.nn.characters import spell
 from didact.tokenization.tokenizer import Tokenizer
 
 NEW = ["abc", "##bca", "acab", "q9"]
@@ -54,6 +55,19 @@ def test_new_pieces_begin_as_the_mean_of_those_that_write_them(tied: bool, padde
     assert longer.tokenizer.encode("abc").tokens.tolist() == [count]
     hub.export(longer, tmp_path / "out")
     assert hub.load(tmp_path / "out").model.config.vocabulary == count + 4
+
+
+def test_new_pieces_are_spelled_where_words_are_read_from_their_bytes(tmp_path: Path) -> None:
+    old, new = tokenizer(tmp_path / "old"), more(tmp_path / "more")
+    letters = Characters(((1, 4), (3, 4)), width=4, longest=9)
+    config = ModelConfig(old.vocabulary, 8, 1, 2, 8, tied=False, characters=letters)
+    start = Pretrained(Model(config, {"vocabulary": Vocabulary()}, torch.Generator().manual_seed(0)), old)
+    start.model.core.embedding.spell(old.tokens(range(old.vocabulary)))
+    longer = extend(start, new).model.state_dict()
+    before = start.model.state_dict()
+    assert torch.equal(longer["core.embedding.word.spelling"], spell(new.tokens(range(new.vocabulary)), 9))
+    assert len(longer["heads.vocabulary.decoder.weight"]) == new.vocabulary
+    assert torch.equal(longer["core.embedding.word.project.weight"], before["core.embedding.word.project.weight"])
 
 
 def test_more_rows_than_pieces(tmp_path: Path) -> None:

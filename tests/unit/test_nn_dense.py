@@ -37,8 +37,8 @@ def by_hand(name: str, rule: str, lengths: list[int]) -> tuple[torch.Tensor, tor
                     if terms is not None:
                         row = min(max(b - a, -3), 3) + 3
                         i = terms.index[row]
-                        if i.ndim:
-                            i = i[int(segments[q] == segments[k])]
+                        if terms.by_same is not None and segments[q] == segments[k]:
+                            logit += float(terms.by_same.detach()[q, n])
                         logit += 0.0 if terms.by_distance is None else float(terms.by_distance.detach()[n, i])
                         logit += 0.0 if terms.by_query is None else float(terms.by_query.detach()[q, n, i])
                         logit += 0.0 if terms.by_key is None else float(terms.by_key.detach()[k, n, i])

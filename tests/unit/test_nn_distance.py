@@ -10,17 +10,9 @@ from didact.nn.distance import DistanceTerms, gather
 def test_far_rows_share_the_last_index() -> None:
     terms = DistanceTerms(torch.tensor([10, 11, 12, 13, 14]))
     at = torch.arange(6)
-    i = terms.relate(at[:, None], at[None, :], None)
+    i = terms.relate(at[:, None], at[None, :])
     assert i[0].tolist() == [12, 13, 14, 14, 14, 14]
     assert i[5].tolist() == [10, 10, 10, 10, 11, 12]
-
-
-def test_segments_choose_the_column() -> None:
-    terms = DistanceTerms(torch.tensor([[0, 1], [2, 3], [4, 5]]))
-    at, segment = torch.arange(3), torch.tensor([0, 0, 1])
-    same = segment[:, None] == segment[None, :]
-    assert terms.relate(at[:, None], at[None, :], same).tolist() == [[3, 5, 4], [1, 3, 4], [0, 0, 3]]
-    assert terms.relate(at[:, None], at[None, :], None).tolist() == [[3, 5, 5], [1, 3, 5], [1, 1, 3]]
 
 
 def test_each_row_reads_its_own_terms() -> None:

@@ -14,8 +14,8 @@ def arguments(plan: Plan, name: str, rows: int, dropout: float) -> tuple:
     terms = distance_terms(name, rows, 2)
     qkv = torch.randn(rows, 3, 2, 4, dtype=torch.float64, requires_grad=True)
     rule = (plan.table, plan.order, plan.positions, plan.segments, plan.rank, plan.reach)
-    given = (None,) * 4 if terms is None else (terms.index, terms.by_distance, terms.by_query, terms.by_key)
-    return qkv, *rule, *given, dropout, torch.tensor([11]) if dropout else None
+    by = (None,) * 4 if terms is None else (terms.by_distance, terms.by_query, terms.by_key, terms.by_same)
+    return qkv, *rule, None if terms is None else terms.index, *by, dropout, torch.tensor([11]) if dropout else None
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])

@@ -18,19 +18,25 @@ from didact.visibility import bidirectional, causal
 
 @pytest.mark.parametrize("entry", POSITIONS, ids=lambda e: e.name)
 def test_a_scheme_opens_one_door_at_most(entry) -> None:
-    scheme = entry.build(Position(entry.name, maximum=8), Widths(embedding=6, head=4, heads=2))
+    widths = Widths(embedding=6, head=4, heads=2, model=8)
+    scheme = entry.build(Position(entry.name, maximum=8), widths)
     at = torch.arange(5)
     for parameter in scheme.parameters():
         torch.nn.init.normal_(parameter)
-    doors = [scheme.embed(at, torch.zeros(5, 6)), scheme.rotation(at), scheme.distance()]
+    relative = scheme.relative(5)
+    doors = [scheme.embed(at, torch.zeros(5, 6)), scheme.rotation(at), scheme.distance(), relative]
     assert sum(door is not None for door in doors) == (entry.name != "none")
+    assert (entry.relation(widths) is not None) == (relative is not None)
+    assert scheme.distances(5) == (0 if relative is None else len(relative.table))
+    assert relative is None or int(relative.index.max()) < len(relative.table)
 
 
 def test_an_unknown_scheme_lists_the_known() -> None:
-    with pytest.raises(ValueError, match="there are learned, sinusoidal, rotary, bucketed, none"):
+    with pytest.raises(ValueError, match=r"there are learned, sinusoidal, .*, relative, disentangled, none"):
         build_position(Position("absolute"), Widths(4, 4, 1))
-    with pytest.raises(ValueError, match="maximum"):
-        build_position(Position("learned", maximum=None), Widths(4, 4, 1))
+    for scheme in ("learned", "disentangled"):
+        with pytest.raises(ValueError, match="maximum"):
+            build_position(Position(scheme, maximum=None, distance=-1), Widths(4, 4, 1))
 
 
 @pytest.mark.parametrize("offset", [0, 2])

@@ -10,7 +10,7 @@ import torch
 from nn_tools import pack, tiny
 from torch import nn
 
-from didact.config import Position
+from didact.config import Characters, Position
 from didact.nn.shared import begin_alike, plain_state, share, tables
 from didact.nn.transformer import Transformer, build
 
@@ -94,3 +94,19 @@ def test_tables_of_other_shapes_are_refused() -> None:
         main, small = two(other)
         with pytest.raises(ValueError, match=f"have {what} tables"):
             share(main.embedding, small.embedding, "all")
+
+
+def test_words_that_are_read_from_bytes() -> None:
+    """One set of filters for both; but nothing that could be a difference, and no sharing in two shapes."""
+    letters = {"tied": False, "characters": Characters(((1, 4), (3, 4)), width=4, longest=6)}
+    config, narrow = replace(CONFIG, **letters), replace(NARROW, **letters)
+    main, small = build(config), build(narrow)
+    with pytest.raises(ValueError, match="no table that could be a difference"):
+        share(main.embedding, small.embedding, "difference")
+    share(main.embedding, small.embedding, "all")
+    assert small.embedding.word is main.embedding.word
+    fewer = replace(narrow, characters=Characters(((1, 4),), width=4, longest=6))
+    with pytest.raises(ValueError, match="in two shapes"):
+        share(main.embedding, build(fewer).embedding, "all")
+    with pytest.raises(ValueError, match="have word tables"):
+        share(main.embedding, build(NARROW).embedding, "all")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from didact.config import ModelConfig, Position
 from didact.exchange import keys
-from didact.families import BERT, GPT2, MODERNBERT, Family
+from didact.families import BERT, ELMO, GPT2, MODERNBERT, XLNET, Family
 from didact.heads import Vocabulary
 from didact.model import Model
 from didact.nn.tile import center, tiled
@@ -67,6 +67,17 @@ def test_every_parameter(family: Family) -> None:
         assert torch.equal(state[here + "feedforward.down.weight"], wrapped(down, 20, 15))
 
 
+def test_a_layer_that_asks_for_distances() -> None:
+    """Transformer-XL's: its projection has heads, as its biases do."""
+    small, model, state = pair(XLNET)
+    assert {n: t.shape for n, t in state.items()} == {n: t.shape for n, t in model.state_dict().items()}
+    name = "core.blocks.0.attention.relation."
+    projected = small.state_dict()[name + "distance.weight"].view(2, 4, 8)
+    assert torch.equal(state[name + "distance.weight"].view(5, 4, 20), wrapped(projected, 5, 4, 20))
+    bias = small.state_dict()[name + "content_bias"]
+    assert torch.equal(state[name + "content_bias"], wrapped(bias, 5, 4))
+
+
 def test_the_copied_blocks_stand_where_the_smaller_model_was() -> None:
     """The widths' middle: rows 6 to 13 of 20; of five heads the second and third; of 15 inner columns 4 to 9."""
     small, _, state = pair(MODERNBERT)
@@ -108,6 +119,13 @@ def test_layers_that_share_their_block() -> None:
     assert set(state) == set(large.state_dict())
 
 
+def test_layers_without_attention_are_not_tiled() -> None:
+    config = keys.changed(ELMO.base, {"vocabulary": 13, "width": 8, "feedforward": 6, "characters.filters": [[1, 4]]})
+    state = Model(config, {}).state_dict()
+    with pytest.raises(ValueError, match="layers of a recurrent core cannot be tiled"):
+        tiled(state, config, state, config)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -116,6 +134,7 @@ def test_layers_that_share_their_block() -> None:
         ({"vocabulary": 20}, "vocabulary 13 cannot be tiled into 20"),
         ({"width": 16}, "heads 4 wide with rotary positions cannot be tiled into 8"),
         ({"gated": False}, "gated True cannot be tiled into False"),
+        ({"tied": False, "characters.filters": [[1, 4]]}, "characters .* cannot be tiled into"),
     ],
     ids=str,
 )

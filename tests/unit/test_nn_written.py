@@ -14,7 +14,7 @@ def test_without_terms_it_is_scaled_dot_product_attention() -> None:
     packed = pack([5, 5])
     made = plan(packed, RULES["causal"](packed))
     rule = Rule(made.table, made.positions, None, None, None, None)
-    at, terms = rule.groups[0], Terms(None, None, None)
+    at, terms = rule.groups[0], Terms(None, None, None, None)
     qkv = torch.randn(10, 3, 2, 4, dtype=torch.float64, requires_grad=True)
     expected = F.scaled_dot_product_attention(*split(qkv, at), is_causal=True)
     upstream = torch.randn(expected.shape, dtype=torch.float64)

@@ -186,6 +186,8 @@ CHOSEN = {"generator_layers": 6, "generator_width": 96, "generator_heads": 3, "g
         ({"generator_size": 1 / 3}, BASE, (256, 4, 1024, 12, 768)),
         ({}, LARGE, (256, 4, 1024, 24, 1024)),
         (CHOSEN, {}, (96, 3, 100, 6, 128)),
+        ({"generator_size": 1.0, "generator_depth": 0.5}, BASE, (768, 12, 3072, 6, None)),  # DeBERTa-v3
+        ({"generator_size": 1.0, "generator_depth": 0.1}, {"layers": 2}, (256, 4, 1024, 1, 128)),
         ({"generator_size": 0.01}, {"layers": 3, "windows": (None, 2, 4)}, (3, 1, 10, 3, 128)),
     ],
 )
@@ -198,7 +200,8 @@ def test_how_large_the_generator_is(fields: dict[str, Any], main: dict[str, Any]
 
 
 def test_what_does_not_go_together() -> None:
-    for fields in ({"rate": 0.0}, {"mask": 1.2}, {"detection": 0.0}, {"temperature": 0.0}, {"generator_size": 1.5}):
+    shares = {"generator_size": 1.5}, {"generator_depth": 0.0}
+    for fields in ({"rate": 0.0}, {"mask": 1.2}, {"detection": 0.0}, {"temperature": 0.0}, *shares):
         with pytest.raises(ValueError, match=next(iter(fields))):
             replaced(**fields)
     with pytest.raises(ValueError, match="replaced cannot stand beside other objectives"):

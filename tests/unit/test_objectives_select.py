@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from didact.batch import Example
 from didact.data.flat import lay
-from didact.objectives.select import Chosen, NGrams, Select, Spans, WholeWords
+from didact.objectives.select import Chosen, InContext, NGrams, Select, Spans, WholeWords
 
 EVERY = pytest.mark.parametrize("select", selections(), ids=lambda s: s.kind)
 
@@ -169,7 +169,7 @@ def test_fewer_spans_are_chosen_than_tokens() -> None:
     assert 2.5 < len(chosen.rows) / parts < 4.0  # the last one is cut where the budget ends
 
 
-@pytest.mark.parametrize("select", [WholeWords(), Spans()])
+@pytest.mark.parametrize("select", [WholeWords(), Spans(), InContext()])
 def test_words_must_be_numbered(select: Select) -> None:
     with pytest.raises(ValueError, match="`words` are numbered"):
         select(lay([replace(example(5), words=None)]), 0.15, keys(1))
@@ -179,3 +179,30 @@ def test_adjacent_words_of_equal_number_in_two_sequences_are_two() -> None:
     bare = Example(np.arange(3), np.zeros(3, bool), words=np.zeros(3, np.int64))  # no special tokens between them
     chosen = WholeWords()(lay([bare, bare]), 0.1, keys(2))
     assert np.bincount(chosen.sequences).tolist() == [3, 3]
+
+
+def test_runs_in_context_have_the_stated_lengths_and_distances() -> None:
+    flat = lay([worded([1] * 600)] * 100)
+    chosen = InContext()(flat, 1 / 6, keys(100))
+    runs = chosen.parts >= 0
+    assert runs.mean() > 0.9  # the others fill the budget
+    _, first, counts = np.unique(
+        np.stack([chosen.sequences, chosen.parts])[:, runs], axis=1, return_index=True, return_counts=True
+    )
+    assert counts.max() == 5
+    found = np.bincount(counts, minlength=6)[1:] / len(counts)
+    wanted = 1 / np.arange(1, 6)
+    assert found == pytest.approx(wanted / wanted.sum(), abs=0.03)  # some are cut where the budget ends
+    rows = chosen.rows[runs]
+    for a, b, n, m in zip(first, first[1:], counts, counts[1:], strict=False):
+        if chosen.sequences[runs][a] == chosen.sequences[runs][b]:
+            assert rows[b] - rows[a] <= 12 * (n + m) + 60  # no stretch is longer than 6 n, nor two of them left out
+
+
+def test_special_tokens_break_no_stretch() -> None:
+    flat = lay([worded([1] * 40, gaps={10, 20, 30})] * 4000)
+    chosen = InContext()(flat, 0.25, keys(4000))
+    chance = np.bincount(chosen.rows - flat.cuts[chosen.sequences], minlength=45) / 4000
+    special = flat.example(0).special
+    assert not chance[special].any()
+    assert (np.abs(chance[~special] - 0.25) < 0.03).all()

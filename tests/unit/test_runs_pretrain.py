@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -207,6 +208,7 @@ def test_epochs_become_steps(world: Path, tmp_path: Path) -> None:
         ({"objective": {"causal": {}, "masked": {}}}, "objective: parts that train models of different visibility"),
         ({"objective": {"unilm": {}}}, "model.segments: found 2; expected 6, which the objective uses"),
         ({"model": {"start": "a", "start_tiled": "b"}}, "start and start_tiled: one thing says"),
+        ({"objective": {"permuted": {}}}, "asks query rows, and model.queries is false in bert"),
         ({"data": {"train": "no-such-store"}}, "no-such-store: no store here"),
     ],
 )
@@ -357,3 +359,28 @@ def test_a_look_at_a_batch_beside_a_teacher(
     assert "soft" in shown
     assert "[MASK]←" in shown
     assert "←[PAD]" not in shown  # what only the teacher answers hides nothing
+
+
+def test_orders_are_learned_shown_and_handed_on(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """XLNet, end to end: what inspect shows, what a run leaves, what transformers opens."""
+    sizes = {name: value for name, value in SMALL.items() if name != "family"}
+    changes = {
+        "model": {"family": "xlnet"} | sizes,
+        "data": {"train": str(world / "store"), "format": "doc_sentences", "length": 32},
+        "objective": {"permuted": {"segments": 2, "memory": 8}},
+    }
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(pretraining(world, tmp_path / "run", **changes)))
+    inspect_run(path, [], 1)
+    shown = capsys.readouterr().out
+    assert "its place in the order beside it" in shown
+    assert re.search(r"\w·[1-9]", shown)
+    run = pretrain_file(path)
+    result = json.loads((run / "result.json").read_text())
+    assert result["validation"]["plm@15/loss"] > 0
+    theirs, report = AutoModelForCausalLM.from_pretrained(run / "last", output_loading_info=True)
+    assert type(theirs).__name__ == "XLNetLMHeadModel"
+    assert report["missing_keys"] == report["unexpected_keys"] == set()
+    assert hub.load(run).objective["kind"] == "permuted"

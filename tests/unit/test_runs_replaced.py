@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 import torch
 import transformers
+import yaml
 from run_tools import SMALL, finetuning, pretraining
 from sklearn.metrics import accuracy_score, f1_score
 
 from didact import hub
 from didact.batch import Side
 from didact.errors import InputError
+from didact.families import DEBERTA_V2
 from didact.hub.weights import read_json
 from didact.model import Pretrained
+from didact.nn.characters import spell
 from didact.packed import Packed
 from didact.runs import runfile, use
 from didact.runs.finetune import finetune
@@ -27,6 +30,7 @@ from didact.runs.schema import FinetuneRun, PretrainRun
 from didact.training.state import read_tensors
 from didact.training.step import Step
 
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 ELECTRA: dict[str, Any] = SMALL | {"family": "electra", "embedding_width": 8, "position": {"maximum": 64}}
 
 
@@ -208,6 +212,71 @@ def test_any_family_detects(world: Path, tmp_path: Path) -> None:
     assert type(transformers.AutoModel.from_pretrained(run / "last")).__name__ == "BertModel"
 
 
+def assert_same_as_theirs(ours: Pretrained, theirs: Any, head: str | None) -> None:
+    """Two sequences of unequal length: the hidden states, or where both have this head, its logits."""
+    packed = Packed.of([[2, 7, 8, 9, 3], [2, 11, 3]])
+    ids, mask = packed.pad(packed.tokens), packed.pad(torch.ones_like(packed.tokens))
+    with torch.inference_mode():
+        given = ours.model.hidden(Side(packed)).main
+        if head is not None:
+            given = ours.model.heads[head](given, None, ours.model.core.embedding.table)
+        out = theirs.eval()(input_ids=ids, attention_mask=mask)
+    wanted = (out.last_hidden_state if head is None else out.logits)[mask.bool()]
+    assert (given - wanted).abs().max() <= 1e-5 * max(1.0, float(wanted.abs().max()))
+
+
+def test_deberta_of_version_3(world: Path, tmp_path: Path) -> None:
+    """As the recipe says: a generator as wide and half as deep, whose words the model's are a difference from; what
+    transformers has a class for it opens and reads alike; the head that it has none for keeps its name.
+    """
+    sizes = SMALL | {"family": "deberta-v2", "layers": 2, "position": {"maximum": 64, "buckets": 8}, "init_std": 0.3}
+    recipe = yaml.safe_load((RECIPES / "deberta.yaml").read_text())["objective"]
+    fast = {"learning_rate": 0.02}
+    made = run_of(world, tmp_path / "run", model=sizes, objective=recipe, optimizer=fast)
+    parts = assemble(made)
+    assert parts.objective == DEBERTA_V2.recipe(parts.pretrained.tokenizer)
+    last = pretrain(made) / "last"
+    main, generator = hub.load(last), hub.load(last / "generator")
+    assert (list(main.model.specs), list(generator.model.specs)) == (["replaced"], ["vocabulary"])
+    assert (generator.model.config.width, generator.model.config.layers) == (main.model.config.width, 1)
+
+    state = dict(read_tensors(last / "state", "weights"))
+    (difference,) = [tensor for name, tensor in state.items() if "parametrizations" in name]
+    tables = [one.model.core.embedding.table for one in (main, generator)]
+    assert difference.any(), "it has moved"
+    torch.testing.assert_close(tables[0], tables[1] + difference)
+
+    theirs, report = transformers.AutoModel.from_pretrained(last, output_loading_info=True)
+    assert type(theirs).__name__ == "DebertaV2Model"
+    assert report["missing_keys"] == set()
+    assert report["unexpected_keys"] == {
+        f"heads.replaced.{layer}.{tensor}" for layer in ("dense", "out") for tensor in ("weight", "bias")
+    }
+    assert_same_as_theirs(main, theirs, None)
+    theirs, report = transformers.AutoModelForMaskedLM.from_pretrained(last / "generator", output_loading_info=True)
+    assert type(theirs).__name__ == "DebertaV2ForMaskedLM"
+    assert report["missing_keys"] == report["unexpected_keys"] == set()
+    assert_same_as_theirs(generator, theirs, "vocabulary")
+
+    hub.convert(last, tmp_path / "converted")
+    again = hub.load(tmp_path / "converted").model.state_dict()
+    assert all(torch.equal(again[name], tensor) for name, tensor in main.model.state_dict().items())
+    tuned = finetune(runfile.checked(FinetuneRun, finetuning(world, tmp_path / "tuned", last)))
+    (checkpoint,) = {path.parent.resolve() for path in tuned.rglob("best/config.json")}
+    theirs = transformers.AutoModelForSequenceClassification.from_pretrained(checkpoint)
+    assert type(theirs).__name__ == "DebertaV2ForSequenceClassification"
+
+
+def test_a_narrow_generator_of_a_deberta(world: Path, tmp_path: Path) -> None:
+    """What transformers' classes cannot say, input vectors wider than the model, is written in didact's own form."""
+    sizes = SMALL | {"family": "deberta-v2", "position": {"maximum": 64, "buckets": 8}}
+    last = pretrain(run_of(world, tmp_path / "run", model=sizes)) / "last"
+    assert read_json(last / "config.json")["model_type"] == "deberta-v2"
+    assert read_json(last / "generator" / "config.json")["model_type"] == "didact"
+    generator = hub.load(last).companions["generator"].model.config
+    assert (generator.width, generator.embedding_width) == (8, 16)
+
+
 def test_frequencies_are_the_generators(world: Path, tmp_path: Path) -> None:
     parts = assemble(run_of(world, tmp_path / "r", model=ELECTRA | {"vocabulary_bias": "frequencies"}))
     bias = parts.models["generator"].state_dict()["heads.vocabulary.bias"]
@@ -226,6 +295,17 @@ def test_what_does_not_go_together_is_refused(world: Path, tmp_path: Path) -> No
         with pytest.raises(InputError) as problem:
             assemble(run_of(world, tmp_path / "r", **changes))
         assert said in str(problem.value)
+
+
+def test_both_models_read_the_letters_of_the_tokenizer(world: Path, tmp_path: Path) -> None:
+    letters = {"tied": False, "characters": {"filters": [[1, 4], [3, 4]], "longest": 9}}
+    parts = assemble(run_of(world, tmp_path / "r", {"sharing": "none"}, model=ELECTRA | letters))
+    tokenizer = parts.pretrained.tokenizer
+    wanted = spell(tokenizer.tokens(range(tokenizer.vocabulary)), 9)
+    for model in parts.models.values():
+        assert torch.equal(model.state_dict()["core.embedding.word.spelling"], wanted)
+    with pytest.raises(InputError, match="no table that could be a difference"):
+        assemble(run_of(world, tmp_path / "s", {"sharing": "difference"}, model=ELECTRA | letters))
 
 
 def test_inspect(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from didact.lab.bench.finetune import Finetuning
 from didact.lab.bench.inference import Inference
 from didact.lab.bench.masking import Masking
 from didact.lab.bench.measure import Benchmark
+from didact.lab.bench.permuted import PermutedStep
 from didact.lab.bench.replaced import Detection
 from didact.lab.bench.step import TrainingStep
 from didact.lab.bench.storing import Storing
@@ -20,6 +21,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     TrainingStep(),
     Detection(),
     CausalStep(),
+    PermutedStep(),
     Finetuning(),
     Inference(),
     Masking(),
