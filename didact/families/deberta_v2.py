@@ -13,13 +13,12 @@ from didact.config import ModelConfig, Norms, Position, Summary
 from didact.errors import InputError
 from didact.exchange.keys import Key, Keys, Only
 from didact.exchange.rules import Names, Rule, fused, pairs
+from didact.families import bert
 from didact.families.base import Architecture, Family
-from didact.families.bert import BERT
 from didact.objectives import Objective, Replaced, WholeWords
 from didact.tokenization.tokenizer import Tokenizer
 
 _BLOCK, _LAYER = "core.blocks.{i}", "encoder.layer.{i}"
-_ACTIVATIONS = next(key.words for key in BERT.keys.keys if key.ours == "activation")
 
 CORE = (
     Rule(
@@ -42,21 +41,7 @@ CORE = (
     *(replace(rule, outside=True) for rule in pairs("pooler.dense", "pooler.dense")),
 )
 
-# The first rule of each tells the number of its outputs.
-HEADS = {
-    "vocabulary": (
-        Rule("bias", ("cls.predictions.bias",), copies=("cls.predictions.decoder.bias",), tied=True),
-        # Untied, transformers 5 computes with the decoder's own bias and leaves the other one as it was drawn.
-        Rule("bias", ("cls.predictions.decoder.bias",), dead=("cls.predictions.bias",), tied=False),
-        Rule("decoder.weight", ("cls.predictions.decoder.weight",), tied=False),
-        *pairs("dense", "cls.predictions.transform.dense"),
-        *pairs("norm", "cls.predictions.transform.LayerNorm"),
-    ),
-    "classes.pooled": pairs("dense", "classifier"),
-    "classes.rows": pairs("dense", "classifier"),
-    "choice": pairs("dense", "classifier"),
-    "span": pairs("dense", "qa_outputs"),
-}
+HEADS = {slot: rules for slot, rules in bert.HEADS.items() if slot != "pair_relation"}  # no class of theirs has one
 
 KEYS = Keys(
     keys=(
@@ -74,8 +59,8 @@ KEYS = Keys(
         Key("attention_probs_dropout_prob", "attention_dropout", 0.1),
         Key("initializer_range", "init_std", 0.02),
         Key("tie_word_embeddings", "tied", True),
-        Key("hidden_act", "activation", "gelu", words=_ACTIVATIONS),
-        Key("pooler_hidden_act", "summary.activation", "gelu", words=_ACTIVATIONS),
+        Key("hidden_act", "activation", "gelu", words=bert.ACTIVATIONS),
+        Key("pooler_hidden_act", "summary.activation", "gelu", words=bert.ACTIVATIONS),
     ),
     only=(
         Only("relative_attention", (True,), absent=False),

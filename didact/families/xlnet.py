@@ -14,13 +14,12 @@ from didact.config import ModelConfig, Norms, Output, Position
 from didact.errors import InputError
 from didact.exchange.keys import Key, Keys, Only, Together
 from didact.exchange.rules import Names, Rule, pairs
+from didact.families import bert
 from didact.families.base import Architecture, Family
-from didact.families.bert import BERT
 from didact.objectives import Objective, Permuted
 from didact.tokenization.tokenizer import Tokenizer
 
 _BLOCK, _LAYER = "core.blocks.{i}", "layer.{i}"
-_ACTIVATIONS = next(key.words for key in BERT.keys.keys if key.ours == "activation")
 _RELATION, _ATTENTION = f"{_BLOCK}.attention.relation", f"{_LAYER}.rel_attn"
 
 CORE = (
@@ -84,7 +83,7 @@ KEYS = Keys(
         Key("clamp_len", "position.distance", -1),
         Key("initializer_range", "init_std", 0.02),
         Key("tie_word_embeddings", "tied", True),
-        Key("ff_activation", "activation", "gelu", words=_ACTIVATIONS),
+        Key("ff_activation", "activation", "gelu", words=bert.ACTIVATIONS),
     ),
     only=(
         Only("attn_type", ("bi",)),  # "uni" is Transformer-XL, with a causal mask
