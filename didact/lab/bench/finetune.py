@@ -15,7 +15,7 @@ from didact.config import ModelConfig
 from didact.heads import Classes
 from didact.hub import export, load
 from didact.lab.bench import machine, material, ours, peer
-from didact.lab.bench.measure import Benchmark, Case, Contender, Outcome, Work, equal_start, take_turns
+from didact.lab.bench.measure import Benchmark, Case, Outcome, Work, both_sides, equal_start, take_turns
 from didact.lab.bench.peer import Recipe
 from didact.model import Pretrained
 from didact.tasks import Classify
@@ -86,15 +86,11 @@ class Finetuning(Benchmark):
 
             return work
 
-        contenders = [
-            Contender(
-                "didact",
-                lambda: ours.trainer(start.model, objective, stream, recipe, self.batches, self.compiled),
-            ),
-            Contender("transformers, eager", lambda: theirs(False)),
-        ]
-        if self.compiled:
-            contenders.append(Contender("transformers, compiled", lambda: theirs(True)))
+        contenders = both_sides(
+            lambda: ours.trainer(start.model, objective, stream, recipe, self.batches, self.compiled),
+            theirs,
+            self.compiled,
+        )
         settings = {
             "model": f"BERT {start.model.config.layers} x {start.model.config.width}",
             "batch": self.batch,

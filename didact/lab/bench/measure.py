@@ -28,6 +28,12 @@ class Contender:
     ready: Callable[[], Work]
 
 
+def both_sides(ours: Callable[[], Work], theirs: Callable[[bool], Work], compiled: bool) -> list[Contender]:
+    """didact, transformers eager, and transformers compiled where that is wanted. theirs(compiled)."""
+    found = [Contender("didact", ours), Contender("transformers, eager", lambda: theirs(False))]
+    return [*found, Contender("transformers, compiled", lambda: theirs(True))] if compiled else found
+
+
 @dataclass(frozen=True)
 class Case:
     """One comparison: `contenders`, the first of which is ours, do the same `unit`s of work in every round.

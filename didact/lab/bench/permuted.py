@@ -21,7 +21,7 @@ from didact.batch import Batch
 from didact.config import ModelConfig
 from didact.families import XLNET
 from didact.lab.bench import machine, material, ours, peer
-from didact.lab.bench.measure import Benchmark, Case, Contender, Outcome, Work, equal_start, take_turns
+from didact.lab.bench.measure import Benchmark, Case, Outcome, Work, both_sides, equal_start, take_turns
 from didact.lab.bench.peer import Recipe
 from didact.lab.bench.step import MINI, peer_work
 from didact.objectives import Permuted
@@ -81,12 +81,9 @@ class PermutedStep(Benchmark):
             ours.mean_loss(model, objective, batches[0]),
             peer_loss(peer.open_model("XLNetLMHeadModel", folder), batches[0]),
         )
-        contenders = [
-            Contender("didact", lambda: ours.trainer(model, objective, stream, recipe, self.steps, self.compiled)),
-            Contender("transformers, eager", lambda: theirs(False)),
-        ]
-        if self.compiled:
-            contenders.append(Contender("transformers, compiled", lambda: theirs(True)))
+        contenders = both_sides(
+            lambda: ours.trainer(model, objective, stream, recipe, self.steps, self.compiled), theirs, self.compiled
+        )
         settings = {
             "model": f"XLNet {config.layers} x {config.width}, {config.vocabulary} pieces",
             "sequences": self.sequences,

@@ -22,7 +22,7 @@ from didact.batch import Batch
 from didact.config import ModelConfig
 from didact.families import ELECTRA
 from didact.lab.bench import machine, material, ours, peer
-from didact.lab.bench.measure import Benchmark, Case, Contender, Outcome, Work, equal_start, take_turns
+from didact.lab.bench.measure import Benchmark, Case, Outcome, Work, both_sides, equal_start, take_turns
 from didact.lab.bench.peer import Recipe
 from didact.lab.bench.step import collator_of, peer_work
 from didact.model import Model, Pretrained, beside
@@ -85,12 +85,9 @@ class Detection(Benchmark):
             ours.mean_loss(models, objective, batches[0]), peer_loss(Joint(folder, objective.detection), batches[0])
         )
         flops = sum(step_flops(models, of_step) for of_step in batches)
-        contenders = [
-            Contender("didact", lambda: ours.trainer(models, objective, stream, recipe, self.steps, self.compiled)),
-            Contender("transformers, eager", lambda: theirs(False)),
-        ]
-        if self.compiled:
-            contenders.append(Contender("transformers, compiled", lambda: theirs(True)))
+        contenders = both_sides(
+            lambda: ours.trainer(models, objective, stream, recipe, self.steps, self.compiled), theirs, self.compiled
+        )
         small = models["generator"].config
         settings = {
             "model": f"ELECTRA {config.layers} x {config.width}, {config.vocabulary} pieces",

@@ -17,7 +17,7 @@ import torch
 from didact.batch import Batch, Example
 from didact.config import ModelConfig
 from didact.lab.bench import machine, material, ours, peer
-from didact.lab.bench.measure import Benchmark, Case, Contender, Outcome, Work, equal_start, take_turns
+from didact.lab.bench.measure import Benchmark, Case, Contender, Outcome, Work, both_sides, equal_start, take_turns
 from didact.lab.bench.peer import Recipe
 from didact.objectives import Masked
 from didact.training.flops import matmul_peak, step_flops
@@ -80,12 +80,9 @@ class TrainingStep(Benchmark):
             peer_loss(peer.open_model("BertForMaskedLM", folder), batches[0]),
         )
         flops = sum(step_flops({"main": model}, of_step) for of_step in batches)
-        contenders = [
-            Contender("didact", lambda: ours.trainer(model, objective, stream, recipe, self.steps, self.compiled)),
-            Contender("transformers, eager", lambda: theirs(False)),
-        ]
-        if self.compiled:
-            contenders.append(Contender("transformers, compiled", lambda: theirs(True)))
+        contenders = both_sides(
+            lambda: ours.trainer(model, objective, stream, recipe, self.steps, self.compiled), theirs, self.compiled
+        )
         if self.emulated and not machine.has_bf16():
             slow = replace(recipe, precision="bf16")
             contenders.append(Contender("transformers, eager, bf16 (emulated)", lambda: theirs(False, slow)))
