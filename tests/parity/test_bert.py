@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import transformers
-from parity_tools import LENGTHS, VOCABULARY, assert_equal, ragged, randomise
+from parity_tools import (
+    LENGTHS,
+    VOCABULARY,
+    asked_of,
+    assert_answers,
+    assert_equal,
+    assert_layers,
+    assert_same_weights,
+    expected_of,
+    logits_of,
+    ragged,
+    random_peer,
+    randomise,
+)
 from torch import Tensor
 
 from didact import hub
-from didact.batch import Batch, Labels, Side
+from didact.batch import Batch, Labels
 from didact.config import ModelConfig
 from didact.exchange import keys
 from didact.families import BERT
@@ -60,72 +72,13 @@ AUTO = {
 def theirs_of(architecture: str, settings: dict[str, Any], folder: Path, vocabulary: Path) -> Any:
     """A random model of transformers, saved by transformers."""
     config = transformers.BertConfig(**SHAPE | settings, num_labels=5 if "Classification" in architecture else 2)
-    model = getattr(transformers, architecture)(config).eval()
-    randomise(model)
-    model.save_pretrained(folder)
-    shutil.copy(vocabulary / "vocab.txt", folder / "vocab.txt")
-    return model
+    return random_peer(config, architecture, folder, vocabulary)
 
 
-def asked_of(heads: dict[str, Head], side: Side) -> tuple[Labels, ...]:
-    """Every row for a head that answers row by row, every first row for a pooled one."""
-    cu = side.packed.cu_seqlens
-    every, first = torch.arange(len(side.packed.tokens)), cu[:-1].long()
-    groups = {"span": cu, "choice": torch.tensor([0, 2, 4], dtype=torch.int32)}
-    return tuple(
-        Labels(name, rows := first if head.pooled else every, rows, groups.get(head.kind))
-        for name, head in heads.items()
-    )
-
-
-def logits_of(model: Model, side: Side) -> dict[str, Tensor]:
-    asked = asked_of(model.specs, side)
-    with torch.inference_mode():
-        return dict(zip(model.specs, model(Batch(side, asked)), strict=True))
-
-
-def expected_of(model: Any, architecture: str, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Their logits of the same rows, by the names of our heads."""
-    kept = inputs["attention_mask"].bool()
-    if architecture == "BertForMultipleChoice":
-        inputs = {name: value.view(2, 2, -1) for name, value in inputs.items()}
-    with torch.inference_mode():
-        out = model(**inputs)
-    match architecture:
-        case "BertForPreTraining":
-            return {"vocabulary": out.prediction_logits[kept], "pair_relation": out.seq_relationship_logits}
-        case "BertForMaskedLM":
-            return {"vocabulary": out.logits[kept]}
-        case "BertForNextSentencePrediction":
-            return {"pair_relation": out.logits}
-        case "BertForTokenClassification":
-            return {"classes": out.logits[kept]}
-        case "BertForSequenceClassification":
-            return {"classes": out.logits}
-        case "BertForQuestionAnswering":
-            return {"span": torch.stack([out.start_logits[kept], out.end_logits[kept]], -1)}
-        case "BertForMultipleChoice":
-            return {"choice": out.logits.flatten()}
-    return {}
-
-
-def assert_same(ours: Model, theirs: Any, architecture: str, segments: int) -> None:
+def assert_same(ours: Model, theirs: Any, segments: int) -> None:
     side, inputs = ragged(segments)
-    kept = inputs["attention_mask"].bool()
-    with torch.inference_mode():
-        hidden = ours.hidden(side, layers=True)
-        out = theirs.base_model(**inputs, output_hidden_states=True)
-    assert len(hidden.layers) == len(out.hidden_states) == 4
-    for i, (a, b) in enumerate(zip(hidden.layers, out.hidden_states, strict=True)):
-        assert_equal(a, b[kept], f"layer {i}")
-    if out.pooler_output is not None:
-        assert ours.pooler is not None
-        with torch.inference_mode():
-            assert_equal(ours.pooler(hidden.main[side.packed.cu_seqlens[:-1].long()]), out.pooler_output, "pooler")
-    logits, expected = logits_of(ours, side), expected_of(theirs, architecture, inputs)
-    assert set(logits) == set(expected)
-    for name in logits:
-        assert_equal(logits[name], expected[name], name)
+    assert_layers(ours, theirs, side, inputs)
+    assert_answers(logits_of(ours, side), expected_of(theirs, inputs))
 
 
 @pytest.mark.parametrize("settings", CONFIGS.values(), ids=CONFIGS)
@@ -137,7 +90,7 @@ def test_what_transformers_wrote(architecture: str, settings: dict[str, Any], tm
         n: h.slot for n, h in ARCHITECTURES[architecture].items()
     }
     assert ours.fresh == ours.unused == ()
-    assert_same(ours.model, theirs, architecture, theirs.config.type_vocab_size)
+    assert_same(ours.model, theirs, theirs.config.type_vocab_size)
 
 
 @pytest.mark.parametrize("settings", CONFIGS.values(), ids=CONFIGS)
@@ -152,12 +105,11 @@ def test_what_we_wrote(architecture: str, settings: dict[str, Any], tmp_path: Pa
     # Where their class has no pooler and ours has, that is all they leave unread.
     assert {name for name in report["unexpected_keys"] if "pooler" not in name} == set()
     assert report["missing_keys"] == set()
-    assert_same(model, theirs.eval(), architecture, config.segments)
+    assert_same(model, theirs.eval(), config.segments)
     again = hub.load(tmp_path)
     assert again.model.specs == model.specs
     assert again.model.config == config
-    for name, tensor in model.state_dict().items():
-        assert torch.equal(tensor, again.model.state_dict()[name])
+    assert_same_weights(model, again.model)
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
     assert tokenizer("abc a?")["input_ids"] == [2, *again.tokenizer.encode("abc a?").tokens.tolist(), 3]
 

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import transformers
-from parity_tools import VOCABULARY, assert_equal, ragged, randomise
+from parity_tools import (
+    VOCABULARY,
+    assert_answers,
+    assert_equal,
+    assert_layers,
+    assert_same_weights,
+    expected_of,
+    logits_of,
+    ragged,
+    random_peer,
+    randomise,
+)
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from didact import hub
-from didact.batch import Batch, Labels, Side
 from didact.errors import InputError
 from didact.exchange import keys
 from didact.families import DEBERTA_V2
@@ -63,51 +71,13 @@ def theirs_of(architecture: str, settings: dict[str, Any], folder: Path, vocabul
     """A random model of transformers, saved by transformers."""
     labels: dict[str, Any] = {"num_labels": 5 if "Classification" in architecture else 2}
     config = transformers.DebertaV2Config(**SHAPE | settings | labels)
-    model = getattr(transformers, architecture)(config).eval()
-    randomise(model)
-    model.save_pretrained(folder)
-    shutil.copy(vocabulary / "vocab.txt", folder / "vocab.txt")
-    return model
+    return random_peer(config, architecture, folder, vocabulary)
 
 
-def asked_of(heads: dict[str, Head], side: Side) -> tuple[Labels, ...]:
-    """Every row for a head that answers row by row, every first row for a pooled one."""
-    cu = side.packed.cu_seqlens
-    every, first = torch.arange(len(side.packed.tokens)), cu[:-1].long()
-    groups = {"span": cu, "choice": torch.tensor([0, 2, 4], dtype=torch.int32)}
-    return tuple(
-        Labels(name, rows := first if head.pooled else every, rows, groups.get(head.kind))
-        for name, head in heads.items()
-    )
-
-
-def expected_of(model: Any, architecture: str, inputs: dict[str, Tensor]) -> Tensor:
-    """Their logits of the same rows."""
-    kept = inputs["attention_mask"].bool()
-    if architecture == "DebertaV2ForMultipleChoice":
-        inputs = {name: value.view(2, 2, -1) for name, value in inputs.items()}
-    with torch.inference_mode():
-        out = model(**inputs)
-    if architecture == "DebertaV2ForQuestionAnswering":
-        return torch.stack([out.start_logits[kept], out.end_logits[kept]], -1)
-    if architecture == "DebertaV2ForMultipleChoice":
-        return out.logits.flatten()
-    return out.logits if architecture == "DebertaV2ForSequenceClassification" else out.logits[kept]
-
-
-def assert_same(ours: Model, theirs: Any, architecture: str) -> None:
+def assert_same(ours: Model, theirs: Any) -> None:
     side, inputs = ragged(3 if ours.config.segments else 1)
-    kept = inputs["attention_mask"].bool()
-    with torch.inference_mode():
-        hidden = ours.hidden(side, layers=True)
-        out = theirs.base_model(**inputs, output_hidden_states=True)
-    assert len(hidden.layers) == len(out.hidden_states) == 4
-    for i, (a, b) in enumerate(zip(hidden.layers, out.hidden_states, strict=True)):
-        assert_equal(a, b[kept], f"layer {i}")
-    if ours.specs:
-        with torch.inference_mode():
-            (logits,) = ours(Batch(side, asked_of(ours.specs, side)))
-        assert_equal(logits, expected_of(theirs, architecture, inputs), architecture)
+    assert_layers(ours, theirs, side, inputs)
+    assert_answers(logits_of(ours, side), expected_of(theirs, inputs))
 
 
 @pytest.mark.parametrize(("architecture", "settings"), CASES)
@@ -116,7 +86,7 @@ def test_what_transformers_wrote(architecture: str, settings: str, tmp_path: Pat
     ours = hub.load(tmp_path)
     assert [h.slot for h in ours.model.specs.values()] == [h.slot for h in ARCHITECTURES[architecture].values()]
     assert ours.fresh == ours.unused == ()
-    assert_same(ours.model, theirs, architecture)
+    assert_same(ours.model, theirs)
 
 
 @pytest.mark.parametrize(("architecture", "settings"), CASES)
@@ -131,12 +101,11 @@ def test_what_we_wrote(architecture: str, settings: str, tmp_path: Path, vocabul
     hub.export(Pretrained(model, Tokenizer.load(vocabulary), "deberta-v2"), tmp_path)
     theirs, report = getattr(transformers, architecture).from_pretrained(tmp_path, output_loading_info=True)
     assert report["unexpected_keys"] == report["missing_keys"] == set()
-    assert_same(model, theirs.eval(), architecture)
+    assert_same(model, theirs.eval())
     again = hub.load(tmp_path)
     assert again.model.specs == model.specs
     assert again.model.config == config
-    for name, tensor in model.state_dict().items():
-        assert torch.equal(tensor, again.model.state_dict()[name])
+    assert_same_weights(model, again.model)
 
 
 def test_long_sequences(tmp_path: Path, vocabulary: Path) -> None:
@@ -170,11 +139,11 @@ def test_the_reference_codes_names(tmp_path: Path, vocabulary: Path) -> None:
     save_file(tensors | extra, tmp_path / "model.safetensors", metadata={"format": "pt"})
     ours = hub.load(tmp_path)
     assert ours.unused == ("mask_predictions.dense.weight",)
-    assert_same(ours.model, theirs, "DebertaV2ForMaskedLM")
+    assert_same(ours.model, theirs)
     hub.export(ours, tmp_path / "again")
     again = transformers.AutoModelForMaskedLM.from_pretrained(tmp_path / "again").eval()
     assert again.config.legacy
-    assert_same(ours.model, again, "DebertaV2ForMaskedLM")
+    assert_same(ours.model, again)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ whole loss of replaced-token detection, on their generator and discriminator.
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,22 @@ import pytest
 import torch
 import transformers
 from data_tools import example
-from parity_tools import VOCABULARY, assert_equal, ragged, randomise
+from parity_tools import (
+    VOCABULARY,
+    assert_answers,
+    assert_equal,
+    assert_layers,
+    assert_same_weights,
+    expected_of,
+    logits_of,
+    ragged,
+    random_peer,
+    randomise,
+)
 from torch import Tensor
 
 from didact import hub
-from didact.batch import Batch, Labels, Side
+from didact.batch import Batch
 from didact.exchange import keys
 from didact.families import ELECTRA
 from didact.heads import Choice, Classes, Head, Replacement, Span, Vocabulary
@@ -55,78 +65,24 @@ EVERY = pytest.mark.parametrize("architecture", ARCHITECTURES)
 SETTINGS = pytest.mark.parametrize("settings", CONFIGS.values(), ids=CONFIGS)
 
 
-def theirs_of(architecture: str, settings: dict[str, Any]) -> Any:
-    """A random model of transformers."""
-    labels = 5 if "Classification" in architecture else 2
-    config = transformers.ElectraConfig(**SHAPE | settings, num_labels=labels)
-    model = getattr(transformers, architecture)(config).eval()
-    randomise(model)
-    return model
-
-
-def logits_of(model: Model, side: Side) -> dict[str, Tensor]:
-    """Every row for a head that answers row by row, every first row for a pooled one."""
-    cu = side.packed.cu_seqlens
-    every, first = torch.arange(len(side.packed.tokens)), cu[:-1].long()
-    groups = {"span": cu, "choice": torch.tensor([0, 2, 4], dtype=torch.int32)}
-    asked = tuple(
-        Labels(name, rows := first if head.pooled else every, rows, groups.get(head.kind))
-        for name, head in model.specs.items()
-    )
-    with torch.inference_mode():
-        return dict(zip(model.specs, model(Batch(side, asked)), strict=True))
-
-
-def expected_of(model: Any, architecture: str, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Their logits of the same rows, by the names of our heads."""
-    kept = inputs["attention_mask"].bool()
-    if architecture == "ElectraForMultipleChoice":
-        inputs = {name: value.view(2, 2, -1) for name, value in inputs.items()}
-    with torch.inference_mode():
-        out = model(**inputs)
-    match architecture:
-        case "ElectraForPreTraining":
-            return {"replaced": out.logits[kept]}
-        case "ElectraForMaskedLM":
-            return {"vocabulary": out.logits[kept]}
-        case "ElectraForTokenClassification":
-            return {"classes": out.logits[kept]}
-        case "ElectraForSequenceClassification":
-            return {"classes": out.logits}
-        case "ElectraForQuestionAnswering":
-            return {"span": torch.stack([out.start_logits[kept], out.end_logits[kept]], -1)}
-        case "ElectraForMultipleChoice":
-            return {"choice": out.logits.flatten()}
-    return {}
-
-
-def assert_same(ours: Model, theirs: Any, architecture: str) -> None:
+def assert_same(ours: Model, theirs: Any) -> None:
     side, inputs = ragged(theirs.config.type_vocab_size)
-    kept = inputs["attention_mask"].bool()
-    with torch.inference_mode():
-        hidden = ours.hidden(side, layers=True)
-        out = theirs.base_model(**inputs, output_hidden_states=True)
-    assert len(hidden.layers) == len(out.hidden_states) == 4
-    for i, (a, b) in enumerate(zip(hidden.layers, out.hidden_states, strict=True)):
-        assert_equal(a, b[kept], f"layer {i}")
-    logits, expected = logits_of(ours, side), expected_of(theirs, architecture, inputs)
-    assert set(logits) == set(expected)
-    for name in logits:
-        assert_equal(logits[name], expected[name], name)
+    assert_layers(ours, theirs, side, inputs)
+    assert_answers(logits_of(ours, side), expected_of(theirs, inputs))
 
 
 @SETTINGS
 @EVERY
 def test_what_transformers_wrote(architecture: str, settings: dict[str, Any], tmp_path: Path, vocabulary: Path) -> None:
-    theirs = theirs_of(architecture, settings)
-    theirs.save_pretrained(tmp_path)
-    shutil.copy(vocabulary / "vocab.txt", tmp_path / "vocab.txt")
+    labels = 5 if "Classification" in architecture else 2
+    config = transformers.ElectraConfig(**SHAPE | settings, num_labels=labels)
+    theirs = random_peer(config, architecture, tmp_path, vocabulary)
     ours = hub.load(tmp_path)
     assert {name: head.slot for name, head in ours.model.specs.items()} == {
         name: head.slot for name, head in ARCHITECTURES[architecture][1].items()
     }
     assert ours.fresh == ours.unused == ()
-    assert_same(ours.model, theirs, architecture)
+    assert_same(ours.model, theirs)
 
 
 @SETTINGS
@@ -141,12 +97,11 @@ def test_what_we_wrote(architecture: str, settings: dict[str, Any], tmp_path: Pa
     theirs, report = getattr(transformers, auto).from_pretrained(tmp_path, output_loading_info=True)
     assert type(theirs).__name__ == architecture
     assert report["unexpected_keys"] == report["missing_keys"] == set()
-    assert_same(model, theirs.eval(), architecture)
+    assert_same(model, theirs.eval())
     again = hub.load(tmp_path)
     assert again.model.specs == model.specs
     assert again.model.config == config
-    for name, tensor in model.state_dict().items():
-        assert torch.equal(tensor, again.model.state_dict()[name])
+    assert_same_weights(model, again.model)
 
 
 def their_loss(folder: Path, batch: Batch, sharing: str) -> tuple[Tensor, Any, Any]:

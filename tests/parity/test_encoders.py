@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,22 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from parity_tools import LENGTHS, VOCABULARY, assert_equal, ragged, randomise
-from torch import Tensor
+from parity_tools import (
+    LENGTHS,
+    VOCABULARY,
+    assert_answers,
+    assert_equal,
+    assert_layers,
+    assert_same_weights,
+    expected_of,
+    logits_of,
+    ragged,
+    random_peer,
+    randomise,
+)
 
 from didact import hub
-from didact.batch import Batch, Labels, Side
+from didact.batch import Batch, Labels
 from didact.errors import InputError
 from didact.exchange import keys
 from didact.families import ALBERT, DISTILBERT, ROBERTA, XLM_ROBERTA, Family
@@ -108,69 +118,16 @@ def theirs_of(member: Member, architecture: str, settings: Mapping[str, Any], fo
     """A random model of transformers, saved by transformers."""
     labels = 5 if "Classification" in architecture else 2
     config = getattr(transformers, f"{member.prefix}Config")(**{**member.sizes, **settings}, num_labels=labels)
-    model = getattr(transformers, f"{member.prefix}{architecture}")(config).eval()
-    randomise(model)
-    model.save_pretrained(folder)
-    shutil.copy(vocabulary / "vocab.txt", folder / "vocab.txt")
-    return model
+    return random_peer(config, member.prefix + architecture, folder, vocabulary)
 
 
-def logits_of(model: Model, side: Side) -> dict[str, Tensor]:
-    """Of every row from a head that answers row by row, of first rows from a pooled one; choices two by two."""
-    cu = side.packed.cu_seqlens
-    every, first = torch.arange(len(side.packed.tokens)), cu[:-1].long()
-    groups = {"span": cu, "choice": torch.tensor([0, 2, 4], dtype=torch.int32)}
-    asked = tuple(
-        Labels(name, rows := first if head.pooled else every, rows, groups.get(head.kind))
-        for name, head in model.specs.items()
-    )
-    with torch.inference_mode():
-        return dict(zip(model.specs, model(Batch(side, asked)), strict=True))
-
-
-def expected_of(model: Any, architecture: str, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Their logits of the same rows, by the names of our heads."""
-    kept = inputs["attention_mask"].bool()
-    if architecture == "ForMultipleChoice":
-        inputs = {name: value.view(2, 2, -1) for name, value in inputs.items()}
-    with torch.inference_mode():
-        out = model(**inputs)
-    match architecture:
-        case "ForPreTraining":
-            return {"vocabulary": out.prediction_logits[kept], "pair_relation": out.sop_logits}
-        case "ForMaskedLM":
-            return {"vocabulary": out.logits[kept]}
-        case "ForTokenClassification":
-            return {"classes": out.logits[kept]}
-        case "ForSequenceClassification":
-            return {"classes": out.logits}
-        case "ForQuestionAnswering":
-            return {"span": torch.stack([out.start_logits[kept], out.end_logits[kept]], -1)}
-        case "ForMultipleChoice":
-            return {"choice": out.logits.flatten()}
-    return {}
-
-
-def assert_same(ours: Model, theirs: Any, architecture: str) -> None:
+def assert_same(ours: Model, theirs: Any) -> None:
     segments = ours.config.segments
     side, inputs = ragged(max(1, segments))
     if not segments:
         del inputs["token_type_ids"]
-    kept = inputs["attention_mask"].bool()
-    with torch.inference_mode():
-        hidden = ours.hidden(side, layers=True)
-        out = theirs.base_model(**inputs, output_hidden_states=True)
-    assert len(hidden.layers) == len(out.hidden_states) == 5
-    for i, (a, b) in enumerate(zip(hidden.layers, out.hidden_states, strict=True)):
-        assert_equal(a, b[kept], f"layer {i}")
-    if out.get("pooler_output") is not None:
-        assert ours.pooler is not None
-        with torch.inference_mode():
-            assert_equal(ours.pooler(hidden.main[side.packed.cu_seqlens[:-1].long()]), out.pooler_output, "pooler")
-    logits, expected = logits_of(ours, side), expected_of(theirs, architecture, inputs)
-    assert set(logits) == set(expected)
-    for name in logits:
-        assert_equal(logits[name], expected[name], name)
+    assert_layers(ours, theirs, side, inputs)
+    assert_answers(logits_of(ours, side), expected_of(theirs, inputs))
 
 
 @EVERY
@@ -182,7 +139,7 @@ def test_what_transformers_wrote(
     assert ours.family == member.family.name
     assert {h.slot for h in ours.model.specs.values()} == {h.slot for h in member.heads[architecture].values()}
     assert ours.fresh == ours.unused == ()
-    assert_same(ours.model, theirs, architecture)
+    assert_same(ours.model, theirs)
 
 
 @EVERY
@@ -201,12 +158,11 @@ def test_what_we_wrote(member: Member, architecture: str, variant: str, tmp_path
     assert type(theirs).__name__ == f"{member.prefix}{architecture}"
     assert set(report["unexpected_keys"]) == set()
     assert report["missing_keys"] == set()
-    assert_same(model, theirs.eval(), architecture)
+    assert_same(model, theirs.eval())
     again = hub.load(tmp_path)
     assert again.model.specs == model.specs
     assert again.model.config == config
-    for name, tensor in model.state_dict().items():
-        assert torch.equal(tensor, again.model.state_dict()[name])
+    assert_same_weights(model, again.model)
 
 
 LOSSES = [(m, "ForMaskedLM") for m in MEMBERS] + [(m, "ForSequenceClassification") for m in MEMBERS]

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import transformers
-from parity_tools import LENGTHS, VOCABULARY, assert_equal, ragged, randomise
+from parity_tools import (
+    LENGTHS,
+    VOCABULARY,
+    assert_answers,
+    assert_equal,
+    assert_layers,
+    assert_same_weights,
+    expected_of,
+    logits_of,
+    ragged,
+    random_peer,
+    randomise,
+)
 from torch import Tensor
 
 from didact import hub
@@ -47,26 +58,11 @@ def theirs_of(architecture: str, settings: dict[str, Any], folder: Path, vocabul
     """A random model of transformers, saved by transformers."""
     labels: dict[str, Any] = {"num_labels": 5 if "Classification" in architecture else 2}
     config = transformers.XLNetConfig(**SHAPE | settings | labels)
-    model = getattr(transformers, architecture)(config).eval()
-    randomise(model)
-    model.save_pretrained(folder)
-    shutil.copy(vocabulary / "vocab.txt", folder / "vocab.txt")
-    return model
+    return random_peer(config, architecture, folder, vocabulary)
 
 
-def asked_of(heads: dict[str, Head], side: Side) -> tuple[Labels, ...]:
-    """Every row for a head that answers row by row, every last row (<cls>) for a pooled one."""
-    cu = side.packed.cu_seqlens
-    every, last = torch.arange(len(side.packed.tokens)), cu[1:].long() - 1
-    groups = {"span": cu, "choice": torch.tensor([0, 2, 4], dtype=torch.int32)}
-    return tuple(
-        Labels(name, rows := last if head.pooled else every, rows, groups.get(head.kind))
-        for name, head in heads.items()
-    )
-
-
-def expected_of(model: Any, architecture: str, lengths: tuple[int, ...]) -> Tensor:
-    """Their logits of the same rows, padded on the left, as XLNet's sequences end in their <cls>."""
+def padded_left(lengths: tuple[int, ...]) -> dict[str, Tensor]:
+    """What `ragged` packs, padded on the left, as XLNet's sequences end in their <cls>."""
     side, _ = ragged(3, lengths)
     assert side.packed.segments is not None
     most = max(lengths)
@@ -77,32 +73,13 @@ def expected_of(model: Any, architecture: str, lengths: tuple[int, ...]) -> Tens
         types[b, most - n :] = side.packed.segments[start : start + n]
         mask[b, most - n :] = 1
         start += n
-    inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
-    if architecture == "XLNetForMultipleChoice":
-        inputs = {name: value.view(2, 2, -1) for name, value in inputs.items()}
-    with torch.inference_mode():
-        out = model(**inputs)
-    kept = mask.bool()
-    if architecture == "XLNetForQuestionAnsweringSimple":
-        return torch.stack([out.start_logits[kept], out.end_logits[kept]], -1)
-    if architecture == "XLNetForMultipleChoice":
-        return out.logits.flatten()
-    return out.logits if architecture == "XLNetForSequenceClassification" else out.logits[kept]
+    return {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
 
 
-def assert_same(ours: Model, theirs: Any, architecture: str) -> None:
+def assert_same(ours: Model, theirs: Any) -> None:
     side, inputs = ragged(3)
-    kept = inputs["attention_mask"].bool()
-    with torch.inference_mode():
-        hidden = ours.hidden(side, layers=True)
-        out = theirs.base_model(**inputs, output_hidden_states=True)
-    assert len(hidden.layers) == len(out.hidden_states) == 4
-    for i, (a, b) in enumerate(zip(hidden.layers, out.hidden_states, strict=True)):
-        assert_equal(a, b[kept], f"layer {i}")
-    if ours.specs:
-        with torch.inference_mode():
-            (logits,) = ours(Batch(side, asked_of(ours.specs, side)))
-        assert_equal(logits, expected_of(theirs, architecture, LENGTHS), architecture)
+    assert_layers(ours, theirs, side, inputs)
+    assert_answers(logits_of(ours, side, last=True), expected_of(theirs, padded_left(LENGTHS)))
 
 
 @pytest.mark.parametrize(("architecture", "settings"), CASES)
@@ -111,7 +88,7 @@ def test_what_transformers_wrote(architecture: str, settings: str, tmp_path: Pat
     ours = hub.load(tmp_path)
     assert [h.slot for h in ours.model.specs.values()] == [h.slot for h in ARCHITECTURES[architecture].values()]
     assert ours.fresh == ours.unused == ()
-    assert_same(ours.model, theirs, architecture)
+    assert_same(ours.model, theirs)
 
 
 @pytest.mark.parametrize(("architecture", "settings"), CASES)
@@ -128,12 +105,11 @@ def test_what_we_wrote(architecture: str, settings: str, tmp_path: Path, vocabul
     theirs, report = kind.from_pretrained(tmp_path, output_loading_info=True)
     assert transformers.AutoConfig.from_pretrained(tmp_path).architectures == [architecture]
     assert report["unexpected_keys"] == report["missing_keys"] == set()
-    assert_same(model, theirs.eval(), architecture)
+    assert_same(model, theirs.eval())
     again = hub.load(tmp_path)
     assert again.model.specs == model.specs
     assert again.model.config == config
-    for name, tensor in model.state_dict().items():
-        assert torch.equal(tensor, again.model.state_dict()[name])
+    assert_same_weights(model, again.model)
 
 
 def two_streams(lengths: tuple[int, ...] = LENGTHS) -> tuple[Side, dict[str, Tensor], Tensor, Tensor]:
