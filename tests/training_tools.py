@@ -136,7 +136,8 @@ MADE: tuple[Objective, ...] = (
 def core_of(objective: Objective) -> dict[str, Any]:
     """What of a configuration gives a model the streams, or the decoder, that the objective asks."""
     if objective.decoder:
-        return {"decoder": Decoder(start=SEP), "segments": 0, "vocabulary": MODES["X"] + 1}
+        decoder = Decoder(layers=3, heads=4, feedforward=48, start=SEP)
+        return {"decoder": decoder, "segments": 0, "vocabulary": MODES["X"] + 1}
     if set(objective.streams) <= {"main"}:
         return {}
     return RECURRENT | CONFIGS["from characters"]

@@ -144,7 +144,8 @@ def test_a_hidden_token_changes_no_answer(objective: Objective) -> None:
                     assert batch.outputs is not None
                     assert again.outputs is not None
                     told = (batch.outputs.packed.tokens != again.outputs.packed.tokens).nonzero()[:, 0].tolist()
-                    mine = led(batch.outputs, causal(), told, config.layers)[was.rows]
+                    assert config.decoder is not None
+                    mine = led(batch.outputs, causal(), told, config.decoder.layers or config.layers)[was.rows]
                 else:
                     assert {place_asked(before, number) + ahead for number in made.rows[differ.numpy()]} <= {row}
                 if read:
