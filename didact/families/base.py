@@ -51,7 +51,8 @@ class Family:
     all of whose slots a model has is what its checkpoint says it is, the last is the bare model, none for a family that
     transformers does not have; tokenizer: the `kind` that its tokenizers are of; recipe: how it was pre-trained;
     sources: papers and code; dropouts: see DROPOUTS; fitted: fields of the configuration, besides the vocabulary, that
-    a tokenizer decides; pooling: the key that says which rows classes of a whole sequence are asked.
+    a tokenizer decides; pooling: the key that says which rows classes of a whole sequence are asked; tied_by_tensors:
+    whether a model that calls itself tied is not where its file holds another output matrix (T5).
     """
 
     name: str
@@ -66,6 +67,7 @@ class Family:
     fitted: Callable[[Tokenizer], Mapping[str, Any]] = lambda _tokenizer: {}
     model_type: str | None = None
     pooling: str | None = None
+    tied_by_tensors: bool = False
 
     def base_for(self, tokenizer: Tokenizer) -> ModelConfig:
         """The settings of a fresh model that is to read what this tokenizer writes."""
@@ -88,9 +90,13 @@ class Family:
                 taken |= theirs
         return slots
 
-    def rules(self, expected: Collection[str], heads: Mapping[str, Head], tied: bool) -> tuple[Rule, ...]:
-        """One rule for each of a model's parameters."""
-        return rule_table.concrete(self.names, expected, self.slots(heads), tied)
+    def rules(
+        self, expected: Collection[str], heads: Mapping[str, Head], tied: bool, gated: bool | None = None
+    ) -> tuple[Rule, ...]:
+        """One rule for each of a model's parameters. gated: whether its feed-forward layers are, None = as usual."""
+        return rule_table.concrete(
+            self.names, expected, self.slots(heads), tied, self.base.gated if gated is None else gated
+        )
 
     def unsupported(self, config: ModelConfig) -> tuple[str, ...]:
         """What of this configuration transformers' classes of the family cannot express; the pooler is told by the
@@ -102,7 +108,8 @@ class Family:
     def read_config(self, config: Mapping[str, Any], tensors: Mapping[str, Tensor], file: object) -> ModelConfig:
         """Their config.json, and the pooler if the file has one. Raises InputError."""
         ours = key_table.read(config, self.keys, self.base, file)
-        return key_table.changed(ours, {"pooler": self.names.has_pooler(tensors)})
+        tied = ours.tied and not (self.tied_by_tensors and self.names.untied(tensors))
+        return key_table.changed(ours, {"pooler": self.names.has_pooler(tensors), "tied": tied})
 
     def read_heads(self, config: Mapping[str, Any], tensors: Mapping[str, Tensor], file: object) -> dict[str, Head]:
         """The heads of a checkpoint that was not written here, by slot name: those whose tensors it has.
@@ -132,8 +139,8 @@ class Family:
         return heads
 
     def _bare(self, slot: str) -> bool:
-        """Whether a head of a tied model has no tensor of its own (GPT-2's): then only `architectures` tells of it."""
-        return all(rule.tied is False for rule in self.names.heads[slot])
+        """Whether a head of a tied model may have no tensor of its own (GPT-2's): then `architectures` tells of it."""
+        return all(rule.tied is False or rule.zeros for rule in self.names.heads[slot])
 
     def _with_dropout(self, head: Head, config: Mapping[str, Any], file: object) -> Head:
         """The head with the dropout that config.json says it has."""

@@ -109,6 +109,16 @@ class Combined(Objective):
     def queries(self) -> bool:
         return any(part.queries for part in self.parts)
 
+    @property
+    def decoder(self) -> bool:
+        return any(part.decoder for part in self.parts)
+
+    def beginning(self, start: int) -> Combined:
+        return replace(self, parts=tuple(part.beginning(start) for part in self.parts))
+
+    def rows(self, length: int) -> int:
+        return max(part.rows(length) for part in self.parts)
+
     def at(self, step: int) -> Combined:
         return replace(self, parts=tuple(part.at(step) for part in self.parts))
 

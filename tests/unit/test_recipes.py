@@ -11,7 +11,7 @@ import yaml
 from run_tools import small
 
 from didact.runs import runfile
-from didact.runs.corpus import find_collocations
+from didact.runs.corpus import find_collocations, prepare_store, train_tokenizer
 from didact.runs.finetune import finetune
 from didact.runs.pretrain import pretrain
 from didact.runs.schema import FinetuneRun, PretrainRun
@@ -19,6 +19,14 @@ from didact.runs.schema import FinetuneRun, PretrainRun
 FOLDER = Path(__file__).resolve().parents[2] / "recipes"
 RECIPES = sorted(path for path in FOLDER.glob("*.yaml") if path.stem != "glue")  # that one: test_lab_glue.py
 QUICK = {"hardware": {"compile": "off"}, "quiet": True}
+
+
+def with_marks(world: Path, folder: Path) -> Path:
+    """The world's corpus with a tokenizer that has sentinels and UL2's modes."""
+    corpus, special = [str(world / "corpus.txt")], ("[R]", "[S]", "[X]")
+    train_tokenizer(corpus, folder / "tokenizer", "unigram", 140, sentinels=12, special=special)
+    prepare_store(corpus, str(folder / "tokenizer"), folder / "store", validation=0.2)
+    return folder / "store"
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
@@ -35,7 +43,9 @@ def test_every_recipe_runs(recipe: Path, world: Path, pretrained: Path, tmp_path
         if isinstance(select, dict) and "pmi_spans" in select:
             select["pmi_spans"]["file"] = str(tmp_path / "collocations.tsv")
             find_collocations(world / "store", tmp_path / "collocations.tsv", size=100, longest=3, least=2)
-        values["data"] |= {"train": str(world / "store"), "length": 32}
+        marks = {"span_corruption", "mixed"} & set(values["objective"])
+        store = with_marks(world, tmp_path) if marks else world / "store"
+        values["data"] |= {"train": str(store), "length": 32}
         values["batch"] = {"size": "256 tokens" if unit == "tokens" else "8 sequences", "micro_tokens": 128}
         values["validation"] |= {"sequences": 8}
         run = pretrain(runfile.checked(PretrainRun, values))

@@ -1,0 +1,195 @@
+"""Encoder-decoders against transformers: every layer of both sides and every head, theirs padded, ours packed, in both
+directions, lengths ragged on both sides.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from parity_tools import LENGTHS, VOCABULARY, assert_equal, randomise
+from torch import Tensor
+from transformers.models.marian.modeling_marian import MarianSinusoidalPositionalEmbedding
+
+from didact import hub
+from didact.batch import Batch, Labels, Side
+from didact.exchange import keys
+from didact.families import BART, MBART, MT5, T5, TRANSFORMER, Family
+from didact.heads import Classes, Head, Span, Vocabulary
+from didact.hub import weights
+from didact.model import Model, Pretrained
+from didact.packed import Packed
+from didact.tokenization.tokenizer import Tokenizer
+
+TARGETS = (3, 9, 1, 8)  # lengths of the decoder's side; the encoder's are LENGTHS
+END = 2
+FAIRSEQ = {
+    "vocab_size": VOCABULARY,
+    "d_model": 24,
+    "encoder_layers": 2,
+    "decoder_layers": 3,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 3,
+    "encoder_ffn_dim": 40,
+    "decoder_ffn_dim": 32,
+    "max_position_embeddings": 16,
+    "pad_token_id": 0,
+    "eos_token_id": END,
+    "forced_eos_token_id": END,
+    "decoder_start_token_id": END,
+    "classifier_dropout": 0.1,  # the model's own
+}
+TEXTS = {
+    "vocab_size": VOCABULARY,
+    "d_model": 24,
+    "d_kv": 5,
+    "d_ff": 40,
+    "num_layers": 2,
+    "num_decoder_layers": 3,
+    "num_heads": 3,
+    "relative_attention_num_buckets": 6,
+    "relative_attention_max_distance": 7,
+    "pad_token_id": 0,
+    "eos_token_id": END,
+    "decoder_start_token_id": 0,
+}
+CONFIGS: dict[str, tuple[Family, dict[str, Any]]] = {
+    "bart": (BART, FAIRSEQ),
+    "mbart": (MBART, FAIRSEQ),
+    "mbart, scaled words": (MBART, FAIRSEQ | {"scale_embedding": True}),
+    "marian": (TRANSFORMER, FAIRSEQ | {"scale_embedding": True, "activation_function": "swish"}),
+    "t5": (T5, TEXTS),
+    "t5, v1.1": (T5, TEXTS | {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}),
+    "mt5": (MT5, TEXTS | {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}),
+    "bart, scaled words": (BART, FAIRSEQ | {"scale_embedding": True, "activation_function": "relu"}),
+}
+NAMES = {"bart": "Bart", "mbart": "MBart", "transformer": "Marian", "t5": "T5", "mt5": "MT5"}
+HEADS: dict[str, dict[str, Head]] = {
+    "Model": {},
+    "ForConditionalGeneration": {"vocabulary": Vocabulary()},
+    "MTModel": {"vocabulary": Vocabulary()},
+    "ForSequenceClassification": {"classes": Classes(5)},
+    "ForQuestionAnswering": {"span": Span()},
+}
+CASES = [
+    pytest.param(family, settings, kind, id=f"{name}-{kind}")
+    for name, (family, settings) in CONFIGS.items()
+    for kind in HEADS
+    if any(a.name == NAMES[family.name] + kind for a in family.architectures)
+]
+
+
+def packs(lengths: tuple[int, ...], seed: int) -> tuple[Packed, Tensor, Tensor]:
+    """Random sequences, ours and theirs: packed; padded ids and mask. The last token of each, and no other, ends it."""
+    generator = torch.Generator().manual_seed(seed)
+    tokens = [[*torch.randint(5, VOCABULARY, (n - 1,), generator=generator).tolist(), END] for n in lengths]
+    packed = Packed.of(tokens)
+    return packed, packed.pad(packed.tokens), packed.pad(torch.ones_like(packed.tokens))
+
+
+def assert_same(ours: Model, theirs: Any, kind: str) -> None:
+    source, ids, mask = packs(LENGTHS, 1)
+    # Classification reads the decoder's row at the end of the *inputs*: both sides are then as long.
+    target, out_ids, out_mask = packs(LENGTHS if kind == "ForSequenceClassification" else TARGETS, 2)
+    inputs, outputs = Side(source), Side(target)
+    said = {"input_ids": ids, "attention_mask": mask, "decoder_input_ids": out_ids, "decoder_attention_mask": out_mask}
+    with torch.inference_mode():
+        encoded = ours.hidden(inputs, layers=True)
+        decoded = ours.decoded(outputs, encoded, inputs, layers=True, attention=(0, 1, 2), cross=(0, 1, 2))
+        plain = theirs(**said, output_hidden_states=True)
+    pairs = (encoded, plain.encoder_hidden_states, mask), (decoded, plain.decoder_hidden_states, out_mask)
+    for number, (mine, expected, kept) in enumerate(pairs):
+        assert len(mine.layers) == len(expected) == 3 + number
+        for i, (a, b) in enumerate(zip(mine.layers, expected, strict=True)):
+            assert_equal(a, b[kept.bool()], f"{('encoder', 'decoder')[number]} layer {i}")
+    theirs.set_attn_implementation("eager")
+    with torch.inference_mode():
+        looked = theirs(**said, output_attentions=True)
+    for mine, expected, keys_ in (
+        (decoded.attention, looked.decoder_attentions, target.lengths),
+        (decoded.cross, looked.cross_attentions, source.lengths),
+    ):
+        for i, layer in mine.items():
+            for b, (q, k) in enumerate(zip(target.lengths, keys_, strict=True)):
+                assert_equal(layer[b], expected[i][b, :, :q, :k], f"probabilities {i}")
+    rows = torch.arange(len(target.tokens))
+    last = target.cu_seqlens[1:].long() - 1
+    groups = {"span": target.cu_seqlens}
+    asked = tuple(
+        Labels(name, at := last if head.pooled else rows, at, groups.get(head.kind), side="outputs")
+        for name, head in ours.specs.items()
+    )
+    with torch.inference_mode():
+        logits = dict(zip(ours.specs, ours(Batch(inputs, asked, outputs)), strict=True))
+    kept = out_mask.bool()
+    if "vocabulary" in logits:
+        assert_equal(logits["vocabulary"], plain.logits[kept], "vocabulary")
+    if "classes" in logits:
+        assert_equal(logits["classes"], plain.logits, "classes")
+    if "span" in logits:
+        assert_equal(logits["span"], torch.stack([plain.start_logits[kept], plain.end_logits[kept]], -1), "span")
+
+
+def cls(family: Family, kind: str) -> Any:
+    return getattr(transformers, NAMES[family.name] + kind)
+
+
+@torch.no_grad()
+def draw(model: torch.nn.Module) -> None:
+    """transformers keeps the output's bias among the buffers, which nothing draws, and Marian's sines among the
+    parameters, which are not to be drawn.
+    """
+    randomise(model)
+    for name, buffer in model.named_buffers():
+        if name == "final_logits_bias":
+            buffer.normal_(generator=torch.Generator().manual_seed(5))
+    for module in model.modules():
+        if isinstance(module, MarianSinusoidalPositionalEmbedding):
+            module.weight.copy_(module.create_weight())
+
+
+@pytest.mark.parametrize(("family", "settings", "kind"), CASES)
+def test_what_transformers_wrote(
+    family: Family, settings: dict[str, Any], kind: str, tmp_path: Path, vocabulary: Path
+) -> None:
+    config = getattr(transformers, f"{NAMES[family.name]}Config")(**settings)
+    config.num_labels = 2 if kind == "ForQuestionAnswering" else 5
+    theirs = cls(family, kind)(config).eval()
+    draw(theirs)
+    theirs.save_pretrained(tmp_path)
+    Tokenizer.load(vocabulary).save(tmp_path)
+    before = weights.read(tmp_path)
+    ours = hub.load(tmp_path)
+    assert dict(ours.model.specs) == HEADS[kind]
+    assert ours.fresh == ours.unused == ()
+    assert_same(ours.model, theirs, kind)
+    hub.export(ours, tmp_path / "again")
+    after = weights.read(tmp_path / "again")
+    if family is TRANSFORMER:  # the bare class writes the sines, which hold nothing of their own
+        before = {name: tensor for name, tensor in before.items() if "embed_positions" not in name}
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[n], before[n]) for n in before)
+
+
+@pytest.mark.parametrize(("family", "settings", "kind"), CASES)
+def test_what_we_wrote(family: Family, settings: dict[str, Any], kind: str, tmp_path: Path, vocabulary: Path) -> None:
+    config = keys.read(settings, family.keys, family.base)
+    config = keys.changed(config, {"pooler": any(head.pooled for head in HEADS[kind].values())})
+    model = Model(config, HEADS[kind]).eval()
+    randomise(model)
+    names = ("pad_token_id", "eos_token_id", "forced_eos_token_id")
+    carried = {name: settings[name] for name in names if name in settings}
+    hub.export(Pretrained(model, Tokenizer.load(vocabulary), family.name, carried=carried), tmp_path)
+    theirs, report = cls(family, kind).from_pretrained(tmp_path, output_loading_info=True)
+    assert weights.read_json(tmp_path / "config.json")["architectures"] == [NAMES[family.name] + kind]
+    assert report["unexpected_keys"] == set()
+    fixed = {name for name in report["missing_keys"] if name.endswith("embed_positions.weight")}
+    assert report["missing_keys"] == (fixed if kind == "Model" and family is TRANSFORMER else set())  # sines, made anew
+    assert_same(model, theirs.eval(), kind)
+    again = hub.load(tmp_path)
+    assert again.model.specs == model.specs
+    assert again.model.config == config
+    assert all(torch.equal(t, again.model.state_dict()[n]) for n, t in model.state_dict().items())
