@@ -30,7 +30,7 @@ from didact.nn.mix import LayerMix
 from didact.nn.norm import build_norm
 from didact.nn.shared import begin_alike, share
 from didact.objectives.base import Objective
-from didact.tasks.answering import batches
+from didact.tasks.answering import Write, batches
 from didact.tasks.answering import predict as predict_with
 from didact.tasks.base import Prediction, Task
 from didact.tasks.columns import Source
@@ -237,12 +237,12 @@ class Pretrained:
             for ids, ps in zip(best.indices.tolist(), best.values.tolist(), strict=True)
         ]
 
-    def predict(self, records: Source) -> list[Prediction]:
+    def predict(self, records: Source, write: Write | None = None) -> list[Prediction]:
         """One prediction a record, JSON-able, in order. records: mappings with the fields of the model's task
-        (`{"text": …}`), or a file of such.
+        (`{"text": …}`), or a file of such. write: what writes the answers of a task whose answers are texts.
 
         Raises InputError where the model was fine-tuned for no task, or a record lacks a field.
         """
         if self.task is None:
             raise InputError("this model was fine-tuned for no task", expected="a checkpoint of `didact finetune`")
-        return predict_with(self.model, self.task, self.tokenizer, records)
+        return predict_with(self.model, self.task, self.tokenizer, records, write=write)

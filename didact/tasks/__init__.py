@@ -13,8 +13,9 @@ from didact.tasks.choose import Choose
 from didact.tasks.classify import Classify
 from didact.tasks.glue import Glue
 from didact.tasks.tag import Tag
+from didact.tasks.translate import Translate
 
-TASKS: tuple[type[Task], ...] = (Classify, Tag, Answer, Choose, Glue)
+TASKS: tuple[type[Task], ...] = (Classify, Tag, Answer, Choose, Glue, Translate)
 
 __all__ = [
     "TASKS",
@@ -28,6 +29,7 @@ __all__ = [
     "Supervised",
     "Tag",
     "Task",
+    "Translate",
     "from_json",
     "to_json",
 ]

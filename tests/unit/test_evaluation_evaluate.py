@@ -33,7 +33,8 @@ def test_every_task_is_evaluated(name: str) -> None:
     dataset = task.read(records, tokenizer("wordpiece"))
     config = ModelConfig(vocabulary=tokenizer("wordpiece").vocabulary, width=16, layers=1, heads=2, feedforward=16)
     model = Model(config, task.heads(), torch.Generator().manual_seed(0))
-    found = evaluate(model, task, dataset, resamples=50)
+    write = (lambda prompts: [f"the {len(p)} mats" for p in prompts]) if task.written else None
+    found = evaluate(model, task, dataset, resamples=50, write=write)
     assert next(iter(found.intervals)) == found.main == task.main
     assert found.values == pytest.approx(task.score(found.predictions, dataset.items), nan_ok=True)
     assert found.value == pytest.approx(found.values[task.main])
