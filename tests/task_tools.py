@@ -14,7 +14,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 from didact.config import ModelConfig
 from didact.data.flat import lay_prepared
 from didact.model import Model
-from didact.tasks import Answer, Choose, Classify, Dataset, Glue, Tag, Task, Translate
+from didact.tasks import Answer, Choose, Classify, Dataset, Embed, Glue, Tag, Task, Translate
 from didact.tasks.answering import Write
 from didact.tokenization.tokenizer import Tokenizer
 
@@ -157,6 +157,14 @@ CASES: dict[str, tuple[Task, list[dict[str, Any]]]] = {
         Translate(form="prefix", length=12, scores=("exact", "chrf++"), lowercase=True),
         [{"source": "good", "target": "awful great film"}, {"source": "where did it sit", "target": "on the mat"}],
     ),
+    "embed": (
+        Embed(length=12, pooling="mean", projection=False),
+        [
+            {"text": "the cat sat", "text_b": "a cat sat", "score": "4.5"},
+            {"text": "the mat", "text_b": "the nobel prize in 1903 and again in 1911", "score": -1},
+            {"text": "good film", "text_b": "great film", "score": 3},
+        ],
+    ),
 }
 CONFIGS: dict[str, dict[str, Any]] = {"translate causal": {"visibility": "causal"}}  # what of a model a case needs
 
@@ -197,8 +205,11 @@ def perfect(task: Task, dataset: Dataset) -> list[Any]:
     answers: list[Any] = []
     for example in dataset:
         asked = task.ask(example)
-        (head,) = task.heads().values()
-        if asked.head == "span":
+        head = task.heads()[asked.head]
+        if asked.head == "embedding":
+            angle = float(np.arccos(example.targets["score"] / 10))
+            logits = np.array([[2.0, 0.0], [np.cos(angle), np.sin(angle)]])
+        elif asked.head == "span":
             logits = np.zeros((len(asked.rows), 2))
             logits[asked.values[0, 0], 0] = logits[asked.values[0, 1], 1] = 9.0
         elif asked.head == "choice":

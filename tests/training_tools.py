@@ -21,6 +21,7 @@ from didact.objectives import (
     BidirectionalLM,
     Causal,
     Combined,
+    Contrastive,
     Distilled,
     Masked,
     NextSentence,
@@ -108,6 +109,7 @@ MADE: tuple[Objective, ...] = (
     replaced(sharing="difference"),
     Permuted(),
     BidirectionalLM(),
+    Contrastive(group=2, pooling="mean"),
     Combined((masked(), SentenceOrder()), (1.0, 0.25)),
 )
 

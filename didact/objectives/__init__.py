@@ -12,6 +12,7 @@ from didact.objectives.bidirectional_lm import BidirectionalLM
 from didact.objectives.causal import Causal
 from didact.objectives.collocated import PMISpans
 from didact.objectives.combined import Combined
+from didact.objectives.contrastive import Contrastive
 from didact.objectives.distilled import Distilled
 from didact.objectives.masked import Masked
 from didact.objectives.permuted import Permuted
@@ -30,6 +31,7 @@ OBJECTIVES: tuple[type[Objective], ...] = (
     Replaced,
     Distilled,
     BidirectionalLM,
+    Contrastive,
     Combined,
 )
 SELECTS: tuple[type[Select], ...] = (Tokens, WholeWords, Spans, NGrams, InContext, PMISpans)
@@ -40,6 +42,7 @@ __all__ = [
     "BidirectionalLM",
     "Causal",
     "Combined",
+    "Contrastive",
     "Distilled",
     "InContext",
     "Masked",

@@ -169,6 +169,24 @@ class Objective(ABC):
         """Whether it asks query rows, for which a model must have a vector (`ModelConfig.queries`)."""
         return False
 
+    @property
+    def group(self) -> int:
+        """How many consecutive examples of a step it asks together, as one sequence of parts; a step is to be whole
+        groups, in sequences.
+        """
+        return 1
+
+    def most(self, length: int, parted: bool = False) -> int:
+        """Rows of the largest sequence that it makes of examples of at most so many tokens. parted: whether they have
+        parts; those that have none are read twice where they are asked together.
+        """
+        return self.group * length * (1 if parted or self.group == 1 else 2)
+
+    @property
+    def dropout(self) -> bool:
+        """Whether it learns from what dropout changes, for which a model must have some."""
+        return False
+
     def at(self, step: int) -> Objective:  # noqa: ARG002
         """The objective as it is at this step, schedules resolved."""
         return self

@@ -194,7 +194,7 @@ class Task(ABC):
         dataset = self.dataset(self.items(source, labelled, limit, counts), tokenizer)
         return dataclasses.replace(dataset, counts=Counter(dataset.counts) + counts)
 
-    def objective(self) -> Supervised:
+    def objective(self) -> Objective:
         """What a model is trained on."""
         return Supervised(self)
 

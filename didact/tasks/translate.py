@@ -52,8 +52,8 @@ class Translate(Task):
     model; share: of the target's tokens that "masked" hides.
     scores: the main one first: bleu, chrf, chrf++, rouge1, rouge2, rougeL, rougeLsum, exact, and the edit-distance
     rates cer (characters), wer (words), per (phonemes, say); separator: what parts the symbols that per counts, white
-    space unless told; bleu_tokens: of sacrebleu: 13a, intl, zh, char or none; rouge_words: "english", as papers have them, or "any"
-    script's; lowercase: whether BLEU and exact look away from case.
+    space unless told; bleu_tokens: of sacrebleu: 13a, intl, zh, char or none; rouge_words: "english", as papers have
+    them, or "any" script's; lowercase: whether BLEU and exact look away from case.
     start, mask and segment: the token that a decoder begins with, the mask token, and the number that segments are
     counted from, learned from the model.
     """

@@ -29,7 +29,7 @@ def predictions(seed: int, share: float) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("name", CASES)
 def test_every_task_is_evaluated(name: str) -> None:
     task, records = CASES[name]
-    task = task.learn(task.items(records))
+    task = task if name == "embed" else task.learn(task.items(records))
     dataset = task.read(records, tokenizer("wordpiece"))
     config = ModelConfig(vocabulary=tokenizer("wordpiece").vocabulary, width=16, layers=1, heads=2, feedforward=16)
     model = Model(config, task.heads(), torch.Generator().manual_seed(0))
