@@ -62,6 +62,7 @@ class VocabularyLayers(HeadLayers):
         self.norm = build_norm("layer" if output.transform else None, narrow, norms.eps, norms.bias)
         self.decoder = None if config.tied else nn.Linear(narrow, config.vocabulary, bias=False)
         self.bias = nn.Parameter(torch.zeros(config.vocabulary)) if output.bias else None
+        self.scale = width**-0.5 if output.scaled else 1.0
 
     @torch.no_grad()
     def start(self, counts: Tensor) -> None:
@@ -78,7 +79,9 @@ class VocabularyLayers(HeadLayers):
 
     def before(self, hidden: Tensor) -> Tensor:
         """hidden (n, D) -> what the output matrix is multiplied with, (n, its columns)."""
-        return hidden if self.dense is None else self.norm(self.activation(self.dense(hidden)))
+        if self.dense is not None:
+            hidden = self.norm(self.activation(self.dense(hidden)))
+        return hidden if self.scale == 1.0 else hidden * self.scale
 
     def matrix(self, table: Tensor | None) -> Tensor:
         """The output matrix (V, columns): one of its own, or the word embeddings that are handed in."""
