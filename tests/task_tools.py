@@ -187,8 +187,9 @@ def greedy(model: Model, task: Task, longest: int = 12) -> Write:
         texts = []
         for prompt in prompts:
             found: list[int] = []
+            (given,) = replace(task, before="", after="").read([prompt], words, labelled=False)
             while len(found) < longest and (not found or found[-1] != words.sep):
-                known = replace(prompt, targets={**prompt.targets, "target": np.array([*found, 0])})
+                known = replace(given, targets={**given.targets, "target": np.array([*found, 0])})
                 made = task.prepared(known, np.random.default_rng(0))
                 batch = lay_prepared([made]).batch([0])
                 found.append(int(model(batch)[0][-1].argmax()))

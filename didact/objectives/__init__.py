@@ -14,6 +14,7 @@ from didact.objectives.collocated import PMISpans
 from didact.objectives.combined import Combined
 from didact.objectives.contrastive import Contrastive
 from didact.objectives.distilled import Distilled
+from didact.objectives.forced import Forced
 from didact.objectives.masked import Masked
 from didact.objectives.permuted import Permuted
 from didact.objectives.related import NextSentence, SentenceOrder
@@ -32,6 +33,7 @@ OBJECTIVES: tuple[type[Objective], ...] = (
     Distilled,
     BidirectionalLM,
     Contrastive,
+    Forced,
     Combined,
 )
 SELECTS: tuple[type[Select], ...] = (Tokens, WholeWords, Spans, NGrams, InContext, PMISpans)
@@ -44,6 +46,7 @@ __all__ = [
     "Combined",
     "Contrastive",
     "Distilled",
+    "Forced",
     "InContext",
     "Masked",
     "NGrams",

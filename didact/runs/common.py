@@ -94,6 +94,13 @@ def check_groups(batch: BatchPart, objective: Objective) -> None:
         )
 
 
+def able_to_write(model: Pretrained) -> Pretrained:
+    """The model with what makes it write."""
+    from didact.generation import WRITER
+
+    return replace(model, writer=WRITER)
+
+
 def exporter(
     pretrained: Callable[[], Pretrained], without: Collection[str] = ()
 ) -> Callable[[Path, Mapping[str, nn.Module]], None]:

@@ -147,6 +147,20 @@ class Task(ABC):
         return self.metrics()[0].higher
 
     @property
+    def longest(self) -> int:
+        """The most tokens of a sequence that a model reads."""
+        return self.length
+
+    def size(self, example: Example) -> int:
+        """Rows that an example takes in a pack once it is asked."""
+        return len(example)
+
+    @property
+    def writing(self) -> Mapping[str, Any]:
+        """Of a task whose answers are written: settings for `Pretrained.generate`."""
+        return {}
+
+    @property
     def watched(self) -> tuple[str, bool]:
         """What chooses a checkpoint while training, and whether more of it is better: the main score; of answers that
         are written, "nll", nats a token of what should have been ("forced" in tasks.answering).

@@ -50,6 +50,8 @@ class Translate(Task):
     English to German: ").
     form: how the model is asked, "encoder_decoder", "causal", "prefix" or "masked" (see `tasks.forms`), None = by the
     model; share: of the target's tokens that "masked" hides.
+    decoding: how answers are written, fields of `didact.generation.Decoding` ({"beams": 4, "length_penalty": 0.6}); new
+    tokens are at most target_length unless `maximum` says so.
     scores: the main one first: bleu, chrf, chrf++, rouge1, rouge2, rougeL, rougeLsum, exact, and the edit-distance
     rates cer (characters), wer (words), per (phonemes, say); separator: what parts the symbols that per counts, white
     space unless told; bleu_tokens: of sacrebleu: 13a, intl, zh, char or none; rouge_words: "english", as papers have
@@ -73,6 +75,7 @@ class Translate(Task):
     after: str = ""
     form: Form | None = None
     share: float = 0.7
+    decoding: Mapping[str, Any] = field(default_factory=dict)
     scores: tuple[Score, ...] = ("bleu", "chrf")
     bleu_tokens: str = "13a"
     rouge_words: Words = "english"
@@ -100,6 +103,18 @@ class Translate(Task):
         return self.target_length or self.length
 
     @property
+    def longest(self) -> int:
+        return max(self.length, self.room) if self.form == "encoder_decoder" else self.length + self.room
+
+    def size(self, example: Example) -> int:
+        own, target = len(example), len(example.targets["target"])
+        return max(own, target) if self.form == "encoder_decoder" else own + target
+
+    @property
+    def writing(self) -> Mapping[str, Any]:
+        return {"maximum": self.room, **self.decoding}
+
+    @property
     def watched(self) -> tuple[str, bool]:
         return "nll", False
 
@@ -108,25 +123,24 @@ class Translate(Task):
 
         Raises InputError where it cannot be asked so, or has too few positions.
         """
-        form = self.form or (
-            "causal" if config.visibility == "causal" else "masked" if config.segments > 2 else "prefix"
-        )
-        if form == "encoder_decoder":
-            raise InputError(
-                "task.translate.form: encoder_decoder, and the model has no decoder", expected="another form"
-            )
+        form = self.form or _form_of(config)
+        if (form == "encoder_decoder") is not (config.decoder is not None):
+            found = "has no decoder" if config.decoder is None else "has a decoder"
+            raise InputError(f"task.translate.form: {form}, and the model {found}", expected="another form, or none")
         if form in ("prefix", "masked") and config.visibility == "causal":
             raise InputError(f"task.translate.form: {form}, and the model looks back", expected="causal")
         if form == "causal" and config.visibility != "causal":
             raise InputError("task.translate.form: causal, and the model looks both ways", expected="prefix or masked")
         if form == "masked" and tokenizer.mask is None:
             raise InputError("task.translate.form: masked, and the tokenizer has no mask token", expected="prefix")
-        most, wanted = config.position.maximum, self.length + self.room
-        if most is not None and wanted > most:
+        most, apart = config.position.maximum, config.decoder is not None
+        if most is not None and (max(self.length, self.room) if apart else self.length + self.room) > most:
+            each = "each" if apart else "in all"
             raise InputError(
-                f"length {self.length} and target_length {self.room}", expected=f"at most {most} in all, the model's"
+                f"length {self.length} and target_length {self.room}", expected=f"at most {most} {each}, the model's"
             )
-        return replace(self, form=form, mask=tokenizer.mask, segment=4 if config.segments >= 6 else 0)
+        start = None if config.decoder is None else config.decoder.start
+        return replace(self, form=form, start=start, mask=tokenizer.mask, segment=4 if config.segments >= 6 else 0)
 
     def rows(self, source: Source, labelled: bool = True) -> Iterator[Row]:
         mapping = {**DEFAULT_COLUMNS, **self.columns}
@@ -159,34 +173,44 @@ class Translate(Task):
 
     def dataset(self, items: Sequence[Item], tokenizer: Tokenizer) -> Dataset:
         counts: Counts = Counts()
-        sources = encode_all(tokenizer, [self.before + item.fields["source"] + self.after for item in items])
+        prompts = [(self.before + item.fields["source"] + self.after) for item in items]
+        sources = encode_all(tokenizer, prompts)
         targets = iter(encode_all(tokenizer, [item.gold[0] for item in items if item.gold is not None]))
-        layout = _Layout.of(tokenizer, self.form == "encoder_decoder", self.segment)
+        layout = _Layout.of(tokenizer, self.form or "prefix", self.segment)
         examples = []
-        for item, source in zip(items, sources, strict=True):
-            cut = self._cut(source, item, len(layout.head) + len(layout.middle), counts)
+        for item, whole, encoded in zip(items, prompts, sources, strict=True):
+            prompt, source = self._cut(whole, encoded, item, layout, tokenizer, counts)
             target = np.zeros(0, np.int64)
             if item.gold is not None:
                 target = self._target(next(targets), item, layout, counts)
-            examples.append(layout.example(cut, target))
+            examples.append(layout.example(source.tokens, target, prompt))
         return Dataset(tuple(items), tuple(examples), np.arange(len(items)), +counts)
 
-    def _cut(self, source: Encoded, item: Item, specials: int, counts: Counts) -> Array:
-        """The tokens of a prompt, those of the source cut at its end where there are too many."""
-        over = len(source) + specials - self.length
-        if over <= 0:
-            return source.tokens
+    def _cut(
+        self, prompt: str, encoded: Encoded, item: Item, layout: _Layout, tokenizer: Tokenizer, counts: Counts
+    ) -> tuple[str, Encoded]:
+        """A prompt whose source was cut at its end until it fits, and its tokens: as they will be when it is read to
+        be gone on with.
+        """
+        room = self.length - len(layout.head) - len(layout.middle)
+        if len(encoded) <= room:
+            return prompt, encoded
         if self.too_long == "refuse":
-            raise item.wrong(f"a source of {len(source) + specials} tokens", f"at most {self.length} (length)")
+            found = len(encoded) + self.length - room
+            raise item.wrong(f"a source of {found} tokens", f"at most {self.length} (length)")
         counts["sources cut to the length"] += 1
-        counts["tokens cut off sources"] += over
-        assert source.offsets is not None  # of a text that was just encoded
-        begin = len(self.before)
-        end = begin + len(item.fields["source"])
-        start, stop = (int((source.offsets[:, 0] < place).sum()) for place in (begin, end))
-        if stop - start <= over:
-            raise item.wrong(f"a prompt of {len(source) + specials} tokens", f"room for a source in {self.length}")
-        return np.concatenate([source.tokens[: stop - over], source.tokens[stop:]])
+        counts["tokens cut off sources"] += len(encoded) - room
+        source = item.fields["source"]
+        while (over := len(encoded) - room) > 0:
+            assert encoded.offsets is not None  # of a text that was just encoded
+            begins = encoded.offsets[:, 0]
+            start, stop = (int((begins < place).sum()) for place in (len(self.before), len(self.before) + len(source)))
+            if stop - start <= over:
+                raise item.wrong("texts around the source that leave it no room", f"less than {self.length} tokens")
+            source = source[: int(begins[stop - over]) - len(self.before)].rstrip()
+            prompt = self.before + source + self.after
+            encoded = tokenizer.encode(prompt)
+        return prompt, encoded
 
     def _target(self, target: Encoded, item: Item, layout: _Layout, counts: Counts) -> Array:
         whole = np.concatenate([layout.first, target.tokens, layout.end]).astype(np.int64)
@@ -221,7 +245,7 @@ class Translate(Task):
         return Translated(self)
 
     def decode(self, dataset: Dataset, answers: Sequence[Any]) -> list[Prediction]:
-        return [{"id": item.id, "target": str(text)} for item, text in zip(dataset.items, answers, strict=True)]
+        return [{"id": item.id, "target": str(text).strip()} for item, text in zip(dataset.items, answers, strict=True)]
 
     def metrics(self) -> tuple[Metric, ...]:
         return tuple(self._metric(name) for name in self.scores)
@@ -259,6 +283,11 @@ class Translated(Supervised):
 
     kind: ClassVar[str] = "translated"
 
+    @property
+    def decoder(self) -> bool:
+        assert isinstance(self.task, Translate)
+        return self.task.form == "encoder_decoder"
+
     def prepare(self, example: Example, rng: np.random.Generator) -> Prepared:
         assert isinstance(self.task, Translate)
         return self.task.prepared(example, rng)
@@ -277,26 +306,31 @@ class _Layout:
     segments: tuple[int, int]
 
     @staticmethod
-    def of(tokenizer: Tokenizer, apart: bool, segment: int) -> _Layout:
-        """Two texts of their own, or the tokenizer's pair cut where the second text begins. A target that would have no
-        end gets the tokenizer's end (or separator) token. Raises InputError where there is none.
+    def of(tokenizer: Tokenizer, form: Form, segment: int) -> _Layout:
+        """Two texts of their own; the tokenizer's pair, cut where the second text begins; or, in a text that goes on
+        (`causal`), what stands before one, then nothing. So `Pretrained.generate` frames a prompt. A target that would
+        have no end gets the tokenizer's separator, or its end of text. Raises InputError where there is none.
         """
         template = tokenizer.template
-        source = list(template.single if apart else template.pair)
-        at = [content for content, _ in source]
-        cut = len(at) if apart else at.index("b")
-        target = list(template.single) if apart else source[cut:]
-        head, middle = _around(source[:cut], "a")
-        first, end = _around(target, "a" if apart else "b")
+        if form == "encoder_decoder":
+            source = target = list(template.single)
+            texts = "a", "a"
+        else:
+            at = [content for content, _ in template.pair].index("b")
+            source, target, texts = list(template.pair[:at]), list(template.pair[at:]), ("a", "b")
+        head, middle = _around(source, texts[0])
+        first, end = _around(target, texts[1])
+        if form == "causal":
+            middle = middle[:0]
         if not len(end):
-            last = tokenizer.eos if tokenizer.eos is not None else tokenizer.sep
+            last = tokenizer.sep if tokenizer.sep is not None else tokenizer.eos
             if last is None:
                 raise InputError("the tokenizer has no token that ends a text", expected="one with </s> or [SEP]")
             end = np.array([last], np.int64)
         pair = dict(template.pair)
         return _Layout(head, middle, first, end, (pair["a"] + segment, pair["b"] + segment))
 
-    def example(self, source: Array, target: Array) -> Example:
+    def example(self, source: Array, target: Array, prompt: str) -> Example:
         tokens = np.concatenate([self.head, source, self.middle]).astype(np.int64)
         special = np.ones(len(tokens), bool)
         special[len(self.head) : len(self.head) + len(source)] = False
@@ -304,8 +338,17 @@ class _Layout:
             tokens,
             special,
             segments=np.full(len(tokens), self.segments[0]),
-            targets={"target": target, "segment": self.segments[1]},
+            targets={"target": target, "segment": self.segments[1], "prompt": prompt},
         )
+
+
+def _form_of(config: ModelConfig) -> Form:
+    """How a model is asked unless told: as it was pre-trained. Six segments are UniLM's, which learned from masks."""
+    if config.decoder is not None:
+        return "encoder_decoder"
+    if config.visibility == "causal":
+        return "causal"
+    return "masked" if config.segments >= 6 else "prefix"
 
 
 def _around(pieces: list[Piece], text: str) -> tuple[Array, Array]:

@@ -12,7 +12,7 @@ import torch
 from task_tools import greedy, model_of, tokenizer
 
 from didact.batch import Prepared
-from didact.config import ModelConfig, Position
+from didact.config import Decoder, ModelConfig, Position
 from didact.data.flat import lay_prepared
 from didact.errors import InputError
 from didact.evaluation.evaluate import compare, evaluate
@@ -62,7 +62,7 @@ def test_one_sequence(form: Any) -> None:
     """Only the target is asked, each token of the row before it; the last token, which nothing follows, is not read."""
     task = Translate(form=form)
     p = made(task)
-    source, target = [CLS, *ids("the cat sat"), SEP], [*ids("on the mat"), SEP]
+    source, target = [CLS, *ids("the cat sat"), *[SEP] * (form == "prefix")], [*ids("on the mat"), SEP]
     assert p.inputs.tokens.tolist() == source + target[:-1]
     (asked,) = p.labels
     assert asked.values.tolist() == target
@@ -106,12 +106,13 @@ def test_texts_around_the_source_stay_when_it_is_cut() -> None:
     before, after = ids("who : "), ids(" = ")
     assert len(tokens) == 12
     assert tokens[1 : 1 + len(before)] == before
-    assert tokens[-1 - len(after) : -1] == after
-    assert tokens[1 + len(before) : -1 - len(after)] == ids(long[0]["source"])[: 10 - len(before) - len(after)]
+    assert tokens[-len(after) :] == after
+    assert tokens[1 + len(before) : -len(after)] == ids(long[0]["source"])[: 11 - len(before) - len(after)]
+    assert tokens[1:] == ids(found[0].targets["prompt"])
     assert found.counts["sources cut to the length"] == 1
     with pytest.raises(InputError, match=r"a source of .* tokens; expected at most 12"):
         dataset(replace(task, too_long="refuse"), long)
-    with pytest.raises(InputError, match="room for a source"):
+    with pytest.raises(InputError, match="leave it no room"):
         dataset(replace(task, before="the cat sat on the mat " * 3), long)
 
 
@@ -170,6 +171,9 @@ def test_nothing_to_predict_is_left_out() -> None:
         (Translate(form="causal"), {}, "causal, and the model looks both ways"),
         (Translate(form="prefix"), {"visibility": "causal"}, "prefix, and the model looks back"),
         (Translate(form="encoder_decoder"), {}, "the model has no decoder"),
+        (Translate(), {"decoder": Decoder(start=9), "segments": 0}, ("encoder_decoder", 0)),
+        (Translate(form="prefix"), {"decoder": Decoder(), "segments": 0}, "the model has a decoder"),
+        (Translate(length=70), {"decoder": Decoder(), "segments": 0, "position": Position(maximum=64)}, "64 each"),
         (Translate(length=40, target_length=30), {"position": Position(maximum=64)}, "at most 64 in all"),
     ],
 )
