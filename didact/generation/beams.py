@@ -120,7 +120,7 @@ def search(
     logits = reader.start(prompts, R, decoding.maximum)
     device = logits.device
     logits = logits[:, None].expand(-1, R, -1)
-    history = History(prompts, R, decoding.maximum, device)
+    history = History(reader.before(prompts), R, decoding.maximum, device)
     numbers = list(range(len(prompts)))
     found: list[list[Hypothesis]] = [[] for _ in prompts]
     groups = [Beams.begin(len(prompts), K, decoding.maximum, device) for _ in range(G)]

@@ -4,8 +4,8 @@ allocation; Post & Vilar, 2018, §3).
 Candidates are the best continuations, as always, and of every hypothesis those that begin or go on with a phrase it
 lacks. They fall into banks by how many tokens of the phrases they have; places are given to the banks in turn, the
 fullest bank first, its best candidate first. (Post & Vilar give each bank as many places, which is the same where all
-banks can fill them.) What lacks least so comes a token nearer at every step. A hypothesis with too few steps left for what it
-lacks is given up, and one that lacks anything cannot end.
+banks can fill them.) What lacks least so comes a token nearer at every step. A hypothesis with too few steps left for
+what it lacks is given up, and one that lacks anything cannot end.
 
 Shapes: B prompts, R running hypotheses of each, K candidates, P phrases of a prompt, n tokens of the longest phrase,
 L new tokens so far.

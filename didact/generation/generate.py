@@ -12,7 +12,7 @@ import torch
 from didact.errors import InputError
 from didact.generation.beams import search
 from didact.generation.decoding import Decoding
-from didact.generation.rules import AtLeast, Banned, Forbidden, NoRepeat, Repetition, Rule
+from didact.generation.rules import AtLeast, Banned, Forbidden, Forced, NoRepeat, Repetition, Rule
 from didact.generation.texts import Following, Pieces, Stopping
 from didact.generation.walk import Hypothesis, Walk
 from didact.generation.ways import Way, way_of
@@ -36,7 +36,7 @@ def generate(
     if isinstance(prompts, str):
         raise InputError("one text as prompts", expected="a list of texts")
     decoding = settled(decoding, settings)
-    way = way_of(pretrained)
+    way = way_of(pretrained, decoding.begin, decoding.first)
     tokens = way.prompts(pretrained, prompts, decoding.maximum)
     rules, phrases = rules_of(decoding, way, pretrained.tokenizer), _phrases(decoding, pretrained.tokenizer)
     stopping = Stopping(pretrained.tokenizer, decoding.stop) if decoding.stop else None
@@ -69,7 +69,7 @@ def stream(pretrained: Pretrained, prompt: str, decoding: Decoding | None = None
     decoding = settled(decoding, settings)
     if decoding.searches or decoding.answers > 1:
         raise InputError("beams or several answers, piece by piece", expected="one answer, greedy or drawn")
-    way = way_of(pretrained)
+    way = way_of(pretrained, decoding.begin, decoding.first)
     (tokens,) = way.prompts(pretrained, [prompt], decoding.maximum)
     stopping = Stopping(pretrained.tokenizer, decoding.stop) if decoding.stop else None
     following = Following(pretrained.tokenizer, tuple(tokens) if way.continues else ())
@@ -109,10 +109,16 @@ def rules_of(decoding: Decoding, way: Way, tokenizer: Tokenizer) -> list[Rule]:
     if decoding.banned:
         spelled = {form for text in decoding.banned for form in _spelled(tokenizer, text)}
         rules.append(Banned(tuple(sorted(spelled))))
+    if way.banned:
+        rules.append(Banned(way.banned))
     if decoding.minimum and way.ends:
         rules.append(AtLeast(decoding.minimum, way.ends))
     if way.never:
         rules.append(Forbidden(way.never))
+    if way.first is not None:
+        rules.append(Forced(0, way.first))
+    if way.last is not None:
+        rules.append(Forced(decoding.maximum - 1, way.last))
     return rules
 
 

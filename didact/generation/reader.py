@@ -2,6 +2,7 @@
 
     next token    the row of a token is asked for the one after it                (GPT, GPT-2)
     blank         a mask token stands where the next one is to be                 (UniLM, Dong et al., 2019, §2.5)
+    beside        a decoder writes, beside a source that the encoder has read     (BART, T5, Marian)
 
 Shapes: B prompts, R hypotheses of each, V vocabulary, n rows, D width.
 """
@@ -19,7 +20,8 @@ from didact.errors import InputError
 from didact.heads import Vocabulary
 from didact.heads.vocabulary import VocabularyLayers
 from didact.model import Model
-from didact.nn.cache import Cache, for_steps
+from didact.nn.cache import Cache
+from didact.nn.incremental import Alone, Beside, for_steps
 from didact.nn.product import Product
 from didact.nn.transformer import Transformer
 from didact.packed import Packed
@@ -35,6 +37,10 @@ class Reader(ABC):
         """Read B prompts, each of at least one token, of which R hypotheses of at most `room` new tokens are to come
         -> logits of the first new token (B, V).
         """
+
+    @abstractmethod
+    def before(self, prompts: Prompts) -> Prompts:
+        """What stands before the first new token of each prompt's hypotheses, as rules see it."""
 
     @abstractmethod
     def read(self, tokens: Tensor) -> Tensor:
@@ -83,6 +89,9 @@ class Cached(Reader):
         self.scores = Scores(model)
         self.cache: Cache
 
+    def before(self, prompts: Prompts) -> Prompts:
+        return prompts
+
     def move(self, parents: Tensor) -> None:
         self.cache.move(parents)
 
@@ -93,7 +102,7 @@ class Cached(Reader):
         """The prompts as they were read, and what the stack makes of them (T, D)."""
         segments = None if segment is None else [[segment] * len(prompt) for prompt in prompts]
         side = Side(Packed.of(prompts, segments)).to(self.model.device)
-        self.cache = Cache(self.core, hypotheses, room)
+        self.cache = Cache(Alone(self.core), hypotheses, room)
         return side, self.cache.fill(side)
 
 
@@ -119,6 +128,9 @@ class Blank(Cached):
         super().__init__(model)
         self.mask, self.prompt, self.written = mask, prompt, written
 
+    def before(self, prompts: Prompts) -> Prompts:
+        return [[] for _ in prompts]
+
     def start(self, prompts: Prompts, hypotheses: int, room: int) -> Tensor:
         self._fill(prompts, hypotheses, room, self.prompt)
         blanks = torch.full((len(prompts), 1, hypotheses), self.mask, device=self.model.device)
@@ -129,3 +141,31 @@ class Blank(Cached):
         both = torch.stack((tokens, torch.full_like(tokens, self.mask)), 1)
         rows = self.cache.read(both, kept=1, segment=self.written)[:, 1]
         return self.scores(rows.flatten(0, 1)).view(*tokens.shape, -1)
+
+
+class Writing(Cached):
+    """An encoder-decoder: the encoder reads the prompts, once; the decoder begins with `begin` and goes on with the
+    newest token.
+    """
+
+    def __init__(self, model: Model, begin: int) -> None:
+        super().__init__(model)
+        assert model.decoder is not None
+        self.decoder, self.begin = for_steps(model.decoder), begin
+
+    def before(self, prompts: Prompts) -> Prompts:
+        return [[self.begin] for _ in prompts]
+
+    def start(self, prompts: Prompts, hypotheses: int, room: int) -> Tensor:
+        source = Side(Packed.of(prompts)).to(self.model.device)
+        encoded = self.model.hidden(source).main
+        word = self.model.core.embedding.word
+        # One row more than is written: the one that the decoder begins with.
+        self.cache = Cache(Beside(self.decoder, word, encoded, source.packed), hypotheses, room + 1)
+        self.cache.begin(torch.zeros(len(prompts), dtype=torch.int64, device=encoded.device))
+        begun = torch.full((len(prompts), 1, hypotheses), self.begin, device=encoded.device)
+        return self.scores(self.cache.read(begun)[:, 0, 0])
+
+    def read(self, tokens: Tensor) -> Tensor:
+        rows = self.cache.read(tokens[:, None])
+        return self.scores(rows.flatten(0, 2)).view(*tokens.shape, -1)

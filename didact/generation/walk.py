@@ -69,7 +69,7 @@ class Walk:
         logits = self.reader.start(self.prompts, R, decoding.maximum)
         device = logits.device
         logits = logits[:, None].expand(-1, R, -1)
-        history = History(self.prompts, R, decoding.maximum, device)
+        history = History(self.reader.before(self.prompts), R, decoding.maximum, device)
         numbers = torch.arange(len(self.prompts), device=device)
         running = torch.ones(len(self.prompts), R, dtype=torch.bool, device=device)
         scores = torch.zeros(len(self.prompts), R, dtype=torch.float64, device=device)

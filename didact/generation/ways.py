@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from didact.errors import InputError
-from didact.generation.reader import Blank, NextToken, Prompts, Reader
+from didact.generation.reader import Blank, NextToken, Prompts, Reader, Writing
 from didact.model import Pretrained
 from didact.objectives.unilm import SEGMENTS, segments_of
 from didact.tokenization.tokenizer import Tokenizer, frame
@@ -19,13 +19,18 @@ from didact.tokenization.tokenizer import Tokenizer, frame
 @dataclass(frozen=True)
 class Way:
     """reader: see there; continues: whether what is written goes on with the prompt's text; ends: tokens that end a
-    text; never: tokens that are not written.
+    text; never: tokens that are not written; banned: nor phrases of tokens; first, last: tokens that every text begins
+    with and that one of full length ends with; apart: whether prompt and text have positions of their own.
     """
 
     reader: Reader
     continues: bool
     ends: tuple[int, ...]
     never: tuple[int, ...] = ()
+    banned: tuple[tuple[int, ...], ...] = ()
+    first: int | None = None
+    last: int | None = None
+    apart: bool = False
 
     def prompts(self, pretrained: Pretrained, texts: Sequence[str], new: int) -> Prompts:
         """The tokens that are read of each text, `new` ones being to come. InputError for one that is too long, and for
@@ -35,17 +40,37 @@ class Way:
         found = framed(pretrained.tokenizer, texts)
         room = pretrained.maximum
         for number, tokens in enumerate(found, 1):
-            if room is not None and len(tokens) + new > room:
+            if room is not None and self.apart and max(len(tokens), new) > room:
+                raise InputError(
+                    f"prompt {number} of {len(tokens)} tokens, and {new} new ones", expected=f"at most {room} of each"
+                )
+            if room is not None and not self.apart and len(tokens) + new > room:
                 raise InputError(
                     f"prompt {number} of {len(tokens)} tokens, and {new} new ones", expected=f"at most {room} together"
                 )
         return found
 
 
-def way_of(pretrained: Pretrained) -> Way:
-    """How this model writes. Raises InputError for one that does not."""
+def way_of(pretrained: Pretrained, begin: str | None = None, first: str | None = None) -> Way:
+    """How this model writes. begin, first: the pieces that a decoder begins to read with and to write with, where they
+    are not the model's own (a language's). Raises InputError for a model that does not write, or has no decoder to
+    begin with them, and for a piece that there is not.
+    """
     config, tokenizer = pretrained.model.config, pretrained.tokenizer
     ends = _ends(pretrained)
+    if config.decoder is not None:
+        said = pretrained.carried
+        return Way(
+            Writing(pretrained.model, config.decoder.start if begin is None else _piece(tokenizer, begin)),
+            False,
+            ends,
+            banned=tuple(tuple(phrase) for phrase in said.get("bad_words_ids") or ()),
+            first=said.get("forced_bos_token_id") if first is None else _piece(tokenizer, first),
+            last=said.get("forced_eos_token_id"),
+            apart=True,
+        )
+    if begin is not None or first is not None:
+        raise InputError("a token for a decoder to begin with", expected="a model with a decoder")
     if config.visibility == "causal":
         return Way(NextToken(pretrained.model), True, ends)
     if config.segments >= SEGMENTS and tokenizer.mask is not None:
@@ -53,8 +78,15 @@ def way_of(pretrained: Pretrained) -> Way:
         return Way(Blank(pretrained.model, tokenizer.mask, prompt, written), False, ends, (tokenizer.mask,))
     raise InputError(
         "this model sees the whole text and was not trained to write one from left to right",
-        expected="one that looks back (GPT-2) or writes after a text that it sees whole (UniLM)",
+        expected="one that looks back (GPT-2), has a decoder (BART) or writes after a text that it sees whole (UniLM)",
     )
+
+
+def _piece(tokenizer: Tokenizer, piece: str) -> int:
+    found = tokenizer.id_of(piece)
+    if found is None:
+        raise InputError(f"no token {piece!r}", expected="a piece of the tokenizer, as it is spelled there")
+    return found
 
 
 def _ends(pretrained: Pretrained) -> tuple[int, ...]:

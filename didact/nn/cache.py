@@ -11,88 +11,76 @@ D width, N heads, H head width.
 
 from __future__ import annotations
 
-import copy
-from dataclasses import dataclass
-from itertools import chain
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from didact.batch import Side
 from didact.nn.attention import Context
 from didact.nn.distance import DistanceTerms, gather, relate
-from didact.nn.kernel import Kernel, choose, named
-from didact.nn.transformer import Transformer
+from didact.nn.incremental import HIDDEN, OneVerb, Through
+from didact.nn.kernel import Kernel
+from didact.nn.transformer import contexts
 from didact.packed import Packed
-from didact.visibility import Visibility
 
-M = TypeVar("M", bound=nn.Module)
-HIDDEN = float("-inf")  # what is added to the logit of a slot that is not seen
 _SPARE = 32  # steps between two looks for slots that nobody needs
 
 
 class Cache:
     """The keys and values of B prompts and of what R hypotheses of each have added, in buffers made once.
 
-    core: whose layers they are of (no gradients, no dropout); hypotheses: R; room: rows that a hypothesis may add.
-    Raises ValueError for positions whose keys are asked by every later row anew (DeBERTa's).
+    through: the stack whose they are (no gradients, no dropout); hypotheses: R; room: rows that a hypothesis may add.
+    ValueError for positions with terms of each key, which are not kept (DeBERTa's).
     """
 
-    def __init__(self, core: Transformer, hypotheses: int, room: int) -> None:
-        self.core = core
+    def __init__(self, through: Through, hypotheses: int, room: int) -> None:
+        self.through = through
         self.R, self.room = hypotheses, room
-        self.buffers: list[Tensor] = []
-        """of each layer (2, B, N, S, H): keys and values"""
-        self.path = torch.empty(0)
-        """(B, R, used): what is added to the logits of the slots in use, 0 or `HIDDEN`"""
-        self.positions = torch.empty(0)
-        self.segments = torch.empty(0)
-        self.lengths = torch.empty(0)
-        """(B,): rows that each hypothesis has read, the prompt's included, which is the next one's position"""
-        self.prompt = self.used = self.furthest = self._steps = 0
+        self.layers = [_Layer() for _ in through.windows]
+        self.begin(torch.zeros(0, dtype=torch.int64))
+
+    def begin(self, lengths: Tensor) -> None:
+        """Forget everything; prompts of these lengths (B,) are to be filled in, or none, where all are 0.
+
+        path (B, R, used): what is added to the logits of the slots in use, 0 or `HIDDEN`; positions, segments
+        (B, used): of each slot; lengths (B,): rows that each hypothesis has read, which is the next one's position.
+        """
+        device, B = lengths.device, len(lengths)
+        self.prompt = self.used = int(lengths.max()) if B else 0
+        self.furthest = self.prompt + self.room
+        slots = torch.arange(self.used, device=device)
+        self.lengths = lengths
+        self.positions = slots.expand(B, -1)
+        self.segments = torch.zeros(B, self.used, dtype=torch.int64, device=device)
+        path = torch.zeros(B, self.used, device=device).masked_fill_(slots >= lengths[:, None], HIDDEN)
+        self.path = path[:, None].expand(B, self.R, -1)
+        self._steps = 0
 
     def fill(self, side: Side) -> Tensor:
-        """Read the prompts, B sequences of at least one row, as `core` would -> what it makes of them (T, D)."""
-        core, packed = self.core, side.packed
-        seen = side.visibility.unless_said(core.visibility)
-        x = core.embedding(packed)
-        device, sequence = x.device, packed.sequence_ids()
-        starts, lengths = packed.cu_seqlens[:-1].long(), packed.cu_seqlens.diff().long()
-        place = torch.arange(len(sequence), device=device) - starts[sequence]
-        B, L = len(lengths), int(lengths.max())
-        self.prompt = self.used = L
-        self.furthest = L + self.room
-        slots = torch.arange(L, device=device)
-        self.lengths = lengths
-        self.positions = slots.expand(B, L)
-        self.segments = torch.zeros(B, L, dtype=torch.int64, device=device)
+        """Read the prompts, B sequences of at least one row, as the stack would -> what it makes of them (T, D)."""
+        through, packed = self.through, side.packed
+        side = Side(packed, side.visibility.unless_said(through.visibility))
+        x = through.embed(packed)
+        sequence, starts = packed.sequence_ids(), packed.cu_seqlens[:-1].long()
+        place = torch.arange(len(sequence), device=x.device) - starts[sequence]
+        self.begin(packed.cu_seqlens.diff().long())
         if packed.segments is not None:
             self.segments[sequence, place] = packed.segments
-        path = torch.zeros(B, L, device=device).masked_fill_(slots >= lengths[:, None], HIDDEN)
-        self.path = path[:, None].expand(B, self.R, L)
-        self.buffers = []
-        position = core.embedding.position
-        distance, relative = position.distance(), position.relative(packed.max_seqlen)
-        plans: dict[int | None, tuple[Kernel, Any]] = {}
-        for window in dict.fromkeys(core.windows):
-            rule = seen.within(window)
-            added = distance is not None or relative is not None
-            kernel = choose(device, x.dtype, rule, added) if core.kernel is None else named(core.kernel)
-            plans[window] = kernel, kernel.plan(packed, rule)
-        for i, window in enumerate(core.windows):
-            kernel, plan = plans[window]
-            keep = _Keep(kernel, self, sequence, place)
-            rotation = position.rotation(packed.positions, local=window is not None)
-            x = _block(core, i)(x, Context(keep, plan, distance, rotation, relative))
-        return core.final_norm(x)
+        own = contexts(through.stack, through.scheme, through.windows, 0.0, side, x)
+        for i, window in enumerate(through.windows):
+            context = own[window]
+            keep = _Keep(context.kernel, self, self.layers[i], sequence, place)
+            x = through.layer(i, x, Context(keep, context.plan, context.distance, context.rotation, context.relative))
+        return through.final(x)
 
     def read(self, tokens: Tensor, kept: int = 1, segment: int | None = None) -> Tensor:
         """Read m new rows of every hypothesis, tokens (B, m, R): the j-th sees what its hypothesis has read and its own
         rows up to itself. The first `kept` of them stay, the others are forgotten. segment: of all. -> (B, m, R, D).
         """
-        core = self.core
+        through = self.through
         B, m, R = tokens.shape
         step = self._step(m, tokens.device)
         positions = step.positions.flatten()
@@ -103,22 +91,31 @@ class Cache:
             max_seqlen=self.furthest,
             segments=None if segment is None else torch.full_like(positions, segment),
         )
-        x = core.embedding(packed)
-        scheme = core.embedding.position
-        terms, relative = scheme.distance(), scheme.relative(self.furthest)
+        x = through.embed(packed)
+        terms, relative = through.scheme.distance(), through.scheme.relative(self.furthest)
         slots = torch.cat((self.positions, step.positions), 1)
         segments = torch.cat((self.segments, torch.full_like(step.positions, segment or 0)), 1)
-        masks = {window: _mask(step, slots, window, terms) for window in dict.fromkeys(core.windows)}
-        for i, window in enumerate(core.windows):
-            attend = _Attend(self.buffers[i], self.used, step, slots, segments, masks[window])
-            rotation = scheme.rotation(positions, local=window is not None)
-            x = _block(core, i)(x, Context(attend, None, None, rotation, relative))
+        masks = {window: _mask(step, slots, window, terms) for window in dict.fromkeys(through.windows)}
+        for i, window in enumerate(through.windows):
+            attend = _Attend(self, self.layers[i], step, slots, segments, masks[window])
+            rotation = through.scheme.rotation(positions, local=window is not None)
+            x = through.layer(i, x, Context(attend, None, None, rotation, relative))
         if kept:
             last, until = slice((kept - 1) * R, kept * R), self.used + kept * R
             self.path = step.path[:, last, :until]
             self.positions, self.segments = slots[:, :until], segments[:, :until]
             self.used, self.lengths = until, self.lengths + kept
-        return core.final_norm(x).view(B, m, R, -1)
+        return through.final(x).view(B, m, R, -1)
+
+    @property
+    def slots(self) -> int:
+        """Slots of each buffer: those of the longest prompt, of every step, and R for rows that do not stay."""
+        return self.prompt + self.R * (self.room + 1)
+
+    def buffer(self, like: Tensor) -> Tensor:
+        """One layer's (2, B, N, S, H), for rows like these (T, 3, N, H)."""
+        _, _, N, H = like.shape
+        return like.new_empty(2, len(self.lengths), N, self.slots, H)
 
     def move(self, parents: Tensor) -> None:
         """Hypothesis r of prompt b goes on where hypothesis parents[b, r] (B, R) stands."""
@@ -126,10 +123,11 @@ class Cache:
 
     def keep(self, prompts: Tensor) -> None:
         """Only these prompts (n,) go on, in this order."""
-        for i, kv in enumerate(self.buffers):
-            _, _, N, S, H = kv.shape
-            self.buffers[i] = kv.new_empty(2, len(prompts), N, S, H)
-            self.buffers[i][:, :, :, : self.used] = kv[:, :, :, : self.used].index_select(1, prompts)
+        for layer in self.layers:
+            old = layer.kv[:, :, :, : self.used]
+            layer.kv = layer.kv.new_empty(2, len(prompts), *layer.kv.shape[2:])
+            layer.kv[:, :, :, : self.used] = old.index_select(1, prompts)
+        self.through.keep(prompts)
         self.path, self.positions = self.path[prompts], self.positions[prompts]
         self.segments, self.lengths = self.segments[prompts], self.lengths[prompts]
 
@@ -137,11 +135,10 @@ class Cache:
         """Where m new rows of each hypothesis stand and what they see."""
         R, Q = self.R, m * self.R
         self._steps += 1
-        room = self.buffers[0].shape[3]
-        if self._steps % _SPARE == 0 or self.used + Q > room:
+        if self._steps % _SPARE == 0 or self.used + Q > self.slots:
             self._tidy()
-        if self.used + Q > room:
-            raise ValueError(f"no room for {Q} more slots beside {self.used} of {room}")
+        if self.used + Q > self.slots:
+            raise ValueError(f"no room for {Q} more slots beside {self.used} of {self.slots}")
         number = torch.arange(Q, device=device)
         hypothesis, column = number % R, number // R
         own = (hypothesis[:, None] == hypothesis) & (column[:, None] >= column)
@@ -159,11 +156,18 @@ class Cache:
         own = (~alive).int().sort(dim=1, stable=True).indices[:, :most] + self.prompt
         which = torch.cat((torch.arange(self.prompt, device=own.device).expand(len(own), -1), own), 1)
         self.used = which.shape[1]
-        for kv in self.buffers:
-            at = own[None, :, None, :, None].expand(2, -1, kv.shape[2], -1, kv.shape[4])
-            kv[:, :, :, self.prompt : self.used] = kv.gather(3, at)
+        for layer in self.layers:
+            at = own[None, :, None, :, None].expand(2, -1, layer.kv.shape[2], -1, layer.kv.shape[4])
+            layer.kv[:, :, :, self.prompt : self.used] = layer.kv.gather(3, at)
         self.path = self.path.gather(2, which[:, None].expand(-1, self.R, -1))
         self.positions, self.segments = self.positions.gather(1, which), self.segments.gather(1, which)
+
+
+@dataclass
+class _Layer:
+    """kv (2, B, N, S, H): a layer's keys and values, empty before the first ones."""
+
+    kv: Tensor = field(default_factory=lambda: torch.empty(0))
 
 
 @dataclass(frozen=True)
@@ -175,62 +179,68 @@ class _Step:
 
 
 @dataclass(frozen=True)
-class _Keep:
+class _Keep(OneVerb):
     """A kernel that attends as `kernel` does and keeps keys and values of the pack's rows, the sequence and the place
     in it of each being known.
     """
 
     kernel: Kernel
     cache: Cache
+    layer: _Layer
     sequence: Tensor
     place: Tensor
-    name: str = "keeping"
 
-    def plan(self, packed: Packed, visibility: Visibility) -> Any:
-        return self.kernel.plan(packed, visibility)
-
-    def __call__(self, qkv: Tensor, plan: Any, distance: DistanceTerms | None = None, dropout: float = 0.0) -> Tensor:
+    def __call__(
+        self,
+        qkv: Tensor,
+        plan: Any,
+        distance: DistanceTerms | None = None,
+        dropout: float = 0.0,
+        scale: float | None = None,
+    ) -> Tensor:
         if distance is not None and distance.by_key is not None:
             raise ValueError("terms of each key are not kept")
-        cache = self.cache
-        _, _, N, H = qkv.shape
-        kv = qkv.new_empty(2, len(cache.lengths), N, cache.prompt + cache.R * (cache.room + 1), H)
-        kv[:, :, :, : cache.prompt] = 0.0  # past a shorter prompt's end: weight 0 times what memory holds may be NaN
+        kv = self.cache.buffer(qkv)
+        kv[:, :, :, : self.cache.prompt] = 0.0  # past a shorter prompt's end: weight 0 times what is there may be NaN
         kv.permute(1, 3, 0, 2, 4)[self.sequence, self.place] = qkv[:, 1:]
-        cache.buffers.append(kv)
-        return self.kernel(qkv, plan, distance, dropout)
+        self.layer.kv = kv
+        return self.kernel(qkv, plan, distance, dropout, scale)
 
 
 @dataclass(frozen=True)
-class _Attend:
+class _Attend(OneVerb):
     """A kernel for new rows: their keys and values go behind those of the layer's buffer, and they attend over all.
 
     slots, segments (B, used + Q): positions and segments of all; mask: what is added to all logits, None = nothing.
     """
 
-    buffer: Tensor
-    used: int
+    cache: Cache
+    layer: _Layer
     step: _Step
     slots: Tensor
     segments: Tensor
     mask: Tensor | None
-    name: str = "attending"
 
-    def plan(self, packed: Packed, visibility: Visibility) -> None:
-        del packed, visibility
-
-    def __call__(self, qkv: Tensor, plan: None, distance: DistanceTerms | None = None, dropout: float = 0.0) -> Tensor:
+    def __call__(
+        self,
+        qkv: Tensor,
+        plan: None,
+        distance: DistanceTerms | None = None,
+        dropout: float = 0.0,
+        scale: float | None = None,
+    ) -> Tensor:
         del plan, dropout
         B, Q = self.step.positions.shape
-        _, _, N, H = qkv.shape
-        rows, until = qkv.view(B, Q, 3, N, H), self.used + Q
-        self.buffer[:, :, :, self.used : until] = rows[:, :, 1:].permute(2, 0, 3, 1, 4)
-        k, v = self.buffer[:, :, :, :until]
+        if not self.cache.used:
+            self.layer.kv = self.cache.buffer(qkv)
+        rows, used = qkv.unflatten(0, (B, Q)), self.cache.used
+        self.layer.kv[:, :, :, used : used + Q] = rows[:, :, 1:].permute(2, 0, 3, 1, 4)
+        k, v = self.layer.kv[:, :, :, : used + Q]
         mask = self.mask
         if distance is not None:
             mask = _sum(mask, self._terms(distance))
-        out = F.scaled_dot_product_attention(rows[:, :, 0].transpose(1, 2), k, v, attn_mask=mask)
-        return out.transpose(1, 2).reshape(B * Q, N, H)
+        out = F.scaled_dot_product_attention(rows[:, :, 0].transpose(1, 2), k, v, attn_mask=mask, scale=scale)
+        return out.transpose(1, 2).flatten(0, 1)
 
     def _terms(self, distance: DistanceTerms) -> Tensor | None:
         """What a layer's own terms add, (B, N, Q, S)."""
@@ -261,21 +271,3 @@ def _mask(step: _Step, slots: Tensor, window: int | None, terms: DistanceTerms |
 
 def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
     return b if a is None else a if b is None else a + b
-
-
-def _block(core: Transformer, i: int) -> nn.Module:
-    return core.blocks[i * len(core.blocks) // len(core.windows)]
-
-
-def for_steps(module: M) -> M:
-    """The same module for inference, its parameters shared but for the matrices of dense layers, laid out by column.
-
-    A step multiplies few rows. (Measured, 8 rows, 384 to 1152, one core with AVX-512: 0.14 ms by column, 0.29 by row;
-    32 rows: 0.23 and 0.33.)
-    """
-    shared = {id(tensor): tensor for tensor in chain(module.parameters(), module.buffers())}
-    own = copy.deepcopy(module, shared)
-    for part in own.modules():
-        if isinstance(part, nn.Linear) and part.weight.shape[0] <= 16 * part.weight.shape[1]:
-            part.weight = nn.Parameter(part.weight.detach().t().contiguous().t(), requires_grad=False)
-    return own.eval()

@@ -17,7 +17,8 @@ from didact.families import FAMILIES, Family
 from didact.generation.reader import Blank, Cached, NextToken
 from didact.heads import Vocabulary
 from didact.model import Model
-from didact.nn.cache import Cache, for_steps
+from didact.nn.cache import Cache
+from didact.nn.incremental import Alone, for_steps
 from didact.nn.position import POSITIONS
 from didact.nn.transformer import Transformer, build
 from didact.objectives.unilm import SEGMENTS, segments_of
@@ -61,7 +62,7 @@ def check(config: ModelConfig, steps: int = 12, hypotheses: int = 3) -> Cache:
     """Random tokens; hypotheses that move at random after each; prompts that leave in the middle."""
     core = build(config, torch.Generator().manual_seed(1)).eval()
     generator = torch.Generator().manual_seed(2)
-    cache = Cache(for_steps(core), hypotheses, steps)
+    cache = Cache(Alone(for_steps(core)), hypotheses, steps)
     prompts = drawn(PROMPTS)
     packed = Packed.of(prompts)
     torch.testing.assert_close(cache.fill(Side(packed)), core(Side(packed)).main, atol=1e-5, rtol=1e-5)

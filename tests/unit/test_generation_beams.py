@@ -42,6 +42,9 @@ class Table(Reader):
         self.texts = [[tuple(prompt)] * hypotheses for prompt in prompts]
         return torch.stack([self.logits(prompt) for prompt in prompts])
 
+    def before(self, prompts: Prompts) -> Prompts:
+        return prompts
+
     def read(self, tokens: Tensor) -> Tensor:
         self.texts = [
             [(*text, token) for text, token in zip(*row, strict=True)]
@@ -137,7 +140,7 @@ def test_phrases_of_one_prompt_leave_the_others_alone() -> None:
     decoding = Decoding(maximum=5, beams=3, answers=3)
     plain = search(Table(6, 1), PROMPTS, decoding, (END,))
     bound = search(Table(6, 1), PROMPTS, decoding, (END,), phrases=[[[5, 5]], [], []])
-    assert [h.tokens for h in bound[1]][0] == [h.tokens for h in plain[1]][0]
+    assert bound[1][0].tokens == plain[1][0].tokens
     assert all(contains(h.tokens, (5, 5)) for h in bound[0])
 
 
