@@ -44,6 +44,7 @@ class Example:
     ones; source_bytes (L,) int64: bytes of source that each token stands for (sum = the text's bytes);
     parts (k,) int64: rows where a part begins that is a sequence of its own to the model: unseen by the other parts,
     positions from 0 (the choices of one question); None = the example is one sequence;
+    positions (L,) int64: where each token stands in the text that it was taken out of; None = counted from 0;
     targets: what a labelled file or a document format says of it, by name.
     """
 
@@ -55,6 +56,7 @@ class Example:
     offsets: Array | None = None
     source_bytes: Array | None = None
     parts: Array | None = None
+    positions: Array | None = None
     targets: Mapping[str, Any] = field(default_factory=dict)
     source: Source | None = None
 
@@ -110,7 +112,9 @@ class Prepared:
 
     inputs: the (corrupted) sequence the model reads; outputs: the decoder's, or None; visibility: who sees whom in
     each; labels: rows within this sequence; hidden (L,) bool: the rows of the *original* whose token the objective
-    hides from the row asked for it (the no-leak law tests exactly these; kept tokens are not hidden).
+    hides from the row asked for it (the no-leak law tests exactly these; kept tokens are not hidden). Where a decoder
+    is asked, these are the tokens that `inputs` has lost, and they are hidden from the decoder's rows up to the one
+    asked for them: later ones have read them.
     queries (m,) int64, increasing, or None: rows that get a query row besides: row L + i of the sequence asks about row
     queries[i], shares its position and segment, reads no token, is seen by nobody and sees what its row sees, without
     that row itself and what came into the order with it: reach = rank - 1. memory: of an example in parts, how many

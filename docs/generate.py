@@ -1,4 +1,4 @@
-"""Writes the pages that are made from the code: docs/run_file.md, docs/families.md and docs/pictures/*.svg.
+"""Writes the pages that are made from the code: docs/run_file.md, families.md, corruptions.md and pictures/*.svg.
 
     python docs/generate.py            write them
     python docs/generate.py --check    exit 1 where they are not what the code says
@@ -33,7 +33,7 @@ from didact.exchange.keys import PARTS, Key
 from didact.families import FAMILIES, Family
 from didact.nn import cores
 from didact.nn import position as positions
-from didact.objectives import OBJECTIVES, SELECTS, Combined, Objective
+from didact.objectives import CORRUPTIONS, OBJECTIVES, SELECTS, Combined, Corruption, Objective, Select
 from didact.packed import Packed
 from didact.runs import schema
 from didact.runs.schema import FinetuneRun, PretrainRun
@@ -42,10 +42,18 @@ from didact.training import schedule
 
 FOLDER = Path(__file__).resolve().parent
 MADE = "<!-- Made by docs/generate.py from the code. Change the docstring, not this page. -->"
-FACTS = ("mask_id", "vocabulary", "specials")  # what an objective is told of the tokenizer, never by the run file
+FACTS = (
+    "mask_id",
+    "vocabulary",
+    "specials",
+    "sentinels",
+    "start",
+    "end",
+)  # what an objective is told of the tokenizer, never by the run file
 BOUNDS = (("ge", "≥ {}"), ("gt", "> {}"), ("le", "≤ {}"), ("lt", "< {}"))
 MARK = re.compile(r"(?:(?<=[.;)] )|^)(\w+(?:(?:, | and )\w+)*): ")  # where a docstring begins to speak of a key
 Row = Sequence[str]
+_CORRUPTED = runpy.run_path(str(FOLDER / "corrupted.py"))
 _DRAWING = runpy.run_path(str(FOLDER / "pictures.py"))
 picture, PICTURES, PLAIN = _DRAWING["picture"], _DRAWING["PICTURES"], _DRAWING["PLAIN"]
 
@@ -183,8 +191,12 @@ def spelled(hint: Any) -> str:
     names = {int: "integer", float: "number", str: "text", bool: "true or false", Path: "path"}
     if hint in names:
         return names[hint]
-    if isinstance(hint, type) and issubclass(hint, SELECTS[0].__mro__[1]):
+    if isinstance(hint, type) and issubclass(hint, Select):
         return "one of [the selections](#selections)"
+    if hint is Corruption:
+        return "one of [the corruptions](#corruptions)"
+    if hint is Objective:
+        return "one of these objectives"
     if isinstance(hint, type) and issubclass(hint, schema.Part):
         return "{" + ", ".join(f"{e.key}: {e.type}" for e in entries_of(hint)) + "}"
     return getattr(hint, "__name__", str(hint))
@@ -261,6 +273,10 @@ def run_file() -> str:
         "### Selections",
         "`select: whole_words`, or with keys: `select: {spans: {p: 0.2}}`.",
         *[part for cls in SELECTS for part in _member(cls, "select")],
+        "### Corruptions",
+        "Of `denoised`, one after the other: `corruptions: [permute_sentences, {infill: {rate: 0.3}}]`. What each does "
+        "to a text: [corruptions.md](corruptions.md).",
+        *[part for cls in CORRUPTIONS for part in _member(cls, "corruptions")],
         "## `didact finetune`",
         keys_table(finetune),
         "Of `budget`'s keys exactly one is given.",
@@ -380,7 +396,8 @@ def _first(cls: type[Any]) -> str:
 
 
 def _tokenizer(family: Family) -> Any:
-    return SimpleNamespace(mask=4, vocabulary=family.base.vocabulary, special_ids=(0, 1, 2, 3, 4))
+    ids = {"pad": 0, "cls": 2, "sep": 3, "bos": 2, "eos": 3, "mask": 4}
+    return SimpleNamespace(**ids, vocabulary=family.base.vocabulary, special_ids=(0, 1, 2, 3, 4), sentinels=(5, 6, 7))
 
 
 def _parts(objective: Objective) -> Sequence[Objective]:
@@ -391,7 +408,8 @@ def _seen(family: Family, part: Objective) -> str:
     """Who sees whom: the stream's own rule, else those that come with examples; the names of their pictures."""
     streams = cores.entry(family.base.core).streams
     own = ", ".join(dict.fromkeys(_drawn(family, part, seed) for seed in range(32)))
-    return "; ".join(f"{streams[stream]} ({stream})" if streams[stream] else own for stream in part.streams)
+    seen = "; ".join(f"{streams[stream]} ({stream})" if streams[stream] else own for stream in part.streams)
+    return f"{seen}; causal (decoder)" if part.decoder else seen
 
 
 def _drawn(family: Family, part: Objective, seed: int) -> str:
@@ -405,6 +423,7 @@ def _drawn(family: Family, part: Objective, seed: int) -> str:
         special=special,
         segments=(rows > 2).astype(np.int64),
         words=np.where(special, -1, rows),
+        sentences=np.array([1, 3]),
         targets={"relation": 0},
     )
     prepared = part.prepare(example, np.random.default_rng(seed))
@@ -432,7 +451,7 @@ def _key(key: Key) -> Row:
     return (f"`{key.theirs}`", f"`{key.ours}`" + (f" ({words})" if words else ""), f"`{shown(key.default)}`")
 
 
-PAGES = {"run_file.md": run_file, "families.md": families} | {
+PAGES = {"run_file.md": run_file, "families.md": families, "corruptions.md": partial(_CORRUPTED["page"], MADE)} | {
     f"pictures/{name.replace(' ', '_')}.svg": partial(picture, name) for name in PICTURES
 }
 

@@ -7,6 +7,7 @@ import json
 import shutil
 import string
 import tempfile
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from didact.batch import Batch, Example
 from didact.data.document import Document
 from didact.data.store import Store, build_store
 from didact.objectives import SELECTS, Select
+from didact.objectives.corruption import Pieces
 from didact.tokenization.tokenizer import Tokenizer
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -87,6 +89,9 @@ def same(a: Batch, b: Batch) -> bool:
         packed = batch.inputs.packed
         found: list[object] = [packed.tokens.tolist(), packed.cu_seqlens.tolist(), packed.positions.tolist()]
         found += [packed.max_seqlen, None if packed.segments is None else packed.segments.tolist(), batch.tokens]
+        if batch.outputs is not None:
+            written = batch.outputs.packed
+            found += [written.tokens.tolist(), written.cu_seqlens.tolist(), written.positions.tolist()]
         for asked in batch.labels:
             noise = None if asked.noise is None else asked.noise.tolist()
             found += [asked.name, asked.head, asked.rows.tolist(), asked.values.tolist(), noise, asked.count]
@@ -110,6 +115,7 @@ def example(length: int, seed: int = 0, vocabulary: int = 100, relation: int | N
         special=special,
         segments=np.zeros(length, np.int64),
         words=words,
+        sentences=np.arange(1, max(length - 1, 2), 6),
         source_bytes=np.where(special, 0, 3),
         targets={} if relation is None else {"relation": relation},
     )
@@ -127,3 +133,27 @@ class Numbered:
     def __call__(self, index: int, rng: np.random.Generator) -> Example:
         length = 2 + int(rng.integers(8))
         return Example(np.full(length, 1000 * self.base + index), np.zeros(length, bool))
+
+
+SENTINELS = tuple(range(200, 300))
+
+
+def pieces() -> Pieces:
+    """What corruptions write with: four special tokens, a mask, words from 5 to 99, a hundred sentinels."""
+    return Pieces(mask_id=4, vocabulary=300, specials=(0, 1, 2, 3, 4, *SENTINELS), sentinels=SENTINELS)
+
+
+def corruptible(length: int, seed: int = 0) -> Example:
+    """[CLS] words [SEP], in longer ones a [SEP] in the middle too; no token twice; sentences of two to five tokens."""
+    rng = np.random.default_rng(seed)
+    base = example(length, seed)
+    special = base.special.copy()
+    tokens = 300 + rng.permutation(length)  # none that a corruption writes
+    if length > 12:
+        special[length // 2] = True
+    tokens[special], tokens[0] = 3, 2
+    words = np.where(special, -1, np.cumsum((rng.random(length) < 0.6) | special))
+    starts = np.cumsum(rng.integers(2, 6, length)) - 1
+    starts = np.append(starts[starts < length - 1], length // 2 + 1 if length > 12 else 1)
+    sentences = np.unique(starts[(starts > 0) & (starts < length)])
+    return replace(base, tokens=tokens, special=special, words=words, sentences=sentences)

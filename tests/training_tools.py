@@ -14,7 +14,7 @@ import torch
 from nn_tools import CONFIGS, RECURRENT
 
 from didact.batch import Example
-from didact.config import ModelConfig
+from didact.config import Decoder, ModelConfig
 from didact.data.stream import BySequences, Stream
 from didact.model import Model, beside
 from didact.objectives import (
@@ -22,14 +22,22 @@ from didact.objectives import (
     Causal,
     Combined,
     Contrastive,
+    Denoised,
     Distilled,
+    Forced,
+    Infill,
     Masked,
+    Mass,
     NextSentence,
     Objective,
     Permuted,
+    PermuteSentences,
+    PrefixLM,
     Replaced,
     SentenceOrder,
+    SpanCorruption,
     UniLM,
+    ul2,
 )
 from didact.training.optim import AdamW
 from didact.training.schedule import Budget, Schedule
@@ -41,6 +49,8 @@ SPECIALS = (0, CLS, SEP, MASK)
 SYMBOLS = 12  # two halves, each a chain of its own
 FIRST = len(SPECIALS)
 VOCABULARY = FIRST + SYMBOLS
+SENTINELS = tuple(range(VOCABULARY, VOCABULARY + 16))  # of models with a decoder, and after them UL2's modes
+MODES = {name: VOCABULARY + 16 + i for i, name in enumerate("RSX")}
 NEXT = 0.85
 
 
@@ -80,7 +90,8 @@ class Chain:
         special = np.isin(tokens, SPECIALS)
         words = np.where(special, -1, np.cumsum(~special) - 1)
         targets = {} if self.unrelated and index % self.unrelated == 0 else {"relation": swapped}
-        return Example(tokens, special, segments, words=words, targets=targets)
+        sentences = np.array([1, len(a) + 2])
+        return Example(tokens, special, segments, words=words, sentences=sentences, targets=targets)
 
     def _segment(self, half: int, rng: np.random.Generator) -> np.ndarray[Any, Any]:
         """Symbols of one half, as TRANSITION has them: each is one or two after the one before."""
@@ -98,6 +109,10 @@ def replaced(**changes: Any) -> Replaced:
     return Replaced(mask_id=MASK, vocabulary=VOCABULARY, specials=SPECIALS, **{"generator_size": 0.5, **changes})
 
 
+def denoised(**changes: Any) -> Denoised:
+    return Denoised(MASK, VOCABULARY, SPECIALS, SEP, SENTINELS, **changes)
+
+
 MADE: tuple[Objective, ...] = (
     masked(),
     NextSentence(),
@@ -110,22 +125,30 @@ MADE: tuple[Objective, ...] = (
     Permuted(),
     BidirectionalLM(),
     Contrastive(group=2, pooling="mean"),
+    PrefixLM(),
+    Forced(SEP),
+    denoised(corruptions=(PermuteSentences(), Infill())),
+    SpanCorruption(SENTINELS, SEP, SEP),
+    Mass(MASK, VOCABULARY, SPECIALS, SEP),
+    ul2(SENTINELS, SEP, SEP, MODES),
     Combined((masked(), SentenceOrder()), (1.0, 0.25)),
 )
 
 
 def core_of(objective: Objective) -> dict[str, Any]:
-    """What of a configuration gives a core the streams that the objective asks: nothing for "main"."""
+    """What of a configuration gives a model the streams, or the decoder, that the objective asks."""
+    if objective.decoder:
+        return {"decoder": Decoder(start=SEP), "segments": 0, "vocabulary": MODES["X"] + 1}
     if set(objective.streams) <= {"main"}:
         return {}
     return RECURRENT | CONFIGS["from characters"]
 
 
 def model(objective: Objective, seed: int = 0, **changes: Any) -> Model:
-    config = {"width": 32, "layers": 2, "heads": 2, "feedforward": 64}
+    config = {"vocabulary": VOCABULARY, "width": 32, "layers": 2, "heads": 2, "feedforward": 64}
     config |= {"segments": objective.segment_ids, "queries": objective.queries} | core_of(objective) | changes
     generator = torch.Generator().manual_seed(seed)
-    return Model(ModelConfig(vocabulary=VOCABULARY, **config), objective.heads, generator)
+    return Model(ModelConfig(**config), objective.heads, generator)
 
 
 def step_of(objective: Objective, seed: int = 0, **changes: Any) -> Step:

@@ -41,13 +41,22 @@ def tokenizer(
     cased: Annotated[bool, typer.Option("--cased/--uncased", help="Keep capitals and accents.")] = False,
     k: Annotated[int, typer.Option(min=1, help="Length of a k-mer (--kind kmer).")] = 6,
     sample: Annotated[int, typer.Option(min=1, help="Megabytes of the corpus to learn from.")] = 200,
+    sentinels: Annotated[
+        int, typer.Option(min=0, help="Tokens <extra_id_0>, <extra_id_1> … that mark hidden spans (T5 has 100).")
+    ] = 0,
+    special: Annotated[
+        list[str] | None, typer.Option(help="A further special token, as [R]; may be given several times.")
+    ] = None,
     layout: Layout = "paragraphs",
     column: Column = "text",
 ) -> None:
     """Learn a vocabulary from a sample of any corpus and print how well it fits."""
     from didact.runs.corpus import train_tokenizer
 
-    train_tokenizer(corpus, out, kind, vocab, cased=cased, k=k, sample_mb=sample, layout=layout, column=column)
+    train_tokenizer(
+        corpus, out, kind, vocab, cased=cased, k=k, sample_mb=sample, sentinels=sentinels, special=tuple(special or ()),
+        layout=layout, column=column,
+    )  # fmt: skip
 
 
 def collocations(

@@ -148,6 +148,7 @@ class Format(ABC):
         special = np.ones(length, bool)
         begins = np.zeros(length, np.int64)
         source_bytes = np.zeros(length, np.int64)
+        sentences: list[Array] = []
         row, record = 0, -1
         for (content, _), size in zip(pieces, sizes, strict=True):
             rows = slice(row, row + size)
@@ -159,6 +160,7 @@ class Format(ABC):
                 tokens[rows], special[rows], source_bytes[rows] = text.tokens, False, text.source_bytes
                 begins[rows] = text.word_starts
                 begins[row] = 1
+                sentences.append(self._sentences(*content) + (row - content[0]))
                 record = content[0] if record < 0 else record
             row += size
         words = begins.cumsum() - 1
@@ -168,10 +170,17 @@ class Format(ABC):
             special=special,
             segments=np.repeat(np.array([segment for _, segment in pieces], np.int64), sizes),
             words=words,
+            sentences=np.concatenate(sentences) if sentences else np.zeros(0, np.int64),
             source_bytes=source_bytes,
             targets=targets,
             source=Source(self.document_at(record)) if record >= 0 else None,
         )
+
+    def _sentences(self, start: int, stop: int) -> Array:
+        """The tokens of [start, stop) at which a sentence begins, or goes on that was begun before."""
+        starts = self.store.sentence_starts
+        inside = starts[starts.searchsorted(start, "right") : starts.searchsorted(stop)]
+        return np.concatenate(([start], inside))
 
 
 def _size(content: Range | int) -> int:

@@ -9,8 +9,9 @@ Shapes: n sequences, N tokens of them all, R asked rows, G groups, m picked sequ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -94,13 +95,29 @@ class Queries:
 
 
 @dataclass(frozen=True)
+class Moved:
+    """Where the rows of n corrupted sequences come from: rows (N,): of the examples as they were given, laid end to
+    end, the row that each is, or stands for; put (N,) bool: whether a corruption wrote it.
+    """
+
+    rows: Array
+    put: Array
+
+
+# What is said of a row that a corruption wrote: nobody chooses it, it is of no word, it stands for no text.
+_OF_PUT: Mapping[str, int] = {"special": True, "words": -1, "source_bytes": 0}
+
+
+@dataclass(frozen=True)
 class Flat:
     """n sequences end to end: sequence i is rows cuts[i] to cuts[i + 1] of tokens (N,) and segments (N,).
 
     examples: the sequences as they were given, for what else is known of them; labels: of each name once; hidden (N,)
     bool: see `Prepared`; visibility: one for all (of N rows, where it is ranked), or one each; outputs: the decoder's
     side, as a Flat without labels; parts (N,) bool: rows where a part of a sequence begins (see `Example.parts`), None
-    where each is one; queries: see there; memory: see `Prepared`.
+    where each is one; queries: see there; memory: see `Prepared`; positions (N,): see `Example`, None = counted from 0;
+    moved: where rows come from, where they are no longer those of the examples, row by row (`hidden` goes by the
+    examples).
     """
 
     cuts: Array
@@ -114,6 +131,8 @@ class Flat:
     parts: Array | None = None
     queries: Queries | None = None
     memory: int | None = None
+    positions: Array | None = None
+    moved: Moved | None = None
 
     def __len__(self) -> int:
         return len(self.cuts) - 1
@@ -134,15 +153,35 @@ class Flat:
         parts = [getattr(example, name) for example in self.examples]
         if not parts or any(part is None for part in parts):
             return None
-        return np.concatenate(parts)
+        values = np.concatenate(parts)
+        return values if self.moved is None else np.where(self.moved.put, _OF_PUT[name], values[self.moved.rows])
+
+    @cached_property
+    def given(self) -> Array:
+        """(n + 1,): which rows of the examples as they were given, laid end to end, are whose."""
+        return self.cuts if self.moved is None else cuts_of([len(example.tokens) for example in self.examples])
+
+    def sentences(self) -> Array | None:
+        """(N,) the number of the sentence that each row belongs to, counted over all sequences; None where an example
+        does not know its sentences.
+        """
+        starts = [example.sentences for example in self.examples if example.sentences is not None]
+        if len(starts) < len(self):
+            return None
+        given = self.given
+        begins = np.zeros(int(given[-1]) + 1, np.int64)
+        begins[given] = 1
+        for own, cut in zip(starts, given.tolist(), strict=False):
+            begins[cut + own] = 1
+        numbers = begins[:-1].cumsum()
+        return numbers if self.moved is None else numbers[self.moved.rows]
 
     def lean(self) -> Flat:
         """Only what batches are made of: without the examples and `hidden`, tokens in 32 bits (less to send)."""
         outputs = None if self.outputs is None else self.outputs.lean()
         segments = None if self.segments is None else self.segments.astype(np.uint8)
-        return replace(
-            self, tokens=self.tokens.astype(np.int32), segments=segments, examples=(), hidden=None, outputs=outputs
-        )
+        tokens = self.tokens.astype(np.int32)
+        return replace(self, tokens=tokens, segments=segments, examples=(), hidden=None, outputs=outputs, moved=None)
 
     def batch(self, order: Sequence[int] | Array, max_seqlen: int | None = None) -> Batch:
         """Sequences `order` (m,) as one pack, in that order. max_seqlen: a bound to state instead of the longest."""
@@ -189,7 +228,7 @@ class Flat:
     def prepared(self) -> list[Prepared]:
         """The sequences one by one."""
         views = [None if part is None else [part.example(i) for i in range(len(self))] for part in (self, self.outputs)]
-        zero = np.zeros(1, np.int64)
+        zero, given = np.zeros(1, np.int64), self.given
         inputs, outputs = views
         assert inputs is not None
         return [
@@ -199,7 +238,7 @@ class Flat:
                 outputs=None if outputs is None else outputs[i],
                 visibility=self.visibility_of(i),
                 output_visibility=_BIDIRECTIONAL if self.outputs is None else self.outputs.visibility_of(i),
-                hidden=None if self.hidden is None else self.hidden[self.cuts[i] : self.cuts[i + 1]],
+                hidden=None if self.hidden is None else self.hidden[given[i] : given[i + 1]],
                 queries=None
                 if self.queries is None
                 else self.queries.rows[self.queries.cuts[i] : self.queries.cuts[i + 1]],
@@ -213,7 +252,26 @@ class Flat:
         rows = slice(self.cuts[i], self.cuts[i + 1])
         segments = None if self.segments is None else self.segments[rows].astype(np.int64)
         parts = self.examples[i].parts if self.parts is None else self.parts[rows].nonzero()[0]
-        return replace(self.examples[i], tokens=self.tokens[rows].astype(np.int64), segments=segments, parts=parts)
+        example = self.examples[i] if self.moved is None else self._carried(i, rows)
+        positions = example.positions if self.positions is None else self.positions[rows]
+        tokens = self.tokens[rows].astype(np.int64)
+        return replace(example, tokens=tokens, segments=segments, parts=parts, positions=positions)
+
+    def _carried(self, i: int, rows: slice) -> Example:
+        """What was known of the rows of example i, of those that sequence i has now."""
+        assert self.moved is not None
+        example, put = self.examples[i], self.moved.put[rows]
+        old = self.moved.rows[rows] - int(self.given[i])
+        known = {
+            name: np.where(put, fill, values[old])
+            for name, fill in _OF_PUT.items()
+            if (values := getattr(example, name)) is not None
+        }
+        offsets = None if example.offsets is None else np.where(put[:, None], 0, example.offsets[old])
+        sentences = example.sentences
+        if sentences is not None:
+            sentences = np.diff(sentences.searchsorted(old, "right"), prepend=0).nonzero()[0]
+        return replace(example, **known, offsets=offsets, sentences=sentences, positions=None)
 
     def visibility_of(self, i: int) -> Visibility:
         """Who sees whom in sequence i."""
@@ -235,7 +293,15 @@ def lay(examples: Sequence[Example]) -> Flat:
         np.concatenate(segments) if len(segments) == len(examples) else None,
         tuple(examples),
         parts=_parts(examples, cuts),
+        positions=_positions(examples),
     )
+
+
+def _positions(examples: Sequence[Example]) -> Array | None:
+    if all(example.positions is None for example in examples):
+        return None
+    own = (np.arange(len(e)) if e.positions is None else e.positions for e in examples)
+    return np.concatenate(list(own)).astype(np.int64)
 
 
 def _parts(examples: Sequence[Example], cuts: Array) -> Array | None:
@@ -339,11 +405,15 @@ def _side(flat: Flat, order: Array, max_seqlen: int | None) -> tuple[Side, Array
         borders = np.append(flat.parts[at].nonzero()[0], len(at))
         spans = np.diff(borders)
         positions = np.arange(len(at)) - borders[:-1].repeat(spans)
+    most = int(spans.max(initial=0))
+    if flat.positions is not None:
+        positions = flat.positions[at]
+        most = max(most, 1 + int(positions.max(initial=-1)))
     packed = Packed(
         tokens=torch.from_numpy(flat.tokens[at].astype(np.int64, copy=False)),
         positions=torch.from_numpy(positions),
         cu_seqlens=torch.from_numpy(borders.astype(np.int32)),
-        max_seqlen=max_seqlen or int(spans.max(initial=0)),
+        max_seqlen=max_seqlen or most,
         segments=None if flat.segments is None else torch.from_numpy(flat.segments[at].astype(np.int64, copy=False)),
     )
     visibility = flat.visibility

@@ -12,7 +12,7 @@ from didact.exchange.keys import Keys, Only
 from didact.exchange.rules import Names
 from didact.families import sides
 from didact.families.base import Architecture, Family
-from didact.objectives import Forced, Objective
+from didact.objectives import Denoised, Objective
 from didact.tokenization.tokenizer import Tokenizer
 
 KEYS = Keys(
@@ -47,8 +47,9 @@ KEYS = Keys(
 
 
 def recipe(tokenizer: Tokenizer) -> Objective:
-    """The text itself, by teacher forcing; the paper breaks the encoder's: 30 % infilled, sentences permuted (§2.2)."""
-    return Forced(sides.starts_with_end(tokenizer)["decoder.start"])
+    """The text itself, of which the encoder reads the sentences permuted and 30 % infilled (§5.1)."""
+    start = sides.starts_with_end(tokenizer)["decoder.start"]
+    return Denoised(tokenizer.mask, tokenizer.vocabulary, tokenizer.special_ids, start, tokenizer.sentinels)
 
 
 BART = Family(

@@ -19,20 +19,23 @@ from torch.autograd.function import once_differentiable
 CACHED = 2**19  # logits handled at a time on a CPU: 2 MiB of float32, the second-level cache of one core
 
 
-def cross_entropy(logits: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+def cross_entropy(logits: Tensor, values: Tensor, smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
     """logits (n, V), values (n,) int64 -> losses (n,) float32, right (n,) bool: whether `values` is the likeliest.
+
+    smoothing: where gradients are wanted, the answer is 1 - smoothing of `values` and smoothing / V of every token
+    (Szegedy et al., 2016, §7); elsewhere `values`.
 
     Where gradients are wanted a tie for the likeliest counts as right (the largest logit is found several times faster
     than its place); elsewhere the first of a tie is the likeliest, as argmax has it.
     """
     if logits.requires_grad and torch.is_grad_enabled():
-        return _CrossEntropy.apply(logits, values)  # type: ignore[return-value]
+        return _CrossEntropy.apply(logits, values, smoothing)  # type: ignore[return-value]
     return F.cross_entropy(logits.float(), values, reduction="none"), logits.argmax(-1) == values
 
 
 class _CrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, logits: Tensor, values: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
         n, vocabulary = logits.shape
         gradient = torch.empty_like(logits)
         losses = logits.new_empty(n, dtype=torch.float32)
@@ -45,11 +48,15 @@ class _CrossEntropy(torch.autograd.Function):
             shifted -= shifted.amax(-1, keepdim=True)
             picked = shifted.gather(1, target)
             right[rows] = picked.squeeze(1) >= 0
+            if smoothing:
+                picked = picked.lerp(shifted.mean(-1, keepdim=True), smoothing)  # the mean logit under the answer
             probability = shifted.exp_()
             total = probability.sum(-1, keepdim=True)
             losses[rows] = (total.log() - picked).squeeze(1)
             probability *= total.reciprocal()
-            probability.scatter_add_(1, target, torch.full_like(target, -1, dtype=torch.float32))
+            if smoothing:
+                probability -= smoothing / vocabulary
+            probability.scatter_add_(1, target, torch.full_like(target, smoothing - 1.0, dtype=torch.float32))
             gradient[rows] = probability
         ctx.save_for_backward(gradient)
         ctx.mark_non_differentiable(right)
@@ -57,6 +64,6 @@ class _CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, upstream: Tensor, _right: None) -> tuple[Tensor, None]:  # pyright: ignore
+    def backward(ctx: Any, upstream: Tensor, _right: None) -> tuple[Tensor, None, None]:  # pyright: ignore
         (gradient,) = ctx.saved_tensors
-        return gradient.mul_(upstream[:, None].to(gradient.dtype)), None
+        return gradient.mul_(upstream[:, None].to(gradient.dtype)), None, None

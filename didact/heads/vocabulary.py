@@ -26,12 +26,19 @@ from didact.nn.norm import build_norm
 class Vocabulary(Head):
     """One of V tokens a row. values (n,) int64. It runs on asked rows only: V is the widest product of the model.
 
-    stream: the core's stream that it reads, or one as wide.
+    stream: the core's stream that it reads, or one as wide; smoothing: share of each answer that is spread evenly over
+    the vocabulary while training (Szegedy et al., 2016, §7; Vaswani et al., 2017, §5.4). What is measured without
+    gradients is the plain loss, which perplexities and bits are of.
     """
 
     kind: ClassVar[str] = "vocabulary"
 
     stream: str = "main"
+    smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.smoothing < 1.0:
+            raise ValueError(f"smoothing {self.smoothing}: a share, from 0 to below 1")
 
     @property
     def pooled(self) -> bool:
@@ -41,7 +48,7 @@ class Vocabulary(Head):
         return VocabularyLayers(config, config.stream_width(self.stream))
 
     def loss(self, logits: Tensor, labels: Labels) -> Part:
-        return part(*cross_entropy(logits, labels.values), labels)
+        return part(*cross_entropy(logits, labels.values, self.smoothing), labels)
 
 
 class VocabularyLayers(HeadLayers):

@@ -13,13 +13,23 @@ from didact.objectives.causal import Causal
 from didact.objectives.collocated import PMISpans
 from didact.objectives.combined import Combined
 from didact.objectives.contrastive import Contrastive
+from didact.objectives.corruption import Corruption
+from didact.objectives.corruptions import Delete, Insert, Mask, Replace, Sentinels
+from didact.objectives.denoised import Denoised
 from didact.objectives.distilled import Distilled
 from didact.objectives.forced import Forced
+from didact.objectives.fragments import Fragment, Segments, Suffix
+from didact.objectives.infill import Infill
 from didact.objectives.masked import Masked
+from didact.objectives.mass import Mass
+from didact.objectives.mixed import Mixed, ul2
 from didact.objectives.permuted import Permuted
+from didact.objectives.prefix_lm import PrefixLM
 from didact.objectives.related import NextSentence, SentenceOrder
+from didact.objectives.reorder import PermuteSentences, Rotate, Shuffle
 from didact.objectives.replaced import Replaced
 from didact.objectives.select import InContext, NGrams, Select, Spans, Tokens, WholeWords
+from didact.objectives.span_corruption import SpanCorruption
 from didact.objectives.unilm import UniLM
 
 OBJECTIVES: tuple[type[Objective], ...] = (
@@ -34,40 +44,86 @@ OBJECTIVES: tuple[type[Objective], ...] = (
     BidirectionalLM,
     Contrastive,
     Forced,
+    PrefixLM,
+    Denoised,
+    SpanCorruption,
+    Mass,
+    Mixed,
     Combined,
 )
-SELECTS: tuple[type[Select], ...] = (Tokens, WholeWords, Spans, NGrams, InContext, PMISpans)
+SELECTS: tuple[type[Select], ...] = (
+    Tokens,
+    WholeWords,
+    Spans,
+    NGrams,
+    InContext,
+    PMISpans,
+    Segments,
+    Fragment,
+    Suffix,
+)
+CORRUPTIONS: tuple[type[Corruption], ...] = (
+    Mask,
+    Replace,
+    Delete,
+    Insert,
+    Infill,
+    Sentinels,
+    PermuteSentences,
+    Rotate,
+    Shuffle,
+)
 
 __all__ = [
+    "CORRUPTIONS",
     "OBJECTIVES",
     "SELECTS",
     "BidirectionalLM",
     "Causal",
     "Combined",
     "Contrastive",
+    "Corruption",
+    "Delete",
+    "Denoised",
     "Distilled",
     "Forced",
+    "Fragment",
     "InContext",
+    "Infill",
+    "Insert",
+    "Mask",
     "Masked",
+    "Mass",
+    "Mixed",
     "NGrams",
     "NextSentence",
     "Objective",
     "PMISpans",
+    "PermuteSentences",
     "Permuted",
+    "PrefixLM",
+    "Replace",
     "Replaced",
+    "Rotate",
+    "Segments",
     "Select",
     "SentenceOrder",
+    "Sentinels",
+    "Shuffle",
+    "SpanCorruption",
     "Spans",
+    "Suffix",
     "Tokens",
     "UniLM",
     "WholeWords",
     "from_json",
     "to_json",
+    "ul2",
 ]
 
 
-def to_json(thing: Objective | Select) -> dict[str, Any]:
-    """{"kind": …, field: value …}; parts and selections likewise, tuples as lists."""
+def to_json(thing: Objective | Select | Corruption) -> dict[str, Any]:
+    """{"kind": …, field: value …}; parts, selections and corruptions likewise, tuples as lists."""
     return {"kind": thing.kind} | {f.name: _plain(getattr(thing, f.name)) for f in dataclasses.fields(thing)}
 
 
@@ -77,7 +133,7 @@ def from_json(data: Mapping[str, Any]) -> Objective:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Objective | Select):
+    if isinstance(value, Objective | Select | Corruption):
         return to_json(value)
     return [_plain(v) for v in value] if isinstance(value, tuple | list) else value
 
@@ -95,5 +151,5 @@ def _read(data: Mapping[str, Any], known: tuple[type[Any], ...]) -> Any:
 
 def _value(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return _read(value, OBJECTIVES + SELECTS)
+        return _read(value, OBJECTIVES + SELECTS + CORRUPTIONS)
     return tuple(_value(v) for v in value) if isinstance(value, list | tuple) else value

@@ -170,7 +170,9 @@ class Objective(ABC):
 
     @property
     def alone(self) -> bool:
-        """Whether it cannot stand beside others: what "main" is to read is made in the middle of its loss."""
+        """Whether it cannot stand beside others: what "main" is to read is made in the middle of its loss, or is not
+        read row by row any more.
+        """
         return False
 
     def companions(self, main: ModelConfig) -> Mapping[str, Companion]:  # noqa: ARG002
@@ -207,6 +209,17 @@ class Objective(ABC):
     def dropout(self) -> bool:
         """Whether it learns from what dropout changes, for which a model must have some."""
         return False
+
+    def beginning(self, start: int) -> Objective:  # noqa: ARG002
+        """The objective for a decoder whose first row reads this token (`config.Decoder.start`)."""
+        return self
+
+    def rows(self, length: int) -> int:
+        """The most rows that either side takes of a sequence of `length` tokens.
+
+        Raises InputError where it cannot ask about so many.
+        """
+        return length
 
     def at(self, step: int) -> Objective:  # noqa: ARG002
         """The objective as it is at this step, schedules resolved."""

@@ -44,10 +44,13 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Select(ABC):
-    """A way of choosing. together: whether what was chosen as one also meets one fate (see `corrupt`)."""
+    """A way of choosing. together: whether what was chosen as one also meets one fate (see `corrupt`); even: whether
+    the budget is as the first lines of this file say and every token has the same chance.
+    """
 
     kind: ClassVar[str]
     together: ClassVar[bool] = False
+    even: ClassVar[bool] = True
 
     def check(self, tokenizer: Tokenizer) -> None:  # noqa: B027
         """Raises InputError where it does not go with the tokenizer whose tokens it is to choose of."""
@@ -55,6 +58,10 @@ class Select(ABC):
     @abstractmethod
     def __call__(self, flat: Flat, rate: float, keys: Keys) -> Chosen:
         """Choose about `rate` of every sequence's tokens; sequence i's choice depends on it and keys[i] alone."""
+
+    def most_runs(self, count: int, rate: float) -> int:
+        """Into how many runs, at most, what is chosen of `count` tokens falls."""
+        return min(int(rate * count) + 1, (count + 1) // 2)
 
 
 @dataclass(frozen=True)
@@ -70,17 +77,7 @@ class Tokens(Select):
             before = special.nonzero()[0].searchsorted(flat.cuts)
             counts = lengths - (before[1:] - before[:-1])
         budget = budget_of(counts, rate, keys)
-        draws = runs(keys ^ _ORDER, lengths)
-        # The `budget` smallest draws of each sequence. To sort only those that are small is nearly always enough.
-        share = (budget + 5.0 * np.sqrt(budget) + 5.0) / np.maximum(counts, 1)
-        limit = (np.minimum(share, 1.0) * (2.0**32 - 1.0)).astype(np.uint32)
-        for enough in (draws < limit.repeat(lengths), np.ones(len(draws), bool)):
-            rows = (enough if special is None else enough > special).nonzero()[0]  # enough and not special
-            cuts = rows.searchsorted(flat.cuts)
-            if (cuts[1:] - cuts[:-1] >= budget).all():
-                break
-        rows = rows[shuffled(cuts, draws[rows].astype(np.uint64) << np.uint64(32))[ragged(cuts[:-1], budget)]]
-        rows.sort()
+        rows = smallest(runs(keys ^ _ORDER, lengths), flat.cuts, budget, counts, special)
         sequences = np.arange(len(flat)).repeat(budget)
         return Chosen(rows, sequences, rows - starts[sequences])
 
@@ -254,7 +251,7 @@ class Words:
 
     @staticmethod
     def of(flat: Flat) -> Words:
-        rows, row_owner, token_cuts = _choosable(flat)
+        rows, row_owner, token_cuts = choosable(flat)
         numbers = flat.column("words")
         if numbers is None and len(flat):
             raise ValueError("whole words and spans need examples whose `words` are numbered")
@@ -331,7 +328,7 @@ class Words:
         return Chosen(rows, np.repeat(self.owner[taken], lengths), np.repeat(parts[taken], lengths))
 
 
-def _choosable(flat: Flat) -> tuple[Array, Array, Array]:
+def choosable(flat: Flat) -> tuple[Array, Array, Array]:
     """rows (c,) that may be chosen, the sequence of each, and cuts (n + 1,): which of them are whose."""
     special = flat.column("special")
     owner = np.repeat(np.arange(len(flat)), flat.lengths)
@@ -345,6 +342,25 @@ def budget_of(counts: Array, rate: float, keys: Keys) -> Array:
     chance = unit(words(keys ^ _BUDGET, 0))
     wanted = (rate * counts + chance).astype(np.int64)
     return np.minimum(np.maximum(wanted, 1), counts)
+
+
+def smallest(draws: Array, cuts: Array, wanted: Array, counts: Array, without: Array | None = None) -> Array:
+    """Of items (m,), those with the wanted[i] smallest draws (uint32) between cuts[i] and cuts[i + 1], increasing: each
+    choice of so many is as likely as another. without (m,) bool: items that are not to be had; counts (n,): how many
+    are, in each.
+    """
+    lengths = cuts[1:] - cuts[:-1]
+    # To sort only those that are small is nearly always enough.
+    share = (wanted + 5.0 * np.sqrt(wanted) + 5.0) / np.maximum(counts, 1)
+    limit = (np.minimum(share, 1.0) * (2.0**32 - 1.0)).astype(np.uint32)
+    for enough in (draws < limit.repeat(lengths), np.ones(len(draws), bool)):
+        items = (enough if without is None else enough > without).nonzero()[0]  # enough and not without
+        at = items.searchsorted(cuts)
+        if (at[1:] - at[:-1] >= wanted).all():
+            break
+    items = items[shuffled(at, draws[items].astype(np.uint64) << np.uint64(32))[ragged(at[:-1], wanted)]]
+    items.sort()
+    return items
 
 
 def shuffled(cuts: Array, draws: Keys) -> Array:

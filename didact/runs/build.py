@@ -10,7 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from didact import objectives, tasks
 from didact.data.stream import BySequences, ByTokens
 from didact.errors import InputError
-from didact.objectives import Combined, Objective, Select
+from didact.objectives import Combined, Corruption, Mixed, Objective, Select
 from didact.runs.schema import BatchPart
 from didact.tasks import Task
 from didact.tokenization.tokenizer import Tokenizer
@@ -27,10 +27,7 @@ def objective_of(parts: Mapping[str, Mapping[str, Any]], tokenizer: Tokenizer) -
     for kind, fields in parts.items():
         own = dict(fields or {})
         weights.append(_weight(own.pop("weight", 1.0), f"objective.{kind}.weight"))
-        cls = _of_kind(objectives.OBJECTIVES, kind, "objective")
-        if cls is Combined:
-            raise InputError("objective.combined: found a part", expected="the parts themselves, side by side")
-        built.append(_filled(cls, own, _facts(cls, tokenizer, kind), f"objective.{kind}"))
+        built.append(_part(kind, own, tokenizer, f"objective.{kind}"))
     alone = len(built) == 1 and weights == [1.0]
     try:
         objective = built[0] if alone else Combined(tuple(built), tuple(weights))
@@ -38,6 +35,58 @@ def objective_of(parts: Mapping[str, Mapping[str, Any]], tokenizer: Tokenizer) -
         raise InputError(f"objective: {problem}") from None
     objective.check(tokenizer)
     return objective
+
+
+def _part(kind: str, own: Mapping[str, Any], tokenizer: Tokenizer, path: str) -> Objective:
+    """One objective of its fields; those of a mixture are parts of their own."""
+    cls = _of_kind(objectives.OBJECTIVES, kind, path.rpartition(".")[0])
+    if cls is Combined:
+        raise InputError(f"{path}: found a part", expected="the parts themselves, side by side")
+    if cls is Mixed:
+        return _mixed(own, tokenizer, path)
+    return _filled(cls, own, _facts(cls, tokenizer, kind), path)
+
+
+def _mixed(own: Mapping[str, Any], tokenizer: Tokenizer, path: str) -> Objective:
+    """{"parts": [{"span_corruption": {"rate": 0.5}, "share": 2, "mode": "[X]"}, …]}, or without parts UL2's, whose
+    modes are {"modes": {"R": "[R]", "S": "[S]", "X": "[X]"}}, these unless told, none = {}.
+    """
+    if "parts" not in own:
+        facts = _facts(objectives.SpanCorruption, tokenizer, "mixed")
+        modes = _typed(own.get("modes", {name: f"[{name}]" for name in "RSX"}), dict[str, str], f"{path}.modes")
+        if unknown := [*sorted(set(own) - {"modes"}), *sorted(set(modes) - set("RSX"))]:
+            raise InputError(f"{path}.{unknown[0]}: unknown key", expected="parts, or modes of R, S and X")
+        ids = {name: _mode(token, tokenizer, f"{path}.modes.{name}") for name, token in modes.items()}
+        return objectives.ul2(facts["sentinels"], facts["start"], facts["end"], ids)
+    parts, shares, modes = [], [], []
+    if unknown := sorted(set(own) - {"parts"}):
+        raise InputError(f"{path}.{unknown[0]}: unknown key", expected="parts, each with its share and mode")
+    for number, spec in enumerate(_typed(own["parts"], list[dict[str, Any]], f"{path}.parts")):
+        place, rest = f"{path}.parts.{number}", dict(spec)
+        shares.append(_weight(rest.pop("share", 1.0), f"{place}.share"))
+        modes.append(_mode(rest.pop("mode", None), tokenizer, f"{place}.mode"))
+        if len(rest) != 1:
+            raise InputError(f"{place}: found {', '.join(rest) or 'none'}", expected="one objective, share and mode")
+        ((kind, fields),) = rest.items()
+        parts.append(_part(kind, fields or {}, tokenizer, f"{place}.{kind}"))
+    told = tuple(modes) if any(mode is not None for mode in modes) else None
+    try:
+        return Mixed(tuple(parts), None if len(set(shares)) <= 1 else tuple(shares), told)
+    except ValueError as problem:
+        raise InputError(f"{path}: {problem}") from None
+
+
+def _mode(token: Any, tokenizer: Tokenizer, path: str) -> int | None:
+    """The id of a token that says what is wanted."""
+    if token is None:
+        return None
+    found = tokenizer.id_of(str(token))
+    if found is None or found not in tokenizer.special_ids:
+        raise InputError(
+            f"{path}: the tokenizer has no special token {token!r}",
+            expected=f"one that has it (didact tokenizer --special '{token}')",
+        )
+    return found
 
 
 def task_of(spec: Mapping[str, Mapping[str, Any]], length: int) -> Task:
@@ -96,19 +145,30 @@ def _filled(cls: type[Any], own: Mapping[str, Any], facts: Mapping[str, Any], pa
 
 def _facts(cls: type[Objective], tokenizer: Tokenizer, kind: str) -> dict[str, Any]:
     """What an objective asks of the tokenizer by the names of its fields."""
-    names = {f.name for f in dataclasses.fields(cls)}
+    hints, names = get_type_hints(cls), {f.name for f in dataclasses.fields(cls)}
+    end = tokenizer.eos if tokenizer.eos is not None else tokenizer.sep
     known = {"mask_id": tokenizer.mask, "vocabulary": tokenizer.vocabulary, "specials": tokenizer.special_ids}
-    if "mask_id" in names and tokenizer.mask is None:
+    # Where a decoder begins, the model says; until it does, with what ends a text.
+    known |= {"sentinels": tokenizer.sentinels, "start": end, "end": end}
+    missing = [name for name in known if name in names and known[name] is None and hints[name] is int]
+    if "mask_id" in missing:
         raise InputError(f"objective.{kind}: the tokenizer has no mask token", expected="one with [MASK] or <mask>")
+    if missing:
+        raise InputError(f"objective.{kind}: the tokenizer has no token that ends a text", expected="</s> or [SEP]")
     return {name: value for name, value in known.items() if name in names}
 
 
 def _typed(value: Any, hint: Any, path: str) -> Any:
     """A YAML value as a field of this type."""
+    if get_origin(hint) is tuple and get_args(hint)[0] is Corruption:
+        wanted = _kinds(objectives.CORRUPTIONS)
+        if not isinstance(value, list | tuple):
+            raise InputError(f"{path}: found {value!r}", expected=f"a list of {', '.join(wanted)}")
+        return tuple(_member(objectives.CORRUPTIONS, each, f"{path}.{i}") for i, each in enumerate(value))
     if isinstance(hint, type) and issubclass(hint, Select):
-        return _select(value, path)
+        return _member(objectives.SELECTS, value, path)
     if get_origin(hint) in (Union, types.UnionType) and any(_is_select(h) for h in get_args(hint)):
-        return _select(value, path)
+        return _member(objectives.SELECTS, value, path)
     from didact.runs.runfile import checked
 
     last = path.rpartition(".")[2]
@@ -120,13 +180,13 @@ def _is_select(hint: Any) -> bool:
     return isinstance(hint, type) and issubclass(hint, Select)
 
 
-def _select(value: Any, path: str) -> Select:
-    """ "whole_words", or {"spans": {"p": 0.2}}."""
+def _member(registry: tuple[type[Any], ...], value: Any, path: str) -> Any:
+    """ "whole_words", or {"spans": {"p": 0.2}}: a member of a registry and its fields."""
     spec = {value: {}} if isinstance(value, str) else value
     if not isinstance(spec, Mapping) or len(spec) != 1:
-        raise InputError(f"{path}: found {value!r}", expected=f"one of {', '.join(_kinds(objectives.SELECTS))}")
+        raise InputError(f"{path}: found {value!r}", expected=f"one of {', '.join(_kinds(registry))}")
     ((kind, fields),) = spec.items()
-    return _filled(_of_kind(objectives.SELECTS, kind, path), fields or {}, {}, f"{path}.{kind}")
+    return _filled(_of_kind(registry, kind, path), fields or {}, {}, f"{path}.{kind}")
 
 
 def _of_kind(registry: tuple[type[Any], ...], kind: str, path: str) -> type[Any]:

@@ -24,6 +24,8 @@ def train_tokenizer(
     cased: bool = False,
     k: int = 6,
     sample_mb: int = 200,
+    sentinels: int = 0,
+    special: Sequence[str] = (),
     layout: Layout = "paragraphs",
     column: str = "text",
 ) -> Tokenizer:
@@ -34,8 +36,9 @@ def train_tokenizer(
     texts = (document.text for document in documents(list(corpus), layout=layout, column=column, counts=counts))
     with _Bar() as bar:
         tokenizer, report = train(
-            texts, kind, vocabulary, cased=cased, k=k, sample_bytes=sample_mb * 1_000_000, progress=bar.share
-        )
+            texts, kind, vocabulary, cased=cased, k=k, sample_bytes=sample_mb * 1_000_000, sentinels=sentinels,
+            special=special, progress=bar.share,
+        )  # fmt: skip
     tokenizer.save(out)
     say(str(counts))
     say(str(report))

@@ -38,6 +38,7 @@ def inspect_run(path: Path, changes: Sequence[str], examples: int) -> None:
 
 def _facts(console: Console, parts: Parts, batches: Sequence[Batch]) -> None:
     sizes = [n for batch in batches for n in batch.inputs.packed.lengths]
+    written = [n for batch in batches if batch.outputs is not None for n in batch.outputs.packed.lengths]
     counts: Counter[str] = Counter()
     for batch in batches:
         counts.update({name: int(n) for name, n in batch.counts.items()})
@@ -52,7 +53,12 @@ def _facts(console: Console, parts: Parts, batches: Sequence[Batch]) -> None:
         f"step 0     {len(sizes)} sequences in {len(batches)} micro-batches, {sum(sizes):,} tokens, "
         f"lengths {min(sizes)} to {max(sizes)}"
     )
+    if written:
+        console.print(f"decoder    {sum(written):,} tokens, lengths {min(written)} to {max(written)}")
     console.print("asked      " + ", ".join(f"{name} {n:,} times" for name, n in counts.items()))
+    if parts.objective.decoder:
+        console.print("legend     of the decoder, what each row reads → what it is asked")
+        return
     hidden = " (its place in the order beside it)  " if parts.objective.queries else " (the answer beside it)  "
     console.print(Text.assemble("legend     ", ("hidden", HIDDEN), hidden, ("kept", KEPT), " but asked"))
 
@@ -69,6 +75,9 @@ def _sequence(console: Console, tokenizer: Tokenizer, batch: Batch, number: int,
     others: list[str] = []
     for asked in batch.labels:
         rows = asked.rows.numpy()
+        if asked.side == "outputs":
+            others += _written(tokenizer, batch, asked, number)
+            continue
         own = np.flatnonzero((rows >= start) & (rows < stop))
         if not asked.values.numel():  # nobody's question, or one that a teacher knows the answer to
             continue
@@ -110,6 +119,24 @@ def _beside(tokenizer: Tokenizer, asked: Labels, own: np.ndarray, tokens: np.nda
     """What another stream is asked: of each row, the token that it reads and the one that it is asked for."""
     pairs = zip(tokens[asked.rows.numpy()[own] - start], asked.values.numpy()[own], strict=True)
     return f"{asked.name:10} " + " ".join(f"{tokenizer.token(row)}→{tokenizer.token(value)}" for row, value in pairs)
+
+
+def _written(tokenizer: Tokenizer, batch: Batch, asked: Labels, number: int) -> list[str]:
+    """The decoder's side of one sequence, where it is asked anything: what each row reads and what it is asked, and
+    where its rows stand, if they are not counted from 0.
+    """
+    assert batch.outputs is not None
+    packed = batch.outputs.packed
+    start, stop = packed.cu_seqlens[number : number + 2].tolist()
+    rows = asked.rows.numpy()
+    own = np.flatnonzero((rows >= start) & (rows < stop))
+    if not len(own):
+        return []
+    lines = [_beside(tokenizer, asked, own, packed.tokens[start:stop].numpy(), start)]
+    positions = packed.positions[start:stop].tolist()
+    if positions != list(range(stop - start)):
+        lines.append(f"positions  {positions[0]} to {positions[-1]}")
+    return lines
 
 
 def _other(asked: Labels, own: np.ndarray) -> str:

@@ -81,6 +81,12 @@ def _check(run: PretrainRun, pretrained: Pretrained, objective: Objective, token
             f"objective: asks query rows, and model.queries is false in {pretrained.family}",
             expected="model.family: xlnet, or model.queries: true",
         )
+    if objective.decoder != (config.decoder is not None):
+        has, wants = ("no", "one with a decoder (t5, bart)") if objective.decoder else ("a", "one without")
+        raise InputError(
+            f"model: {pretrained.family} has {has} decoder",
+            expected=f"{wants}, as the objective asks, or another objective",
+        )
     _check_segments(config, objective, tokenizer)
     if config.vocabulary < tokenizer.vocabulary:
         raise InputError(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from didact import hub, objectives
+from didact.config import ModelConfig
 from didact.data import documents
 from didact.data.store import Store
 from didact.data.stored import SplitName
@@ -108,6 +109,7 @@ def assemble(run: PretrainRun) -> Parts:
     common.check_batch(run.batch, objective.most(run.data.length))
     common.check_groups(run.batch, objective)
     pretrained, models = models_of(run, tokenizer, objective, stores)
+    objective, longest = _fitted(run, objective, pretrained.model.config)
     if run.validation.patience is not None and not objective.comparable:
         raise InputError(
             "validation.patience: this objective's questions change with what it has learned",
@@ -122,7 +124,7 @@ def assemble(run: PretrainRun) -> Parts:
         batch_of(run.batch),
         run.batch.micro_tokens,
         seed=run.seed,
-        max_seqlen=run.data.length,
+        max_seqlen=longest,
     )
     v = run.validation
     validation = None
@@ -131,6 +133,28 @@ def assemble(run: PretrainRun) -> Parts:
     else:
         say("no document is held out: no validation (see `didact prepare --validation`)")
     return Parts(pretrained, models, objective, stream, validation, budget_of(run, len(train)), stores)
+
+
+def _fitted(run: PretrainRun, objective: Objective, config: ModelConfig) -> tuple[Objective, int]:
+    """The objective as the model's decoder begins, where it has one, and the most rows of either side of a sequence.
+
+    Raises InputError where sequences of the run's length become more rows than the model has positions, or the
+    tokenizer has too few tokens to mark what is hidden of them, in training or in validation.
+    """
+    if config.decoder is not None:
+        objective = objective.beginning(config.decoder.start)
+    rates = run.validation.rates if objective.rated else ()
+    each = [objective, *(objective.at_rate(rate) for rate in rates)]
+    try:
+        longest = max(one.rows(run.data.length) for one in each)
+    except InputError as problem:
+        raise InputError(f"objective: {problem}") from None
+    if config.position.maximum is not None and longest > config.position.maximum:
+        raise InputError(
+            f"data.length: {run.data.length} tokens become up to {longest} as the objective corrupts them",
+            expected=f"at most {config.position.maximum}, the model's positions",
+        )
+    return objective, longest
 
 
 def open_stores(run: PretrainRun) -> tuple[tuple[Store, ...], tuple[float, ...]]:

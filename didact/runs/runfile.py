@@ -19,6 +19,7 @@ REGISTRIES: tuple[tuple[str, str, str], ...] = (
     ("FAMILIES", "didact.families", "name"),
     ("OBJECTIVES", "didact.objectives", "kind"),
     ("SELECTS", "didact.objectives", "kind"),
+    ("CORRUPTIONS", "didact.objectives", "kind"),
     ("FORMATS", "didact.data.documents", "kind"),
     ("TASKS", "didact.tasks", "kind"),
     ("HEADS", "didact.heads", "kind"),

@@ -25,6 +25,7 @@ from didact.tokenization.encoded import Encoded, Flat, Laid
 from didact.tokenization.folder import read_folder, write_folder
 from didact.tokenization.frame import BARE, Template, bert_template, frame, read_template
 from didact.tokenization.remembered import flatten, remembered
+from didact.tokenization.specials import sentinel
 
 __all__ = ["Encoded", "Flat", "Tokenizer", "frame"]
 
@@ -48,8 +49,9 @@ class Tokenizer:
     pad, unk, cls, sep, mask, bos, eos: ids, or None where the tokenizer has no such token;
     special_ids: ids of all special tokens, in order; added: ids of the tokens that stand for text as it is written, the
     special ones and those added to a vocabulary afterwards; template: which of the special ones go around a text and a
-    pair; treatment: how text is treated before it is cut into pieces, and by what kind of model, as JSON.
-    settings: the contents of tokenizer_config.json, carried along.
+    pair; sentinels: ids of the tokens that mark a hidden span, the first, the second … (T5's <extra_id_0>,
+    <extra_id_1> …), as far as they go on; treatment: how text is treated before it is cut into pieces, and by what kind
+    of model, as JSON. settings: the contents of tokenizer_config.json, carried along.
     """
 
     def __init__(self, backend: tokenizers.Tokenizer, settings: Mapping[str, Any] | None = None) -> None:
@@ -67,6 +69,8 @@ class Tokenizer:
         self.sep, self.mask, self.bos, self.eos = ids["sep"], ids["mask"], ids["bos"], ids["eos"]
         added = self._backend.get_added_tokens_decoder()
         special = {i for i, token in added.items() if token.special} | {i for i in ids.values() if i is not None}
+        self.sentinels: tuple[int, ...] = self._sentinels()
+        special |= set(self.sentinels)
         self.added = frozenset(added)
         self.treatment = json.dumps([described["normalizer"], described["pre_tokenizer"], described["model"]["type"]])
         self.special_ids: tuple[int, ...] = tuple(sorted(special))
@@ -85,6 +89,16 @@ class Tokenizer:
             if (found := self._backend.token_to_id(name)) is not None:
                 return found
         return None
+
+    def _sentinels(self) -> tuple[int, ...]:
+        """T5 adds its sentinels; in mT5's own vocabulary they are pieces, which begin like words."""
+        found: list[int] = []
+        while True:
+            names = (f"{begin}{sentinel(len(found))}" for begin in ("", "▁"))
+            known = [i for name in names if (i := self._backend.token_to_id(name)) is not None]
+            if not known:
+                return tuple(found)
+            found.append(known[0])
 
     @staticmethod
     def load(path: str | Path) -> Tokenizer:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Literal
@@ -22,7 +22,7 @@ from didact.errors import InputError
 from didact.tokenization.pipelines import finish, pipeline
 from didact.tokenization.report import Report, measure
 from didact.tokenization.sample import DEFAULT_BYTES, cut_runs, sample
-from didact.tokenization.specials import BERT_SPECIALS, GPT2_SPECIALS
+from didact.tokenization.specials import BERT_SPECIALS, GPT2_SPECIALS, sentinel
 from didact.tokenization.tokenizer import Tokenizer
 from didact.tokenization.unigram import learn_pieces
 
@@ -46,15 +46,20 @@ def train(
     cased: bool = False,
     k: int = 6,
     sample_bytes: int = DEFAULT_BYTES,
+    sentinels: int = 0,
+    special: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> tuple[Tokenizer, Report]:
     """Texts (documents) -> a tokenizer and how well it fits them.
 
     vocabulary: most pieces, special tokens included (fewer where the texts have no more); cased: keep capitals and
-    accents; k: length of a k-mer; sample_bytes: UTF-8 bytes of text learned from, at most.
+    accents; k: length of a k-mer; sample_bytes: UTF-8 bytes of text learned from, at most; sentinels: how many tokens
+    there are to mark hidden spans (T5: 100); special: further special tokens (UL2: [R], [S], [X]); both come last.
     Raises InputError where there is no text, or the vocabulary is too small for it.
     """
     started = time.monotonic()
+    last = list(dict.fromkeys([*special, *(sentinel(i) for i in range(sentinels))]))
+    wanted, vocabulary = vocabulary, vocabulary - len(last)
     tell = progress or (lambda _what, _share: None)
     tell("reading", 0.0)
     taken = sample(texts, sample_bytes)
@@ -62,7 +67,7 @@ def train(
         raise InputError("no text to learn a vocabulary from")
     least = len(BERT_SPECIALS) + (256 if kind in ("bpe", "gpt2") else 1)
     if vocabulary < least:
-        raise InputError(f"a vocabulary of {vocabulary}", expected=f"at least {least} ({kind})")
+        raise InputError(f"a vocabulary of {wanted}", expected=f"at least {least + len(last)} ({kind})")
     material = [cut_runs(text) for text in taken.texts]
     words, used = _words(pipeline(kind, models.BPE(), cased, k), material, tell)
     if used < len(material):
@@ -70,6 +75,7 @@ def train(
         taken, material = replace(taken, texts=taken.texts[:used], size=size), material[:used]
     backend = pipeline(kind, _learn(material, words, kind, vocabulary, cased, tell), cased, k)
     finish(kind, backend)
+    backend.add_special_tokens(last)
     tokenizer = Tokenizer(backend, {"model_max_length": 512, "do_lower_case": not cased})
     tell("measuring", 0.0)
     return tokenizer, measure(tokenizer, taken, started)

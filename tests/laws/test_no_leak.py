@@ -5,6 +5,7 @@ asked (the kept tokens) is declared so; special tokens are never hidden.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -12,13 +13,26 @@ import pytest
 import torch
 from data_tools import example, selections
 from torch import Tensor
-from training_tools import MADE, SPECIALS, VOCABULARY, masked, replaced, step_of
+from training_tools import MADE, SENTINELS, SEP, SPECIALS, VOCABULARY, denoised, masked, replaced, step_of
 
-from didact.batch import Batch, Example, Prepared
+from didact.batch import Batch, Example, Prepared, Side
 from didact.config import ModelConfig
 from didact.data.packing import collate
 from didact.nn.cores import entry
-from didact.objectives import OBJECTIVES, Combined, NextSentence, Objective, Permuted, Spans
+from didact.objectives import (
+    CORRUPTIONS,
+    OBJECTIVES,
+    Combined,
+    Delete,
+    Forced,
+    NextSentence,
+    Objective,
+    Permuted,
+    SpanCorruption,
+    Spans,
+    Suffix,
+    Tokens,
+)
 from didact.randomness import generator
 from didact.visibility import Visibility, causal, right_to_left
 
@@ -33,6 +47,10 @@ CASES: tuple[Objective, ...] = (
     Permuted(rate=1.0),
     Permuted(segments=3, memory=5),
     Combined((Permuted(), NextSentence())),
+    denoised(corruptions=(Delete(0.4),)),
+    denoised(corruptions=tuple(cls() for cls in CORRUPTIONS)),
+    SpanCorruption(SENTINELS, SEP, SEP, rate=0.4, select=Tokens(), closing=True),
+    SpanCorruption(SENTINELS, SEP, SEP, select=Suffix(), sentinels_shown=False),
 )
 EVERY = pytest.mark.parametrize("objective", CASES, ids=range(len(CASES)))
 FIRST = len(SPECIALS)
@@ -64,11 +82,11 @@ def rule(batch: Batch, config: ModelConfig, stream: str) -> Visibility:
     return batch.inputs.visibility.unless_said(config.visibility) if name is None else of_its_own[name]
 
 
-def led(batch: Batch, rule: Visibility, row: int, layers: int) -> Tensor:
-    """(T,) bool: the rows of a pack to which a way of allowed steps leads from this one: up to `layers` steps, each to
+def led(side: Side, rule: Visibility, rows: list[int], layers: int) -> Tensor:
+    """(T,) bool: the rows of a pack to which a way of allowed steps leads from these: up to `layers` steps, each to
     a row that sees it, or to the next layer of itself, or out of a memory.
     """
-    packed = batch.inputs.packed
+    packed = side.packed
     seen = rule.matrix(packed)
     if packed.chain is not None:
         sequence = packed.sequence_ids()
@@ -79,7 +97,7 @@ def led(batch: Batch, rule: Visibility, row: int, layers: int) -> Tensor:
         seen[:, packed.queries] = False
     steps = seen | torch.eye(len(seen), dtype=torch.bool)
     reached = torch.zeros(len(seen), dtype=torch.bool)
-    reached[row] = True
+    reached[rows] = True
     for _ in range(layers):
         reached = (steps & reached[None, :]).any(1)
     return reached
@@ -89,11 +107,13 @@ def led(batch: Batch, rule: Visibility, row: int, layers: int) -> Tensor:
 def test_a_hidden_token_changes_no_answer(objective: Objective) -> None:
     """Whatever question has a hidden token for its answer: another token there changes the answer, and not a bit of
     what the model says to it. What the model reads of the change moves answers only where a way of allowed steps leads;
-    where it is hidden by being replaced, the model does not read it, and no answer moves.
+    where it is hidden by being replaced, the model does not read it, and no answer moves. An encoder reads nothing of
+    what is hidden; a decoder reads it only below the row that is asked for it.
     """
     net = step_of(objective).eval()
     config = net.models["main"].config
     beside = objective.visibility == "causal" or objective.streams != ("main",)  # a row is asked for its neighbour
+    writes = objective.decoder and not isinstance(objective, Forced)  # which hides nothing that the encoder reads
     hidden_rows = moved = 0
     for seed in range(4):
         e = one(seed)
@@ -110,7 +130,7 @@ def test_a_hidden_token_changes_no_answer(objective: Objective) -> None:
             tokens[row] = FIRST + (tokens[row] - FIRST + 1 + seed) % (VOCABULARY - FIRST)
             after = prepared(objective, replace(e, tokens=tokens), seed)
             read = set(np.flatnonzero(before.inputs.tokens != after.inputs.tokens))
-            assert read <= {row}
+            assert read <= (set() if objective.decoder else {row})
             again = collate([after])
             asked_for_it = 0
             answers = net(again, logits=True)
@@ -119,19 +139,26 @@ def test_a_hidden_token_changes_no_answer(objective: Objective) -> None:
                 differ = was.values != now.values
                 assert not differ.any() or was.head in ABOUT_TOKENS
                 ahead = beside * SIDE[made.stream]
-                assert {place_asked(before, number) + ahead for number in made.rows[differ.numpy()]} <= {row}
                 mine = torch.zeros(len(was.rows), dtype=torch.bool)
+                if made.side == "outputs":
+                    assert batch.outputs is not None
+                    assert again.outputs is not None
+                    told = (batch.outputs.packed.tokens != again.outputs.packed.tokens).nonzero()[:, 0].tolist()
+                    mine = led(batch.outputs, causal(), told, config.layers)[was.rows]
+                else:
+                    assert {place_asked(before, number) + ahead for number in made.rows[differ.numpy()]} <= {row}
                 if read:
-                    mine = led(batch, rule(batch, config, made.stream), int(places[row]), config.layers)[was.rows]
+                    who = rule(batch, config, made.stream)
+                    mine = led(batch.inputs, who, [int(places[row])], config.layers)[was.rows]
                 assert not (differ & mine).any(), "a row that the token leads to is asked for it"
                 same = (a == b)[:, None].flatten(1).all(1)
                 assert same[~mine].all()
                 moved += int((~same).sum())
                 asked_for_it += int(differ.sum())
             assert asked_for_it
-    assert bool(hidden_rows) == bool(objective.rated or beside)
+    assert bool(hidden_rows) == bool(objective.rated or beside or writes)
     # What is hidden by the order, or by looking to one side alone, is seen by others.
-    assert bool(moved) == bool(objective.queries or beside)
+    assert bool(moved) == bool(objective.queries or beside or writes)
 
 
 @EVERY
@@ -141,6 +168,11 @@ def test_what_is_asked_and_not_hidden_is_read_as_it_is(objective: Objective) -> 
         made = prepared(objective, e, seed)
         hidden = np.zeros(len(e), bool) if made.hidden is None else made.hidden
         assert not (hidden[e.special].any() and objective.rated)  # what is chosen is never special
+        if made.outputs is not None:  # whose encoder may read what is left in another order
+            assert not Counter(e.tokens[~hidden].tolist()) - Counter(made.inputs.tokens.tolist())
+            asked_for = [token for a in made.labels for token in a.values.tolist()]
+            assert not Counter(e.tokens[hidden].tolist()) - Counter(asked_for)
+            continue
         assert np.array_equal(made.inputs.tokens[: len(e)][~hidden], e.tokens[~hidden])
         if objective.rated:
             asked = [a.rows for a in made.labels if a.head == "vocabulary"] if made.queries is None else [made.queries]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,22 @@ def test_examples_are_well_formed(store: Store, kind: type[Format]) -> None:
             len(b) + 1 if b else 0
         )
         assert not store.held_out[e.source.record]
+
+
+@EVERY
+def test_sentences_begin_where_the_store_says(store: Store, kind: type[Format]) -> None:
+    """Or where a segment goes on with one that was begun before it."""
+    starts = {store.text(a, b) for a, b in pairwise(store.sentence_starts.tolist())}
+    whole = 0
+    for e in every(kind(store, LENGTH))[:40]:
+        assert e.sentences is not None
+        borders = [*e.sentences.tolist(), len(e)]
+        assert not e.special[e.sentences].any()
+        assert set(np.flatnonzero(np.diff(e.special.astype(int)) < 0) + 1) <= set(borders)
+        for a, b in pairwise(borders):
+            own = e.tokens[a:b][~e.special[a:b]]
+            whole += store.tokenizer.decode(own) in starts
+    assert whole > 20
 
 
 @EVERY

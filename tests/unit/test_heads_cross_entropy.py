@@ -61,3 +61,34 @@ def test_a_second_backward_is_refused_not_wrong() -> None:
     loss.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match=r"in-?place"):
         loss.backward()
+
+
+@pytest.mark.parametrize("smoothing", [0.1, 0.5])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("cached", [1, 2**19])
+def test_smoothed_losses_and_gradients(
+    smoothing: float, dtype: torch.dtype, cached: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CACHED", cached)
+    generator = torch.Generator().manual_seed(0)
+    drawn = (torch.randn(17, 300, generator=generator) * 4).to(dtype)
+    values = torch.randint(300, (17,), generator=generator)
+    weights = torch.rand(17, generator=generator)
+    ours, theirs = (drawn.clone().requires_grad_() for _ in range(2))
+    losses, right = cross_entropy(ours, values, smoothing)
+    (losses * weights).sum().backward()
+    expected = F.cross_entropy(theirs.float(), values, reduction="none", label_smoothing=smoothing)
+    (expected * weights).sum().backward()
+    assert torch.allclose(losses, expected, atol=1e-5)
+    assert ours.grad is not None
+    assert theirs.grad is not None
+    assert torch.allclose(ours.grad.float(), theirs.grad.float(), atol=DTYPES[dtype])
+    assert torch.equal(right, cross_entropy(drawn.clone().requires_grad_(), values)[1])
+
+
+def test_what_is_measured_without_gradients_is_not_smoothed() -> None:
+    logits, values = torch.randn(5, 7, generator=torch.Generator().manual_seed(0)), torch.arange(5)
+    assert torch.equal(cross_entropy(logits, values, 0.3)[0], F.cross_entropy(logits, values, reduction="none"))
+    with torch.no_grad():
+        same = cross_entropy(logits.requires_grad_(), values, 0.3)[0]
+    assert torch.equal(same, F.cross_entropy(logits, values, reduction="none"))

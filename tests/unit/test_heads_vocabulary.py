@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from didact.batch import Labels
 from didact.config import ModelConfig, Norms, Output
 from didact.heads import Vocabulary
 
@@ -46,3 +47,13 @@ def test_a_bias_begins_at_frequencies_where_there_is_one() -> None:
 def test_narrow_embeddings_need_the_layer_that_narrows() -> None:
     with pytest.raises(ValueError, match=r"tied: embeddings 4 wide"):
         Vocabulary().build(replace(CONFIG, embedding_width=4, output=Output(transform=False)))
+
+
+def test_the_head_smooths_the_answers_it_trains_on() -> None:
+    logits = torch.randn(4, 11, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    values = torch.arange(4)
+    labels = Labels("vocabulary", values, values)
+    expected = F.cross_entropy(logits, values, reduction="sum", label_smoothing=0.2)
+    assert torch.allclose(Vocabulary(smoothing=0.2).loss(logits, labels).total, expected)
+    with pytest.raises(ValueError, match="smoothing 1"):
+        Vocabulary(smoothing=1.0)

@@ -13,6 +13,7 @@ from didact.batch import Example, Labels, Prepared
 from didact.errors import InputError
 from didact.heads import Head
 from didact.objectives import (
+    CORRUPTIONS,
     OBJECTIVES,
     SELECTS,
     Combined,
@@ -79,6 +80,7 @@ def test_unknown_json_is_refused() -> None:
 
 
 def test_registries_are_consistent() -> None:
-    for registry in (OBJECTIVES, SELECTS):
+    assert len({cls.kind for cls in OBJECTIVES + SELECTS + CORRUPTIONS}) == len(OBJECTIVES + SELECTS + CORRUPTIONS)
+    for registry in (OBJECTIVES, SELECTS, CORRUPTIONS):
         assert len({cls.kind for cls in registry}) == len(registry)
         assert all(cls.__doc__ for cls in registry)

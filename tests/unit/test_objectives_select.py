@@ -16,6 +16,7 @@ from didact.data.flat import lay
 from didact.objectives.select import Chosen, InContext, NGrams, Select, Spans, WholeWords
 
 EVERY = pytest.mark.parametrize("select", selections(), ids=lambda s: s.kind)
+EVEN = pytest.mark.parametrize("select", [s for s in selections() if s.even], ids=lambda s: s.kind)
 
 
 def keys(count: int, seed: int = 0) -> np.ndarray:
@@ -36,7 +37,7 @@ def own(chosen: Chosen, i: int) -> list[int]:
     return chosen.rows[chosen.sequences == i].tolist()
 
 
-@EVERY
+@EVEN
 @pytest.mark.parametrize("rate", [0.05, 0.15, 0.4, 1.0])
 def test_the_budget_is_met_and_its_mean_is_exact(select: Select, rate: float) -> None:
     examples = [replace(worded([1] * (1 + i % 50)), tokens=2 * np.arange(3 + i % 50)) for i in range(3000)]
@@ -57,7 +58,7 @@ def test_special_tokens_are_never_chosen(select: Select) -> None:
     chosen = select(flat, 1.0, keys(len(examples)))
     special = np.concatenate([e.special for e in examples])
     assert not special[chosen.rows].any()
-    assert len(chosen.rows) == (~special).sum()
+    assert len(chosen.rows) == (~special).sum() or not select.even
     assert (np.diff(chosen.rows) > 0).all()
     assert np.array_equal(np.searchsorted(flat.cuts, chosen.rows, side="right") - 1, chosen.sequences)
 
@@ -84,7 +85,7 @@ def test_a_choice_depends_on_its_own_key_and_example_alone(select: Select) -> No
     assert not np.array_equal(other.rows, together.rows)
 
 
-@EVERY
+@EVEN
 def test_every_token_has_the_same_chance(select: Select) -> None:
     flat = lay([worded([1] * 20)] * 8000)
     chosen = select(flat, 0.25, keys(8000))

@@ -13,11 +13,27 @@ from data_tools import collocations_file, selections, small_tokenizer
 from didact.config import ModelConfig, Position
 from didact.data.stream import BySequences, ByTokens
 from didact.errors import InputError
-from didact.objectives import OBJECTIVES, Combined, Masked, NextSentence, PMISpans
+from didact.objectives import (
+    CORRUPTIONS,
+    OBJECTIVES,
+    Combined,
+    Denoised,
+    Fragment,
+    Mask,
+    Masked,
+    Mixed,
+    NextSentence,
+    PMISpans,
+    SpanCorruption,
+    from_json,
+    to_json,
+    ul2,
+)
 from didact.runs.build import batch_of, changed, objective_of, task_of
 from didact.runs.schema import BatchPart
 from didact.tasks import TASKS
 from didact.tokenization.tokenizer import Tokenizer
+from didact.tokenization.train import train
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +41,77 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     return small_tokenizer(tmp_path_factory.mktemp("tokenizer"))
 
 
-def test_every_objective_is_built_by_its_kind(tokenizer: Tokenizer) -> None:
+@pytest.fixture(scope="module")
+def marked() -> Tokenizer:
+    """With sentinels and UL2's modes."""
+    return train(["the river runs past the old mill"] * 9, "word", 60, sentinels=40, special=("[R]", "[S]", "[X]"))[0]
+
+
+def test_every_objective_is_built_by_its_kind(marked: Tokenizer) -> None:
     for cls in OBJECTIVES:
         if cls is not Combined:
-            assert type(objective_of({cls.kind: {}}, tokenizer)) is cls
+            objective = objective_of({cls.kind: {}}, marked)
+            assert type(objective) is cls
+            assert from_json(to_json(objective)) == objective
+
+
+def test_every_corruption_by_its_kind(marked: Tokenizer) -> None:
+    for cls in CORRUPTIONS:
+        fields = {f.name: getattr(cls(), f.name) for f in dataclasses.fields(cls) if f.name != "select"}
+        objective = objective_of({"denoised": {"corruptions": [cls.kind, {cls.kind: fields}]}}, marked)
+        assert isinstance(objective, Denoised)
+        assert objective.corruptions == (cls(), cls())
+        assert objective.sentinels == marked.sentinels
+    inner = objective_of({"denoised": {"corruptions": [{"mask": {"select": {"fragment": {"edges": 0.0}}}}]}}, marked)
+    assert isinstance(inner, Denoised)
+    assert inner.corruptions == (Mask(select=Fragment(0.0)),)
+
+
+def test_ul2_and_mixtures_of_ones_own(marked: Tokenizer) -> None:
+    modes = {name: marked.id_of(f"[{name}]") for name in "RSX"}
+    assert marked.sep is not None
+    plain = objective_of({"mixed": {}}, marked)
+    assert plain == ul2(marked.sentinels, marked.sep, marked.sep, modes)
+    untold = objective_of({"mixed": {"modes": {}}}, marked)
+    assert isinstance(untold, Mixed)
+    assert untold.modes is None
+    part = {"span_corruption": {"rate": 0.5, "select": {"segments": {"mean": 8}}}, "mode": "[X]", "share": 2}
+    own = objective_of({"mixed": {"parts": [part, {"denoised": {"corruptions": []}}]}}, marked)
+    assert isinstance(own, Mixed)
+    assert own.shares == (2.0, 1.0)
+    assert own.modes == (modes["X"], None)
+    assert [type(p) for p in own.parts] == [SpanCorruption, Denoised]
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"denoised": {"corruptions": "mask"}}, r"corruptions: found 'mask'; expected a list of mask, replace"),
+        ({"denoised": {"corruptions": ["masks"]}}, r"corruptions\.0: found 'masks'; expected one of mask, replace"),
+        ({"denoised": {"corruptions": [{"infill": {"lambda": 3}}]}}, r"corruptions\.0\.infill\.lambda: unknown key"),
+        ({"denoised": {"corruptions": [{"infill": {"rate": 3}}]}}, r"corruptions\.0\.infill: rate 3"),
+        ({"mixed": {"modes": {"Q": "[R]"}}}, r"mixed\.Q: unknown key"),
+        ({"mixed": {"modes": {"R": "[Q]"}}}, r"no special token '\[Q\]'.*--special '\[Q\]'"),
+        ({"mixed": {"modes": {"R": "the"}}}, r"no special token 'the'"),
+        ({"mixed": {"parts": [{"mass": {}, "denoised": {}}]}}, r"parts\.0: found mass, denoised"),
+        ({"mixed": {"parts": [{"causal": {}}]}}, r"mixed: parts: .* that ask a decoder"),
+        ({"mixed": {"parts": [{"mass": {}, "share": 0}]}}, r"parts\.0\.share: found 0"),
+        ({"denoised": {}, "masked": {}}, r"denoised cannot stand beside"),
+    ],
+    ids=str,
+)
+def test_wrong_corruptions_and_mixtures(spec: dict[str, Any], said: str, marked: Tokenizer) -> None:
+    with pytest.raises(InputError, match=said):
+        objective_of(spec, marked)
+
+
+def test_a_tokenizer_without_what_an_objective_writes() -> None:
+    bare = train(["the river runs"] * 9, "gpt2", 280)[0]
+    with pytest.raises(InputError, match=r"infill: the tokenizer has no mask token"):
+        objective_of({"denoised": {}}, bare)
+    assert isinstance(objective_of({"denoised": {"corruptions": ["delete"]}}, bare), Denoised)
+    with pytest.raises(InputError, match=r"objective\.mass: the tokenizer has no mask token"):
+        objective_of({"mass": {}}, bare)
 
 
 def test_every_select_by_its_kind(tokenizer: Tokenizer) -> None:

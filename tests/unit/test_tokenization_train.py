@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import tokenizers
+from tokenizers import models
 
 from didact.errors import InputError
 from didact.tokenization import train as module
@@ -154,3 +156,31 @@ def test_what_is_learned_loads(tmp_path: Path) -> None:
     assert (tmp_path / "vocab.txt").read_text(encoding="utf-8").splitlines()[:5] == tokenizer.tokens(range(5))
     again = Tokenizer.load(tmp_path / "vocab.txt")
     assert again.encode(ENGLISH).tokens.tolist() == tokenizer.encode(ENGLISH).tokens.tolist()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sentinels_and_further_special_tokens_come_last(kind: str, tmp_path: Path) -> None:
+    size = 300 if kind in ("bpe", "gpt2") else 60
+    plain, _ = train([ENGLISH] * 3, kind, size - 5, k=3)  # type: ignore[arg-type]
+    with_them, _ = train([ENGLISH] * 3, kind, size, k=3, sentinels=3, special=("[R]", "[X]"))  # type: ignore[arg-type]
+    assert with_them.vocabulary == plain.vocabulary + 5 <= size
+    last = range(plain.vocabulary, plain.vocabulary + 5)
+    assert with_them.tokens(last) == ["[R]", "[X]", "<extra_id_0>", "<extra_id_1>", "<extra_id_2>"]
+    assert with_them.sentinels == tuple(last)[2:]
+    assert set(last) <= set(with_them.special_ids)
+    assert plain.sentinels == ()
+    assert with_them.encode(ENGLISH).tokens.tolist() == plain.encode(ENGLISH).tokens.tolist()
+    with_them.save(tmp_path)
+    assert Tokenizer.load(tmp_path).sentinels == with_them.sentinels
+    with pytest.raises(InputError, match=r"a vocabulary of 8; expected at least (1[13]|26[346])"):
+        train([ENGLISH], kind, 8, sentinels=5)  # type: ignore[arg-type]
+
+
+def test_sentinels_end_at_the_first_that_is_missing() -> None:
+    """T5 adds them from the end of its vocabulary backwards; in mT5's they are pieces that begin like words."""
+    added, _ = train([ENGLISH] * 3, "word", 60, special=tuple(f"<extra_id_{i}>" for i in (2, 1, 0, 4)))
+    assert added.tokens(added.sentinels) == ["<extra_id_0>", "<extra_id_1>", "<extra_id_2>"]
+    assert list(added.sentinels) == sorted(added.sentinels, reverse=True)
+    pieces = {name: i for i, name in enumerate(["[UNK]", "▁the", "▁<extra_id_1>", "▁<extra_id_0>"])}
+    found = Tokenizer(tokenizers.Tokenizer(models.WordLevel(pieces, unk_token="[UNK]")))
+    assert found.sentinels == (3, 2)

@@ -1,0 +1,77 @@
+"""Prefix language modelling (Liu et al., 2018; Raffel et al., 2020, §3.2.3; Dong et al., 2019): how a text goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+
+from didact.batch import Example, Labels, Prepared
+from didact.data.flat import Asked, Flat, cuts_of
+from didact.heads import Head, Vocabulary
+from didact.objectives.base import Keys, Objective, alone
+from didact.randomness import unit, words
+from didact.visibility import prefix
+
+_LENGTH = np.uint64(0x9F1E)  # what a draw is for, mixed into its key
+
+
+@dataclass(frozen=True)
+class PrefixLM(Objective):
+    """Hidden: from every row, what comes after it, the prefix apart, of which every row sees all. Asked: of the last
+    row of the prefix and of every later one, the token that comes next.
+
+    How long the prefix is, is drawn: from one token to all but one, each length as likely. Used by T5 as a decoder
+    without an encoder ("prefix LM"), UniLM's fine-tuning, PaLM's and UL2's decoders. With a prefix of one token it is
+    `causal`; `span_corruption` with `select: suffix` and no sentinels is the same for an encoder and a decoder. The
+    whole sequence is one text: a format that never goes on into the next document goes with it.
+
+    smoothing: share of each answer that is spread evenly over the vocabulary; name: of its figures.
+    """
+
+    kind: ClassVar[str] = "prefix_lm"
+    smoothing: float = 0.0
+    name: str = "prefix_lm"
+
+    @property
+    def heads(self) -> Mapping[str, Head]:
+        return {"vocabulary": Vocabulary(smoothing=self.smoothing)}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    @property
+    def visibility(self) -> Literal["causal"]:
+        return "causal"
+
+    def prepare(self, example: Example, rng: np.random.Generator) -> Prepared:
+        return alone(self, example, rng)
+
+    def ask(self, flat: Flat, keys: Keys) -> Flat:
+        lengths = flat.lengths
+        drawn = 1 + (unit(words(keys ^ _LENGTH, 0)) * (lengths - 1)).astype(np.int64)
+        length = np.minimum(drawn, lengths)
+        place = np.arange(len(flat.tokens)) - flat.cuts[:-1].repeat(lengths)
+        own = length.repeat(lengths)
+        asked = place >= own  # the token at this row, of the row before it
+        at = asked.nonzero()[0]
+        source_bytes = flat.column("source_bytes")
+        labels = Labels("vocabulary", rows=place[at] - 1, values=flat.tokens[at], name=self.name)
+        return flat.then(
+            replace(
+                flat,
+                labels=(
+                    Asked(
+                        labels,
+                        cuts_of(lengths - length),
+                        source_bytes=None if source_bytes is None else source_bytes[at],
+                    ),
+                ),
+                hidden=asked,
+                visibility=prefix(torch.from_numpy(place), torch.from_numpy(own)),
+            )
+        )
