@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 import tokenizers
+import torch
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from didact.tasks import Answer, Choose, Classify, Dataset, Glue, Tag, Task
+from didact.config import ModelConfig
+from didact.data.flat import lay_prepared
+from didact.model import Model
+from didact.tasks import Answer, Choose, Classify, Dataset, Embed, Glue, Tag, Task, Translate
+from didact.tasks.answering import Write
 from didact.tokenization.tokenizer import Tokenizer
 
 CORPUS = (
@@ -139,16 +145,72 @@ CASES: dict[str, tuple[Task, list[dict[str, Any]]]] = {
             {"sentence1": "the mat", "sentence2": "a film", "score": "0.5"},
         ],
     ),
+    "translate causal": (
+        Translate(form="causal", length=12, after=" = ", scores=("chrf", "exact", "rougeL")),
+        [
+            {"source": "the cat sat on the mat", "target": "the mat was warm"},
+            {"source": "who won it", "target": ["marie curie", "curie"]},
+            {"source": "good", "target": "bad"},
+        ],
+    ),
+    "translate prefix": (
+        Translate(form="prefix", length=12, scores=("exact", "chrf++"), lowercase=True),
+        [{"source": "good", "target": "awful great film"}, {"source": "where did it sit", "target": "on the mat"}],
+    ),
+    "embed": (
+        Embed(length=12, pooling="mean", projection=False),
+        [
+            {"text": "the cat sat", "text_b": "a cat sat", "score": "4.5"},
+            {"text": "the mat", "text_b": "the nobel prize in 1903 and again in 1911", "score": -1},
+            {"text": "good film", "text_b": "great film", "score": 3},
+        ],
+    ),
 }
+CONFIGS: dict[str, dict[str, Any]] = {"translate causal": {"visibility": "causal"}}  # what of a model a case needs
+
+
+def model_of(name: str, task: Task, width: int, seed: int) -> Model:
+    """A small model for one of the cases."""
+    own = {"width": width, "layers": 2, "heads": 2, "feedforward": 2 * width} | CONFIGS.get(name, {})
+    config = ModelConfig(vocabulary=tokenizer("wordpiece").vocabulary, **own)
+    return Model(config, task.heads(), torch.Generator().manual_seed(seed))
+
+
+def greedy(model: Model, task: Task, longest: int = 12) -> Write:
+    """The likeliest token after everything so far, written out: one sequence at a time, all of it read again for every
+    token. For tasks of one sequence whose next token is asked of the row before it.
+    """
+    assert isinstance(task, Translate)
+    words = tokenizer("wordpiece")
+
+    def write(prompts: Any) -> list[str]:
+        texts = []
+        for prompt in prompts:
+            found: list[int] = []
+            (given,) = replace(task, before="", after="").read([prompt], words, labelled=False)
+            while len(found) < longest and (not found or found[-1] != words.sep):
+                known = replace(given, targets={**given.targets, "target": np.array([*found, 0])})
+                made = task.prepared(known, np.random.default_rng(0))
+                batch = lay_prepared([made]).batch([0])
+                found.append(int(model(batch)[0][-1].argmax()))
+            texts.append(words.decode(found))
+        return texts
+
+    return write
 
 
 def perfect(task: Task, dataset: Dataset) -> list[Any]:
-    """The logits of a model that is right about every row it is asked."""
-    answers = []
+    """The logits of a model that is right about every row it is asked; the texts of one that writes what is right."""
+    if task.written:
+        return [item.gold[0] for item in dataset.items]
+    answers: list[Any] = []
     for example in dataset:
         asked = task.ask(example)
-        (head,) = task.heads().values()
-        if asked.head == "span":
+        head = task.heads()[asked.head]
+        if asked.head == "embedding":
+            angle = float(np.arccos(example.targets["score"] / 10))
+            logits = np.array([[2.0, 0.0], [np.cos(angle), np.sin(angle)]])
+        elif asked.head == "span":
             logits = np.zeros((len(asked.rows), 2))
             logits[asked.values[0, 0], 0] = logits[asked.values[0, 1], 1] = 9.0
         elif asked.head == "choice":

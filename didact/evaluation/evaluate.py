@@ -14,14 +14,15 @@ import torch
 from torch import nn
 
 from didact.evaluation.intervals import Interval, difference, interval
-from didact.tasks.answering import answer
+from didact.tasks.answering import Write, answer
 from didact.tasks.base import Dataset, Item, Prediction, Task
 
 
 @dataclass(frozen=True)
 class Scores:
     """intervals: each official score with its interval, the main one (`main`) first; predictions: one an item;
-    counts: what was cut or left out while reading; items, sequences: how many; seconds: the model's share.
+    counts: what was cut or left out while reading; items, sequences: how many; seconds: the model's share;
+    signatures: how scores were computed that must say so, by name.
     """
 
     main: str
@@ -31,6 +32,7 @@ class Scores:
     items: int = 0
     sequences: int = 0
     seconds: float = 0.0
+    signatures: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def values(self) -> dict[str, float]:
@@ -50,6 +52,7 @@ class Scores:
             "items": self.items,
             "sequences": self.sequences,
             "seconds": self.seconds,
+            "signatures": dict(self.signatures),
         }
 
 
@@ -64,6 +67,7 @@ def evaluate(
     resamples: int = 2000,
     seed: int = 0,
     progress: Callable[[int], object] | None = None,
+    write: Write | None = None,
 ) -> Scores:
     """Answer the dataset's questions and score the answers; `tasks.answering.answer` says what the options mean.
 
@@ -71,11 +75,12 @@ def evaluate(
     """
     task.gold(dataset.items)
     start = time.perf_counter()
-    answers = answer(model, task, dataset, batch_tokens, device, precision, progress)
+    answers = answer(model, task, dataset, batch_tokens, device, precision, progress, write)
     seconds = time.perf_counter() - start
     predictions = task.decode(dataset, answers)
     found = intervals(task, predictions, dataset.items, resamples=resamples, seed=seed)
-    return Scores(task.main, found, predictions, dataset.counts, len(dataset.items), len(dataset), seconds)
+    signatures = {metric.name: metric.signature for metric in task.metrics() if metric.signature}
+    return Scores(task.main, found, predictions, dataset.counts, len(dataset.items), len(dataset), seconds, signatures)
 
 
 def intervals(

@@ -10,7 +10,7 @@ from didact.errors import InputError
 from didact.heads.base import Head, HeadLayers
 from didact.heads.choice import Choice
 from didact.heads.classes import Classes
-from didact.heads.embedding import EmbeddingHead
+from didact.heads.embedding import EmbeddingHead, Projection
 from didact.heads.pair_relation import PairRelation
 from didact.heads.replaced import Replacement
 from didact.heads.span import Span
@@ -24,6 +24,7 @@ HEADS: tuple[type[Head], ...] = (
     PairRelation,
     Choice,
     EmbeddingHead,
+    Projection,
     Replacement,
     State,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "Head",
     "HeadLayers",
     "PairRelation",
+    "Projection",
     "Replacement",
     "Span",
     "State",

@@ -12,6 +12,7 @@ from didact.objectives.bidirectional_lm import BidirectionalLM
 from didact.objectives.causal import Causal
 from didact.objectives.collocated import PMISpans
 from didact.objectives.combined import Combined
+from didact.objectives.contrastive import Contrastive
 from didact.objectives.corruption import Corruption
 from didact.objectives.corruptions import Delete, Insert, Mask, Replace, Sentinels
 from didact.objectives.denoised import Denoised
@@ -41,6 +42,7 @@ OBJECTIVES: tuple[type[Objective], ...] = (
     Replaced,
     Distilled,
     BidirectionalLM,
+    Contrastive,
     Forced,
     PrefixLM,
     Denoised,
@@ -79,6 +81,7 @@ __all__ = [
     "BidirectionalLM",
     "Causal",
     "Combined",
+    "Contrastive",
     "Corruption",
     "Delete",
     "Denoised",

@@ -192,6 +192,24 @@ class Objective(ABC):
         """Whether its questions are put to a decoder's rows, for which a model must have one."""
         return False
 
+    @property
+    def group(self) -> int:
+        """How many consecutive examples of a step it asks together, as one sequence of parts; a step is to be whole
+        groups, in sequences.
+        """
+        return 1
+
+    def most(self, length: int, parted: bool = False) -> int:
+        """Rows of the largest sequence that it makes of examples of at most so many tokens. parted: whether they have
+        parts; those that have none are read twice where they are asked together.
+        """
+        return self.group * length * (1 if parted or self.group == 1 else 2)
+
+    @property
+    def dropout(self) -> bool:
+        """Whether it learns from what dropout changes, for which a model must have some."""
+        return False
+
     def beginning(self, start: int) -> Objective:  # noqa: ARG002
         """The objective for a decoder whose first row reads this token (`config.Decoder.start`)."""
         return self

@@ -19,6 +19,7 @@ from didact.data.store import write_aside
 from didact.errors import InputError
 from didact.hub import export
 from didact.model import Model, Pretrained
+from didact.objectives import Objective
 from didact.runs.runfile import dump
 from didact.runs.schema import BatchPart, Run
 from didact.training.optim import AdamW
@@ -75,11 +76,29 @@ def set_threads(threads: int | None) -> None:
 
 
 def check_batch(batch: BatchPart, length: int) -> None:
-    """A micro-batch must hold at least one sequence."""
+    """A micro-batch must hold at least one sequence, or one group of those that are asked together."""
     if batch.micro_tokens < length:
         raise InputError(
             f"batch.micro_tokens: found {batch.micro_tokens}", expected=f"at least {length}, the length of a sequence"
         )
+
+
+def check_groups(batch: BatchPart, objective: Objective) -> None:
+    """A step must be whole groups of examples that are asked together."""
+    amount, unit = batch.size
+    sizes = [amount, *(size for _, size in batch.warmup)]
+    if objective.group > 1 and (unit == "tokens" or any(size % objective.group for size in sizes)):
+        raise InputError(
+            f"batch: steps of {', '.join(map(str, sizes))} {unit}",
+            expected=f"multiples of {objective.group} sequences, which the objective asks together",
+        )
+
+
+def able_to_write(model: Pretrained) -> Pretrained:
+    """The model with what makes it write."""
+    from didact.generation import WRITER
+
+    return replace(model, writer=WRITER)
 
 
 def exporter(

@@ -23,6 +23,8 @@ from didact.batch import Batch, Example
 from didact.data.store import write_aside
 from didact.data.stream import Stream
 from didact.errors import InputError
+from didact.exchange import keys
+from didact.hub.checkpoint import open_checkpoint
 from didact.model import Pretrained
 from didact.randomness import key
 from didact.runs import common
@@ -31,7 +33,7 @@ from didact.runs.corpus import say
 from didact.runs.runfile import load_plugins, read
 from didact.runs.schema import FinetuneRun
 from didact.tasks import Task
-from didact.tasks.answering import answer
+from didact.tasks.answering import answer, forced
 from didact.tasks.base import Counts, Dataset, Prediction
 from didact.tokenization.tokenizer import Tokenizer
 from didact.training.checkpoint import RunFolder
@@ -114,8 +116,9 @@ class Files:
     @staticmethod
     def read(run: FinetuneRun) -> Files:
         """Read all files before anything is trained: a mistake in the last row of the test file stops it now."""
-        tokenizer = Tokenizer.load(hub.fetch(run.start))
-        task = task_of(run.task, run.length)
+        found = open_checkpoint(hub.fetch(run.start))
+        tokenizer = Tokenizer.load(found.folder)
+        task = task_of(run.task, run.length).suited(keys.changed(found.model, run.model), tokenizer)
         paths = run.data.train if isinstance(run.data.train, tuple) else (run.data.train,)
         counts: Counts = Counter()
         items = [item for path in paths for item in task.items(path, limit=run.data.limit, counts=counts)]
@@ -148,18 +151,18 @@ def _one(run: FinetuneRun, files: Files, seed: int, rate: float, folder: Path) -
     """One seed at one learning rate."""
     if (before := common.finished(folder)) is not None:
         return before
-    task = files.task
+    task, objective = files.task, files.task.objective()
     generator = torch.Generator().manual_seed(key(seed, 2) % 2**63)
     start = hub.load(run.start, task.heads(), changes=run.model, scratch=run.scratch, generator=generator)
     _fits(start, run, task, files.train.examples)
     state = _State(replace(start, task=task))
     stream = Stream(
         files.train,
-        task.objective(),
+        objective,
         batch_of(run.batch),
-        max(run.batch.micro_tokens, max(len(example) for example in files.train.examples)),
+        max(run.batch.micro_tokens, *(objective.most(task.size(e), _several(e)) for e in files.train.examples)),
         seed=seed,
-        max_seqlen=run.length,
+        max_seqlen=task.longest,
     )
     budget = _budget(run, len(files.train))
     own = run.model_copy(update={"optimizer": run.optimizer.model_copy(update={"learning_rate": rate})})
@@ -168,13 +171,15 @@ def _one(run: FinetuneRun, files: Files, seed: int, rate: float, folder: Path) -
 
     def evaluate(step: Step) -> Mapping[str, float]:
         assert dev is not None
+        if task.written:
+            return forced(Answers(step), task, dev, run.batch.micro_tokens)
         answers = answer(Answers(step), task, dev, run.batch.micro_tokens)
         tuned = task.tune(dev, answers)
         state.now = replace(state.now, task=tuned)
         return tuned.score(tuned.decode(dev, answers), dev.items)
 
     result = fit(
-        Step({"main": start.model}, task.objective()),
+        Step({"main": start.model}, objective),
         stream,
         common.settings_of(
             own,
@@ -182,15 +187,15 @@ def _one(run: FinetuneRun, files: Files, seed: int, rate: float, folder: Path) -
             seed,
             evaluate_every=every if dev is not None else None,
             save_every=run.checkpoints.every,
-            best=task.main if dev is not None else "",
-            highest=task.higher,
+            best=task.watched[0] if dev is not None else "",
+            highest=task.watched[1],
             patience=run.patience,
         ),
         RunFolder(folder),
         evaluate if dev is not None else None,
         common.exporter(lambda: state.now),
     )
-    final = hub.load(folder)
+    final = common.able_to_write(hub.load(folder))
     assert final.task is not None
     scores = {name: _score(final, d, folder, name, run) for name, d in files.all.items() if name in SPLITS}
     found = {
@@ -218,7 +223,8 @@ def _score(model: Pretrained, dataset: Dataset, folder: Path, name: str, run: Fi
     score ("units").
     """
     assert model.task is not None
-    answers = answer(model.model, model.task, dataset, run.batch.micro_tokens)
+    write = model.write(model.task) if model.task.written else None
+    answers = answer(model.model, model.task, dataset, run.batch.micro_tokens, write=write)
     predictions: list[Prediction] = model.task.decode(dataset, answers)
     metric = model.task.metrics()[0]
     units = metric.units(model.task.predicted(predictions), model.task.gold(dataset.items)).tolist()
@@ -228,7 +234,13 @@ def _score(model: Pretrained, dataset: Dataset, folder: Path, name: str, run: Fi
     )
     if common.first():
         write_aside(folder / f"predictions-{name}.jsonl", "\n".join(lines) + "\n")
-    return model.task.score(predictions, dataset.items)
+    scores = model.task.score(predictions, dataset.items)
+    return scores | (forced(model.model, model.task, dataset, run.batch.micro_tokens) if model.task.written else {})
+
+
+def _several(example: Example) -> bool:
+    """Whether an example has more parts than one."""
+    return example.parts is not None and len(example.parts) > 1
 
 
 def _fits(start: Pretrained, run: FinetuneRun, task: Task, examples: Sequence[Example]) -> None:
@@ -241,6 +253,7 @@ def _fits(start: Pretrained, run: FinetuneRun, task: Task, examples: Sequence[Ex
                 f"task.{task.kind}: asks the first token of a text, and a causal model has seen nothing else there",
                 expected="pooling: last or mean, or a tokenizer that puts no token first",
             )
+    common.check_groups(run.batch, task.objective())
     if start.maximum is not None and run.length > start.maximum:
         raise InputError(f"length: found {run.length}", expected=f"at most {start.maximum}, the model's positions")
 

@@ -87,6 +87,8 @@ def _sequence(console: Console, tokenizer: Tokenizer, batch: Batch, number: int,
             answers |= {int(rows[i]) - start: int(asked.values[i]) for i in own}
         elif asked.head == "replaced":
             others.append(f"{asked.name:10} asked of {len(own)} tokens, as the generator leaves them")
+        elif asked.groups is not None and len(own):
+            others.append(f"{asked.name:10} asked of a text, among those of its group")
         elif len(own):
             others.append(_other(asked, own))
     text = Text()

@@ -72,6 +72,10 @@ def _check(run: PretrainRun, pretrained: Pretrained, objective: Objective, token
             f"model.visibility: found {config.visibility!r}",
             expected=f"{_visibility(objective)}, as the objective trains it, or another objective",
         )
+    if objective.dropout and not (config.dropout or config.attention_dropout):
+        raise InputError(
+            "model.dropout: found 0, and the objective learns from what dropout changes", expected="above 0"
+        )
     if objective.queries and not config.queries:
         raise InputError(
             f"objective: asks query rows, and model.queries is false in {pretrained.family}",

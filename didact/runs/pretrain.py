@@ -103,10 +103,11 @@ class Parts:
 
 def assemble(run: PretrainRun) -> Parts:
     """Build what the run file names. Raises InputError where its parts do not fit together."""
-    common.check_batch(run.batch, run.data.length)
     stores, weights = open_stores(run)
     tokenizer = tokenizer_of(run, stores)
     objective = objective_of(run.objective, tokenizer)
+    common.check_batch(run.batch, objective.most(run.data.length))
+    common.check_groups(run.batch, objective)
     pretrained, models = models_of(run, tokenizer, objective, stores)
     objective, longest = _fitted(run, objective, pretrained.model.config)
     if run.validation.patience is not None and not objective.comparable:

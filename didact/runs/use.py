@@ -18,6 +18,7 @@ from didact.data.store import write_aside
 from didact.errors import InputError
 from didact.heads.embedding import POOLINGS
 from didact.model import Pretrained
+from didact.runs import common
 from didact.runs.build import task_of
 from didact.runs.corpus import say
 from didact.tasks import Dataset, Task
@@ -31,14 +32,16 @@ def evaluate_files(name: str, data: Sequence[Path], task: str | None, out: Path 
     """
     from didact.evaluation.evaluate import evaluate
 
-    model = hub.load(name)
+    model = common.able_to_write(hub.load(name))
     asked = _task(model, task)
     found: dict[str, Any] = {}
     for path in data:
         dataset: Dataset = asked.read(path, model.tokenizer)
-        scores = evaluate(model.model, asked, dataset)
+        scores = evaluate(model.model, asked, dataset, write=model.write(asked) if asked.written else None)
         for metric, interval in scores.intervals.items():
             say(f"{path} · {metric} {interval}")
+        for signature in scores.signatures.values():
+            say(f"{path} · {signature}")
         for what, count in scores.counts.items():
             say(f"{path} · {count:,} {what}")
         found[str(path)] = scores.to_json()
@@ -53,7 +56,7 @@ def predict_files(name: str, files: Sequence[Path], out: Path | None) -> None:
     """JSON lines in, JSON lines out, one for one and in order. Files of another kind (TSV, CSV, Parquet, CoNLL, SQuAD's
     JSON) are read as the model's task reads them, whole, their labels unused.
     """
-    model = hub.load(name)
+    model = common.able_to_write(hub.load(name))
     if model.task is None:
         raise InputError(f"{name} was fine-tuned for no task", expected="a checkpoint of `didact finetune`")
     with _output(out) as target:
@@ -111,7 +114,7 @@ def _task(model: Pretrained, spec: str | None) -> Task:
         from didact.runs.build import changed
 
         return changed(model.task, named[model.task.kind] or {}, f"task.{model.task.kind}")
-    return task_of(named, model.maximum or 512)
+    return task_of(named, model.maximum or 512).suited(model.model.config, model.tokenizer)
 
 
 def _records(files: Sequence[Path]) -> Iterator[tuple[str, int, list[Mapping[str, Any]]]]:

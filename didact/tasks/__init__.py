@@ -11,10 +11,12 @@ from didact.tasks.answer import Answer
 from didact.tasks.base import Dataset, Item, Prediction, Supervised, Task, frozen, to_json
 from didact.tasks.choose import Choose
 from didact.tasks.classify import Classify
+from didact.tasks.embed import Embed
 from didact.tasks.glue import Glue
 from didact.tasks.tag import Tag
+from didact.tasks.translate import Translate
 
-TASKS: tuple[type[Task], ...] = (Classify, Tag, Answer, Choose, Glue)
+TASKS: tuple[type[Task], ...] = (Classify, Tag, Answer, Choose, Glue, Translate, Embed)
 
 __all__ = [
     "TASKS",
@@ -22,12 +24,14 @@ __all__ = [
     "Choose",
     "Classify",
     "Dataset",
+    "Embed",
     "Glue",
     "Item",
     "Prediction",
     "Supervised",
     "Tag",
     "Task",
+    "Translate",
     "from_json",
     "to_json",
 ]

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from didact.batch import Example, Labels, Prepared
+from didact.config import ModelConfig
 from didact.errors import InputError
 from didact.heads import Head
 from didact.objectives.base import Objective
@@ -91,14 +92,16 @@ class Task(ABC):
     """What every task answers to. A task is a frozen dataclass of plain values and goes to JSON field by field. Most
     have columns, format and header.
 
-    kind: its name in run files; answer: the key of a prediction that is scored; length: of a sequence in tokens,
-    special ones included; columns: which column of the file is which field (of any task: id, and group, see `Item`);
-    format: of the file, None = by the name's ending; header: of tsv and csv, whether the first row names the columns,
-    None = it does unless the mapping gives numbers.
+    kind: its name in run files; answer: the key of a prediction that is scored; written: whether its answers are texts
+    that a decoding function writes (`tasks.answering.Write`), not logits of asked rows; length: of a sequence in
+    tokens, special ones included; columns: which column of the file is which field (of any task: id, and group,
+    see `Item`); format: of the file, None = by the name's ending; header: of tsv and csv, whether the first row names
+    the columns, None = it does unless the mapping gives numbers.
     """
 
     kind: ClassVar[str]
     answer: ClassVar[str]
+    written: ClassVar[bool] = False
     length: int
 
     @abstractmethod
@@ -124,8 +127,10 @@ class Task(ABC):
         """Which rows of a sequence are asked what; the values are zeros where the right answer is not known."""
 
     @abstractmethod
-    def decode(self, dataset: Dataset, answers: Sequence[Array]) -> list[Prediction]:
-        """Logits of each sequence's asked rows (tasks.answering) -> one prediction an item, in the items' order."""
+    def decode(self, dataset: Dataset, answers: Sequence[Any]) -> list[Prediction]:
+        """Logits of each sequence's asked rows, or what was written after each (tasks.answering) -> one prediction an
+        item, in the items' order.
+        """
 
     @abstractmethod
     def metrics(self) -> tuple[Metric, ...]:
@@ -140,6 +145,31 @@ class Task(ABC):
     def higher(self) -> bool:
         """Whether more of the main score is better."""
         return self.metrics()[0].higher
+
+    @property
+    def longest(self) -> int:
+        """The most tokens of a sequence that a model reads."""
+        return self.length
+
+    def size(self, example: Example) -> int:
+        """Rows that an example takes in a pack once it is asked."""
+        return len(example)
+
+    @property
+    def writing(self) -> Mapping[str, Any]:
+        """Of a task whose answers are written: settings for `Pretrained.generate`."""
+        return {}
+
+    @property
+    def watched(self) -> tuple[str, bool]:
+        """What chooses a checkpoint while training, and whether more of it is better: the main score; of answers that
+        are written, "nll", nats a token of what should have been ("forced" in tasks.answering).
+        """
+        return self.main, self.higher
+
+    def suited(self, config: ModelConfig, tokenizer: Tokenizer) -> Self:  # noqa: ARG002
+        """The task as a model of this configuration can be asked it. Raises InputError where it cannot."""
+        return self
 
     def learn(self, items: Sequence[Item]) -> Self:  # noqa: ARG002
         """The task with what only the training file knows."""
@@ -178,7 +208,7 @@ class Task(ABC):
         dataset = self.dataset(self.items(source, labelled, limit, counts), tokenizer)
         return dataclasses.replace(dataset, counts=Counter(dataset.counts) + counts)
 
-    def objective(self) -> Supervised:
+    def objective(self) -> Objective:
         """What a model is trained on."""
         return Supervised(self)
 

@@ -9,12 +9,13 @@ Shapes: k choices.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 
 from didact.batch import Example, Labels
+from didact.data.parts import side_by_side
 from didact.heads import Choice, Head
 from didact.tasks.base import Array, Counts, Dataset, Item, Prediction, Task, asked_row, encode_all
 from didact.tasks.classify import softmax
@@ -83,7 +84,9 @@ class Choose(Task):
                 cut = len(context) + len(ending) + tokenizer.template.overhead(True) - self.length
                 counts["choices cut to the length"] += cut > 0
                 parts.append(frame(tokenizer, context, ending, self.length))
-            examples.append(_side_by_side(parts, 0 if item.gold is None else item.gold))
+            starts = np.cumsum([0, *(len(part) for part in parts[:-1])])
+            rows = starts + [asked_row(part) for part in parts]
+            examples.append(side_by_side(parts, {"rows": rows, "choice": 0 if item.gold is None else item.gold}))
         return Dataset(tuple(items), tuple(examples), np.arange(len(items)), +counts)
 
     def ask(self, example: Example) -> Labels:
@@ -101,24 +104,3 @@ class Choose(Task):
 
     def metrics(self) -> tuple[Metric, ...]:
         return (ACCURACY,)
-
-
-def _side_by_side(parts: Sequence[Example], choice: int) -> Example:
-    """k sequences as the parts of one example."""
-    starts = np.cumsum([0, *(len(part) for part in parts[:-1])])
-
-    def column(name: str) -> Array | None:
-        columns = [getattr(part, name) for part in parts]
-        return None if any(c is None for c in columns) else np.concatenate(columns)
-
-    return replace(
-        parts[0],
-        tokens=np.concatenate([part.tokens for part in parts]),
-        special=np.concatenate([part.special for part in parts]),
-        segments=column("segments"),
-        words=None,
-        offsets=None,
-        source_bytes=None,
-        parts=starts,
-        targets={"rows": starts + [asked_row(part) for part in parts], "choice": choice},
-    )

@@ -24,13 +24,15 @@ Units = Callable[[Sequence[Any], Sequence[Any]], Floats]
 @dataclass(frozen=True)
 class Metric:
     """name; units(predicted, gold) -> (n, k): what each example brings; over(units, weights (R, n)) -> (R,): the
-    score when example i counts weights[r, i] times. higher: whether more is better.
+    score when example i counts weights[r, i] times. higher: whether more is better. signature: how it was computed,
+    where that must be told beside the number (BLEU's tokens, smoothing, version).
     """
 
     name: str
     units: Units
     over: Callable[[Floats, Floats], Floats]
     higher: bool = True
+    signature: str = ""
 
     def __call__(self, predicted: Sequence[Any], gold: Sequence[Any]) -> float:
         """The score of the whole set; not a number where it is undefined (no examples)."""

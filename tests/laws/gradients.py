@@ -57,7 +57,7 @@ SEEN: dict[str, np.ndarray[Any, Any]] = {}
 
 
 def stream_of(objective: Objective, micro_tokens: int) -> Stream:
-    return Stream(UNEVEN, objective, BySequences(SEQUENCES), micro_tokens, seed=5)
+    return Stream(UNEVEN, objective, BySequences(SEQUENCES), objective.most(micro_tokens), seed=5)
 
 
 def one_step(objective: Objective, micro_tokens: int, folder: Path, how: How = "auto") -> dict[str, Any]:

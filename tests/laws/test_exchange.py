@@ -20,6 +20,7 @@ from didact.heads import (
     EmbeddingHead,
     Head,
     PairRelation,
+    Projection,
     Replacement,
     Span,
     State,
@@ -40,6 +41,7 @@ HEAD_SETS: dict[str, dict[str, Head]] = {
     "span": {"span": Span()},
     "choice": {"choice": Choice(dropout=0.2)},
     "embedding": {"embedding": EmbeddingHead()},
+    "contrastive": {"embedding": EmbeddingHead("cls"), "projection": Projection()},
     "distilled": {"vocabulary": Vocabulary(), "state": State()},
     "replaced": {"replaced": Replacement()},
     "one of everything": {

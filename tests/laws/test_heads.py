@@ -18,6 +18,7 @@ from didact.heads import (
     EmbeddingHead,
     Head,
     PairRelation,
+    Projection,
     Replacement,
     Span,
     State,
@@ -47,6 +48,7 @@ SPECS: tuple[tuple[str, Head], ...] = (
     ("max", EmbeddingHead(pooling="max")),
     ("state", State()),
     ("last", EmbeddingHead(pooling="last")),
+    ("projection", Projection(pooling="mean")),
 )
 EVERY = pytest.mark.parametrize("head", [h for _, h in SPECS], ids=[n for n, _ in SPECS])
 GROUPED = pytest.mark.parametrize(
@@ -75,7 +77,7 @@ def labels(head: Head, sizes: tuple[int, ...], seed: int, weighted: bool = False
         values = torch.stack([torch.randint(s, (2,), generator=generator) for s in sizes])
     elif isinstance(head, Choice):
         values = torch.stack([torch.randint(s, (), generator=generator) for s in sizes])
-    elif isinstance(head, EmbeddingHead | State):
+    elif isinstance(head, EmbeddingHead | Projection | State):
         values = torch.randn(m, CONFIG.width, generator=generator)
     elif isinstance(head, Classes) and head.problem == "multiple":
         values = torch.randint(2, (m, head.classes), generator=generator).float()
@@ -114,7 +116,9 @@ def test_a_group_alone_is_the_group_in_any_pack(head: Head) -> None:
     losses = []
     for i, own in enumerate(rows):
         alone = built(own, torch.tensor([0, SIZES[i]], dtype=torch.int32), table)
-        one_a_row = len(packed) == sum(SIZES) and head.grouped == "always" and not isinstance(head, EmbeddingHead)
+        one_a_row = (
+            len(packed) == sum(SIZES) and head.grouped == "always" and not isinstance(head, EmbeddingHead | Projection)
+        )
         same = packed[cu[i] : cu[i + 1]] if one_a_row else packed[i : i + 1]
         assert torch.allclose(alone, same, atol=1e-5, rtol=1e-5)
         if head.grouped == "always":

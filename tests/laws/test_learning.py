@@ -308,8 +308,12 @@ def test_every_objective_is_here() -> None:
     assert {type(made) for made in MADE} == set(OBJECTIVES)
 
 
+# Dealt out anew, the roles of texts are no roles: that law stands in tests/unit/test_objectives_contrastive.py.
+TAUGHT_ALONE = tuple(objective for objective in MADE if objective.group == 1)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("objective", MADE, ids=lambda o: o.kind)
+@pytest.mark.parametrize("objective", TAUGHT_ALONE, ids=lambda o: o.kind)
 def test_half_the_gap_is_closed(objective: Objective, tmp_path: Path) -> None:
     objective = knowable(objective.at_rate(RATE))
     names = set(objective.names)

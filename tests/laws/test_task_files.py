@@ -14,7 +14,7 @@ import pytest
 from task_tools import CORPUS
 
 from didact.errors import InputError
-from didact.tasks import Answer, Choose, Classify, Item, Tag, Task
+from didact.tasks import Answer, Choose, Classify, Item, Tag, Task, Translate
 
 SQUAD = {
     "version": "v2.0",
@@ -92,6 +92,18 @@ FILES: dict[str, tuple[Task, str, str, list[tuple[str, str, int | None, str]]]] 
             ('"choices"', '"chs"', 1, "'choices'"),
         ],
     ),
+    "translate tsv": (
+        Translate(columns={"source": 0, "target": 1}),
+        "a.tsv",
+        "a café\tein Café\nbad\tschlecht\n",
+        [("\tschlecht", "\t", 2, "an empty target"), ("\tschlecht", "", 2, "1 field")],
+    ),
+    "translate jsonl": (
+        Translate(columns={"source": "en"}),
+        "a.jsonl",
+        '{"en": "café", "target": ["Café", "Kaffee"]}\n{"en": "bad", "target": "schlecht"}\n',
+        [('"en": "bad"', '"en": ""', 2, "an empty source"), ('"target": "schl', '"de": "schl', 2, "'target'")],
+    ),
 }
 EVERY = pytest.mark.parametrize("name", FILES)
 
@@ -138,6 +150,8 @@ def test_cut_short_anywhere(name: str, tmp_path: Path) -> None:
                 n = len(last.fields["words"])
                 assert last.gold == whole.gold[:n]
                 assert last.fields["words"] == whole.fields["words"][:n]
+            elif isinstance(task, Translate) and path.suffix == ".tsv":
+                assert whole.gold[0].startswith(last.gold[0])
             elif isinstance(task, Classify) and task.problem == "regression":
                 assert replace(last, gold=None) == replace(whole, gold=None)  # "1.5" cut to "1." is a number still
             else:

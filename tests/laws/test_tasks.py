@@ -9,17 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from task_tools import CASES, KINDS, perfect, tokenizer
+from task_tools import CASES, KINDS, greedy, model_of, perfect, tokenizer
 
 from didact import tasks
-from didact.batch import Prepared
-from didact.config import ModelConfig
-from didact.data.flat import lay_prepared
 from didact.errors import InputError
-from didact.model import Model
 from didact.randomness import generator
-from didact.tasks import TASKS, Classify, Dataset, Tag, Task
-from didact.tasks.answering import answer
+from didact.tasks import TASKS, Classify, Dataset, Embed, Tag, Task
+from didact.tasks.answering import answer, forced
 
 EVERY = pytest.mark.parametrize("name", CASES)
 TOKENIZERS = pytest.mark.parametrize("kind", KINDS)
@@ -28,7 +24,7 @@ TOKENIZERS = pytest.mark.parametrize("kind", KINDS)
 def made(name: str, kind: str = "wordpiece") -> tuple[Task, Dataset]:
     task, records = CASES[name]
     items = task.items(records)
-    task = task.learn(items)
+    task = task if isinstance(task, Embed) else task.learn(items)
     return task, task.dataset(items, tokenizer(kind))
 
 
@@ -45,6 +41,7 @@ def test_perfect_answers_score_one(name: str, kind: str) -> None:
     assert next(iter(scores)) == task.main
     for score, value in scores.items():
         assert value == pytest.approx(0.0 if score == "mse" else 1.0, abs=1e-6), (score, predictions)
+    assert [metric.name for metric in task.metrics()] == list(scores)
     assert json.loads(json.dumps(predictions)) == predictions
 
 
@@ -58,7 +55,11 @@ def test_sequences_fit_and_rows_are_asked_within(name: str, kind: str) -> None:
         assert max(np.diff(borders)) <= task.length
         asked = task.ask(example)
         assert asked.head in task.heads()
-        assert ((asked.rows >= 0) & (asked.rows < len(example))).all()
+        prepared = task.objective().prepare(example, generator(0))
+        read = prepared.inputs if asked.side == "inputs" else prepared.outputs
+        assert read is not None
+        assert len(read) <= (2 * task.length if task.written else max(np.diff(borders)) * len(borders))
+        assert ((asked.rows >= 0) & (asked.rows < len(read))).all()
     assert [len(own) > 0 for own in dataset.of_item()] == [True] * len(dataset.items)
 
 
@@ -69,9 +70,11 @@ def test_order_of_records_does_not_matter(name: str) -> None:
     found = []
     for given in (records, records[::-1]):
         items = task.items(given)
-        learned = task.learn(items)
+        learned = task if isinstance(task, Embed) else task.learn(items)
         dataset = learned.dataset(items, tokenizer("wordpiece"))
-        rng_free = [np.sin(np.arange(a.size)).reshape(a.shape) for a in map(np.asarray, perfect(learned, dataset))]
+        rng_free: list[Any] = perfect(learned, dataset)
+        if not task.written and name != "embed":
+            rng_free = [np.sin(np.arange(a.size)).reshape(a.shape) for a in map(np.asarray, rng_free)]
         predictions = learned.decode(dataset, rng_free)
         for prediction in predictions:
             prediction.pop("id")  # the number of the record
@@ -92,14 +95,15 @@ def test_json_keeps_the_task(name: str) -> None:
 def test_without_labels(name: str) -> None:
     """The same questions are asked, and records need no labels."""
     task, dataset = made(name)
-    labels = ("label", "tags", "answers", "answer", "start", "score")
+    labels = ("label", "tags", "answers", "answer", "start", "score", "target")
     bare = [{k: v for k, v in record.items() if k not in labels} for record in CASES[name][1]]
     asked = task.read(bare, tokenizer("wordpiece"), labelled=False)
     assert all(item.gold is None for item in asked.items)
     if not (isinstance(task, Tag) and task.ignore):
         for a, b in zip(asked, dataset, strict=True):
             np.testing.assert_array_equal(a.tokens, b.tokens)
-            np.testing.assert_array_equal(task.ask(a).rows, task.ask(b).rows)
+            if not task.written:  # what is asked of are the target's own rows
+                np.testing.assert_array_equal(task.ask(a).rows, task.ask(b).rows)
     with pytest.raises(InputError, match="no label"):
         task.score(task.decode(dataset, perfect(task, dataset)), asked.items)
 
@@ -118,6 +122,9 @@ MISLABELLED: dict[str, tuple[dict[str, Any], str]] = {
     "choose": ({"context": "a", "choices": ["b", "c"], "label": "D"}, "found label 'D'"),
     "glue": ({"sentence1": "a", "sentence2": "b", "label": "entails"}, "expected one of entailment, not_entailment"),
     "glue_regression": ({"sentence1": "a", "sentence2": "b", "score": ""}, "score is ''"),
+    "embed": ({"text": "a", "text_b": "b", "score": "high"}, "'high'; expected a number"),
+    "translate causal": ({"source": "a", "target": " "}, "an empty target; expected text"),
+    "translate prefix": ({"source": "a", "target": ["b", ""]}, "an empty target; expected text"),
 }
 
 
@@ -135,20 +142,25 @@ def test_a_wrong_label_names_its_row_and_what_is_allowed(name: str) -> None:
 def test_a_model_answers_each_sequence_as_it_would_alone(name: str) -> None:
     """Whatever the budget of tokens: the choices of a question are sequences of their own, groups stay together."""
     task, dataset = made(name)
-    config = ModelConfig(vocabulary=tokenizer("wordpiece").vocabulary, width=16, layers=2, heads=2, feedforward=32)
-    model = Model(config, task.heads(), torch.Generator().manual_seed(0))
+    model = model_of(name, task, width=16, seed=0)
     for p in model.parameters():
         torch.nn.init.normal_(p, std=0.3, generator=torch.Generator().manual_seed(p.numel()))
-    together = answer(model, task, dataset, batch_tokens=10_000)
+    if task.written:
+        whole = forced(model, task, dataset, batch_tokens=10_000)
+        assert forced(model, task, dataset, batch_tokens=1) == pytest.approx(whole, abs=1e-5)
+    else:
+        together = answer(model, task, dataset, batch_tokens=10_000)
+        for budget in (1, 60):
+            for a, b in zip(together, answer(model, task, dataset, batch_tokens=budget), strict=True):
+                np.testing.assert_allclose(a, b, atol=1e-5)
+        predictions = task.decode(dataset, together)
+        assert len(predictions) == len(dataset.items)
     assert model.training
-    for budget in (1, 60):
-        for a, b in zip(together, answer(model, task, dataset, batch_tokens=budget), strict=True):
-            np.testing.assert_allclose(a, b, atol=1e-5)
-    predictions = task.decode(dataset, together)
-    assert len(predictions) == len(dataset.items)
-    batch = lay_prepared([Prepared(e, (task.ask(e),)) for e in dataset]).batch(np.arange(len(dataset)))
+    objective = task.objective()
+    flat = objective(dataset.examples, np.zeros(len(dataset), np.uint64))
+    batch = flat.batch(np.arange(len(flat)))
     (asked,) = batch.labels
-    part = model.loss(model(batch)[0], asked)
+    part = objective.loss({"main": model}, batch).parts[asked.name]
     assert torch.isfinite(part.total)
     assert part.count == asked.count > 0
 
@@ -209,12 +221,11 @@ def test_fields_that_run_files_set_are_documented() -> None:
             assert f"{field.name}" in f"{task.__doc__} {Task.__doc__} header", (task, field)
 
 
-@EVERY
+@pytest.mark.parametrize("name", [name for name in CASES if name != "embed"])  # which learns from texts without scores
 def test_a_small_model_learns_the_labels_by_heart(name: str) -> None:
     """What `ask` teaches is what `decode` reads: trained on a task's few records, a model answers all of them."""
     task, dataset = made(name)
-    config = ModelConfig(vocabulary=tokenizer("wordpiece").vocabulary, width=32, layers=2, heads=2, feedforward=64)
-    model = Model(config, task.heads(), torch.Generator().manual_seed(1))
+    model = model_of(name, task, width=32, seed=1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.0)
     objective = task.objective()
     batch = objective(dataset.examples, np.zeros(len(dataset), np.uint64)).batch(np.arange(len(dataset)))
@@ -225,5 +236,6 @@ def test_a_small_model_learns_the_labels_by_heart(name: str) -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    found = task.score(task.decode(dataset, answer(model, task, dataset)), dataset.items)
+    write = greedy(model, task) if task.written else None
+    found = task.score(task.decode(dataset, answer(model, task, dataset, write=write)), dataset.items)
     assert found[task.main] > 0.98, found

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import json
 import random
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from didact import hub
+from didact.exchange import keys
 from didact.families import by_name
+from didact.heads import Vocabulary
+from didact.model import Model, Pretrained
 from didact.runs.corpus import prepare_store, train_tokenizer
+from didact.tokenization.tokenizer import Tokenizer
 
 TOPICS = ("river stone cloud water rain wind", "lamp paper glass table chair book", "song dance drum voice stage hall")
 ROLES = {"red": "ADJ", "old": "ADJ", "runs": "VERB", "falls": "VERB"}
@@ -53,6 +61,10 @@ def _labelled(folder: Path, split: str, count: int, rng: random.Random) -> None:
     _write(folder / f"pair-{split}.tsv", ["premise\thypothesis\tlabel", *pairs])
     tagged = [[f"{w}\t{ROLES.get(w, 'NOUN')}" for w in text.rstrip(".").split()] + [""] for text in texts]
     _write(folder / f"{split}.conll", [line for lines in tagged for line in lines])
+    for side, lines in (("en", texts), ("de", [" ".join(text.rstrip(".").split()[::-1]) for text in texts])):
+        _write(folder / f"{split}.{side}", lines)  # the same words backwards
+    alike = [f"{a}\t{b}\t{len(set(a.split()) & set(b.split()))}" for a, b in pairwise(texts)]
+    _write(folder / f"alike-{split}.tsv", ["text\ttext_b\tscore", *alike])
     choices = [
         {"context": text, "choices": [sentence(rng, (i + k) % 3) for k in range(3)], "label": 0}
         for i, text in enumerate(texts)
@@ -70,6 +82,17 @@ def _labelled(folder: Path, split: str, count: int, rng: random.Random) -> None:
 
 def _write(path: Path, lines: list[str]) -> None:
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def writing_start(world: Path, folder: Path, family: str = "gpt2", **sizes: Any) -> Path:
+    """A model of nothing that has learned nothing, of a family that writes."""
+    tokenizer = Tokenizer.load(world / "tokenizer")
+    own = by_name(family)
+    small = {"layers": 1, "width": 16, "heads": 2, "feedforward": 32, "position.maximum": 128} | sizes
+    config = keys.changed(own.base_for(tokenizer), small)
+    model = Model(config, {"vocabulary": Vocabulary()}, torch.Generator().manual_seed(0))
+    hub.export(Pretrained(model, tokenizer, family), folder)
+    return folder
 
 
 def pretraining(world: Path, run: Path, **changes: Any) -> dict[str, Any]:

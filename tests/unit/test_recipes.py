@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from run_tools import small
+from run_tools import small, writing_start
 
 from didact.runs import runfile
 from didact.runs.corpus import find_collocations, prepare_store, train_tokenizer
@@ -58,6 +58,12 @@ def test_every_recipe_runs(recipe: Path, world: Path, pretrained: Path, tmp_path
         kind: {k: v for k, v in (own or {}).items() if k != "stride"} for kind, own in values["task"].items()
     }
     values |= {"start": str(pretrained), "length": 64, "batch": {"size": "8 sequences", "micro_tokens": 128}}
+    if recipe.stem == "translate":
+        values["start"] = str(writing_start(world, tmp_path / "start"))
+        values["task"]["translate"] |= {"target_length": 8}
+    if recipe.stem == "simcse":
+        values["data"]["dev"] = str(world / "alike-dev.tsv")
+        values["task"]["embed"] |= {"group": 8}
     run = finetune(runfile.checked(FinetuneRun, values))
     result = json.loads((run / "result.json").read_text())
     assert len(result["seeds"]) == len(values["seeds"])

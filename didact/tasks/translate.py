@@ -1,0 +1,362 @@
+"""A text for a text: translation, summarization, questions from answers, phonemes from spelling.
+
+What is scored is written by a decoding function (`tasks.answering.Write`), not read off rows; training and the choice
+of checkpoints go by the likelihood of the target's tokens.
+
+Shapes: L tokens of a source, n of a target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self, get_args
+
+import numpy as np
+
+from didact.batch import Example, Labels, Prepared
+from didact.config import ModelConfig
+from didact.data.parallel import parallel, sides
+from didact.errors import InputError
+from didact.heads import Head, Vocabulary
+from didact.randomness import generator
+from didact.tasks import edits, forms, metrics, overlap
+from didact.tasks.base import Array, Counts, Dataset, Item, Prediction, Supervised, Task, encode_all
+from didact.tasks.columns import Columns, Row, Source, rows
+from didact.tasks.forms import Form
+from didact.tasks.metrics import Metric
+from didact.tasks.rouge import Words, rouge
+from didact.tokenization.encoded import Encoded
+from didact.tokenization.frame import Piece
+from didact.tokenization.tokenizer import Tokenizer
+
+Score = Literal["bleu", "chrf", "chrf++", "rouge1", "rouge2", "rougeL", "rougeLsum", "exact", "cer", "wer", "per"]
+DEFAULT_COLUMNS: Columns = {"source": "source", "target": "target", "id": "id"}
+
+
+@dataclass(frozen=True)
+class Translate(Task):
+    """Files: rows with a source and a target, or parallel files, one text a line, named by one path with the sides in
+    braces (`train.{en,de}.gz`: the source's first).
+
+    columns: of source and target, by name or number ({"source": "en", "target": "de"}), and where there is one of id;
+    in JSON a target may be a list of texts: the first is learned, all are right. length: of the source in tokens,
+    special ones and the texts around it included; target_length: of the target, special ones included, None = `length`;
+    too_long: whether a longer text is "cut" at its end, and counted (what is cut off a target is not asked, and neither
+    is an end that is not there; scores compare with the whole), or stops the reader ("refuse"); empty: whether a row
+    without source or target stops the reader ("refuse") or is left out and counted ("drop"; never where there is
+    something to predict). before, after: texts put before and after every source, which is what gives way ("translate
+    English to German: ").
+    form: how the model is asked, "encoder_decoder", "causal", "prefix" or "masked" (see `tasks.forms`), None = by the
+    model; share: of the target's tokens that "masked" hides.
+    decoding: how answers are written, fields of `didact.generation.Decoding` ({"beams": 4, "length_penalty": 0.6}); new
+    tokens are at most target_length unless `maximum` says so.
+    scores: the main one first: bleu, chrf, chrf++, rouge1, rouge2, rougeL, rougeLsum, exact, and the edit-distance
+    rates cer (characters), wer (words), per (phonemes, say); separator: what parts the symbols that per counts, white
+    space unless told; bleu_tokens: of sacrebleu: 13a, intl, zh, char or none; rouge_words: "english", as papers have
+    them, or "any" script's; lowercase: whether BLEU and exact look away from case.
+    start, mask and segment: the token that a decoder begins with, the mask token, and the number that segments are
+    counted from, learned from the model.
+    """
+
+    kind: ClassVar[str] = "translate"
+    answer: ClassVar[str] = "target"
+    written: ClassVar[bool] = True
+
+    columns: Columns = field(default_factory=dict)
+    format: str | None = None
+    header: bool | None = None
+    length: int = 128
+    target_length: int | None = None
+    too_long: Literal["cut", "refuse"] = "cut"
+    empty: Literal["refuse", "drop"] = "refuse"
+    before: str = ""
+    after: str = ""
+    form: Form | None = None
+    share: float = 0.7
+    decoding: Mapping[str, Any] = field(default_factory=dict)
+    scores: tuple[Score, ...] = ("bleu", "chrf")
+    bleu_tokens: str = "13a"
+    rouge_words: Words = "english"
+    separator: str = " "
+    lowercase: bool = False
+    start: int | None = None
+    mask: int | None = None
+    segment: int = 0
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.scores if name not in get_args(Score)]
+        if unknown or not self.scores:
+            raise ValueError(
+                f"scores {', '.join(unknown) or 'none'}: expected one or more of {', '.join(get_args(Score))}"
+            )
+        if not 0 < self.share <= 1:
+            raise ValueError(f"share {self.share}: expected above 0 and at most 1")
+
+    def heads(self) -> Mapping[str, Head]:
+        return {forms.HEAD: Vocabulary()}
+
+    @property
+    def room(self) -> int:
+        """Tokens of the longest target."""
+        return self.target_length or self.length
+
+    @property
+    def longest(self) -> int:
+        return max(self.length, self.room) if self.form == "encoder_decoder" else self.length + self.room
+
+    def size(self, example: Example) -> int:
+        own, target = len(example), len(example.targets["target"])
+        return max(own, target) if self.form == "encoder_decoder" else own + target
+
+    @property
+    def writing(self) -> Mapping[str, Any]:
+        return {"maximum": self.room, **self.decoding}
+
+    @property
+    def watched(self) -> tuple[str, bool]:
+        return "nll", False
+
+    def suited(self, config: ModelConfig, tokenizer: Tokenizer) -> Self:
+        """The form that the model can be asked in, and what it needs to know of model and tokenizer.
+
+        Raises InputError where it cannot be asked so, or has too few positions.
+        """
+        form = self.form or _form_of(config)
+        if (form == "encoder_decoder") is not (config.decoder is not None):
+            found = "has no decoder" if config.decoder is None else "has a decoder"
+            raise InputError(f"task.translate.form: {form}, and the model {found}", expected="another form, or none")
+        if form in ("prefix", "masked") and config.visibility == "causal":
+            raise InputError(f"task.translate.form: {form}, and the model looks back", expected="causal")
+        if form == "causal" and config.visibility != "causal":
+            raise InputError("task.translate.form: causal, and the model looks both ways", expected="prefix or masked")
+        if form == "masked" and tokenizer.mask is None:
+            raise InputError("task.translate.form: masked, and the tokenizer has no mask token", expected="prefix")
+        most, apart = config.position.maximum, config.decoder is not None
+        if most is not None and (max(self.length, self.room) if apart else self.length + self.room) > most:
+            each = "each" if apart else "in all"
+            raise InputError(
+                f"length {self.length} and target_length {self.room}", expected=f"at most {most} {each}, the model's"
+            )
+        start = None if config.decoder is None else config.decoder.start
+        return replace(self, form=form, start=start, mask=tokenizer.mask, segment=4 if config.segments >= 6 else 0)
+
+    def rows(self, source: Source, labelled: bool = True) -> Iterator[Row]:
+        mapping = {**DEFAULT_COLUMNS, **self.columns}
+        if isinstance(source, str | Path) and (files := sides(source)):
+            if len(files) != 2:
+                raise InputError(f"{len(files)} sides", file=source, expected="two: the source's and the target's")
+            for number, texts in parallel(files):
+                named = dict(zip(("source", "target"), texts, strict=True))
+                yield Row(named, {"source": "source", "target": "target"}, str(source), number)
+            return
+        yield from rows(source, mapping, self.format, self.header, not labelled, ("source",))
+
+    def item(self, row: Row, labelled: bool, counts: Counts) -> tuple[Mapping[str, Any], Any] | None:
+        source = row.text("source")
+        gold = None if not labelled else tuple(self._references(row))
+        missing = "source" if not source.strip() else "target" if gold is not None and not _full(gold) else None
+        if missing is not None:
+            if self.empty == "drop" and labelled:
+                counts[f"rows without a {missing}, left out"] += 1
+                return None
+            files = () if row.file is None else sides(row.file)
+            file = files[missing == "target"] if files else row.file
+            raise InputError(f"an empty {missing}", file=file, row=row.number, expected="text (or empty: drop)")
+        return {"source": source}, gold
+
+    def _references(self, row: Row) -> list[str]:
+        """A target, or several of a JSON list or of several columns."""
+        value = row.value("target")
+        return row.texts("target") if isinstance(value, list | tuple) else [row.text("target")]
+
+    def dataset(self, items: Sequence[Item], tokenizer: Tokenizer) -> Dataset:
+        counts: Counts = Counts()
+        prompts = [(self.before + item.fields["source"] + self.after) for item in items]
+        sources = encode_all(tokenizer, prompts)
+        targets = iter(encode_all(tokenizer, [item.gold[0] for item in items if item.gold is not None]))
+        layout = _Layout.of(tokenizer, self.form or "prefix", self.segment)
+        examples = []
+        for item, whole, encoded in zip(items, prompts, sources, strict=True):
+            prompt, source = self._cut(whole, encoded, item, layout, tokenizer, counts)
+            target = np.zeros(0, np.int64)
+            if item.gold is not None:
+                target = self._target(next(targets), item, layout, counts)
+            examples.append(layout.example(source.tokens, target, prompt))
+        return Dataset(tuple(items), tuple(examples), np.arange(len(items)), +counts)
+
+    def _cut(
+        self, prompt: str, encoded: Encoded, item: Item, layout: _Layout, tokenizer: Tokenizer, counts: Counts
+    ) -> tuple[str, Encoded]:
+        """A prompt whose source was cut at its end until it fits, and its tokens: as they will be when it is read to
+        be gone on with.
+        """
+        room = self.length - len(layout.head) - len(layout.middle)
+        if len(encoded) <= room:
+            return prompt, encoded
+        if self.too_long == "refuse":
+            found = len(encoded) + self.length - room
+            raise item.wrong(f"a source of {found} tokens", f"at most {self.length} (length)")
+        counts["sources cut to the length"] += 1
+        counts["tokens cut off sources"] += len(encoded) - room
+        source = item.fields["source"]
+        while (over := len(encoded) - room) > 0:
+            assert encoded.offsets is not None  # of a text that was just encoded
+            begins = encoded.offsets[:, 0]
+            start, stop = (int((begins < place).sum()) for place in (len(self.before), len(self.before) + len(source)))
+            if stop - start <= over:
+                raise item.wrong("texts around the source that leave it no room", f"less than {self.length} tokens")
+            source = source[: int(begins[stop - over]) - len(self.before)].rstrip()
+            prompt = self.before + source + self.after
+            encoded = tokenizer.encode(prompt)
+        return prompt, encoded
+
+    def _target(self, target: Encoded, item: Item, layout: _Layout, counts: Counts) -> Array:
+        whole = np.concatenate([layout.first, target.tokens, layout.end]).astype(np.int64)
+        if len(whole) <= self.room:
+            return whole
+        if self.too_long == "refuse":
+            raise item.wrong(f"a target of {len(whole)} tokens", f"at most {self.room} (target_length)")
+        counts["targets cut to the length"] += 1
+        counts["tokens cut off targets"] += len(whole) - self.room
+        return whole[: self.room]
+
+    def prepared(self, example: Example, rng: np.random.Generator) -> Prepared:
+        """An example as the model is asked it; `rng` decides what "masked" hides."""
+        target, segment = example.targets["target"], example.targets["segment"]
+        if self.form == "encoder_decoder":
+            if self.start is None:
+                raise InputError("the token that a decoder begins with is not known", expected="`start`, or a model")
+            return forms.apart(example, target, self.start)
+        if not len(target):
+            none = np.zeros(0, np.int64)
+            return Prepared(example, (Labels(forms.HEAD, none, none),))
+        if self.form == "masked":
+            if self.mask is None:
+                raise InputError("the mask token is not known", expected="`mask`, or a model")
+            return forms.blanked(example, target, segment, self.mask, self.share, rng)
+        return forms.behind(example, target, segment, self.form == "prefix")
+
+    def ask(self, example: Example) -> Labels:
+        return self.prepared(example, generator(0)).labels[0]
+
+    def objective(self) -> Translated:
+        return Translated(self)
+
+    def decode(self, dataset: Dataset, answers: Sequence[Any]) -> list[Prediction]:
+        return [{"id": item.id, "target": str(text).strip()} for item, text in zip(dataset.items, answers, strict=True)]
+
+    def metrics(self) -> tuple[Metric, ...]:
+        return tuple(self._metric(name) for name in self.scores)
+
+    def _metric(self, name: Score) -> Metric:
+        match name:
+            case "bleu":
+                return overlap.bleu(self.bleu_tokens, self.lowercase)
+            case "chrf":
+                return overlap.chrf()
+            case "chrf++":
+                return overlap.chrf(words=2)
+            case "rouge1" | "rouge2" | "rougeL" | "rougeLsum":
+                return rouge(name, self.rouge_words)
+            case "exact":
+                return metrics.share("exact", lambda p, g: float(self._plain(p) in map(self._plain, g)))
+            case "cer":
+                return edits.CER
+            case "wer":
+                return edits.WER
+            case "per":
+                return edits.rate("per", edits.parted(self.separator))
+
+    def _plain(self, text: str) -> str:
+        """White space does not count, nor case where that is said."""
+        text = " ".join(text.split())
+        return text.lower() if self.lowercase else text
+
+
+@dataclass(frozen=True)
+class Translated(Supervised):
+    """Fine-tuning to write. Hidden: what the target still has to come. Asked: each token of the target, where the ones
+    before it are known (teacher forcing).
+    """
+
+    kind: ClassVar[str] = "translated"
+
+    @property
+    def decoder(self) -> bool:
+        assert isinstance(self.task, Translate)
+        return self.task.form == "encoder_decoder"
+
+    def prepare(self, example: Example, rng: np.random.Generator) -> Prepared:
+        assert isinstance(self.task, Translate)
+        return self.task.prepared(example, rng)
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """The special tokens of a tokenizer around the source (head, middle) and the target (first, end), with the segments
+    of both.
+    """
+
+    head: Array
+    middle: Array
+    first: Array
+    end: Array
+    segments: tuple[int, int]
+
+    @staticmethod
+    def of(tokenizer: Tokenizer, form: Form, segment: int) -> _Layout:
+        """Two texts of their own; the tokenizer's pair, cut where the second text begins; or, in a text that goes on
+        (`causal`), what stands before one, then nothing. So `Pretrained.generate` frames a prompt. A target that would
+        have no end gets the tokenizer's separator, or its end of text. Raises InputError where there is none.
+        """
+        template = tokenizer.template
+        if form == "encoder_decoder":
+            source = target = list(template.single)
+            texts = "a", "a"
+        else:
+            at = [content for content, _ in template.pair].index("b")
+            source, target, texts = list(template.pair[:at]), list(template.pair[at:]), ("a", "b")
+        head, middle = _around(source, texts[0])
+        first, end = _around(target, texts[1])
+        if form == "causal":
+            middle = middle[:0]
+        if not len(end):
+            last = tokenizer.sep if tokenizer.sep is not None else tokenizer.eos
+            if last is None:
+                raise InputError("the tokenizer has no token that ends a text", expected="one with </s> or [SEP]")
+            end = np.array([last], np.int64)
+        pair = dict(template.pair)
+        return _Layout(head, middle, first, end, (pair["a"] + segment, pair["b"] + segment))
+
+    def example(self, source: Array, target: Array, prompt: str) -> Example:
+        tokens = np.concatenate([self.head, source, self.middle]).astype(np.int64)
+        special = np.ones(len(tokens), bool)
+        special[len(self.head) : len(self.head) + len(source)] = False
+        return Example(
+            tokens,
+            special,
+            segments=np.full(len(tokens), self.segments[0]),
+            targets={"target": target, "segment": self.segments[1], "prompt": prompt},
+        )
+
+
+def _form_of(config: ModelConfig) -> Form:
+    """How a model is asked unless told: as it was pre-trained. Six segments are UniLM's, which learned from masks."""
+    if config.decoder is not None:
+        return "encoder_decoder"
+    if config.visibility == "causal":
+        return "causal"
+    return "masked" if config.segments >= 6 else "prefix"
+
+
+def _around(pieces: list[Piece], text: str) -> tuple[Array, Array]:
+    """The special tokens before and after a text."""
+    at = [content for content, _ in pieces].index(text)
+    before, after = ([int(content) for content, _ in some] for some in (pieces[:at], pieces[at + 1 :]))
+    return np.array(before, np.int64), np.array(after, np.int64)
+
+
+def _full(texts: tuple[str, ...]) -> bool:
+    return bool(texts) and all(text.strip() for text in texts)

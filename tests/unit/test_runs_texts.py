@@ -1,0 +1,84 @@
+"""`didact finetune`, `evaluate` and `predict` on tasks that write, and on sentence embeddings, end to end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from run_tools import finetuning, writing_start
+
+import didact
+from didact.errors import InputError
+from didact.runs import runfile
+from didact.runs.finetune import finetune
+from didact.runs.schema import FinetuneRun
+from didact.runs.use import evaluate_files, predict_files
+
+
+def run_of(world: Path, folder: Path, start: Path, **changes: Any) -> FinetuneRun:
+    return runfile.checked(FinetuneRun, finetuning(world, folder, start, **changes))
+
+
+def translating(world: Path, **task: Any) -> dict[str, Any]:
+    own = {"target_length": 24, "decoding": {"beams": 2}, "scores": ["chrf", "per"]} | task
+    data = {split: str(world / f"{split}.{{en,de}}") for split in ("train", "dev", "test")}
+    return {"task": {"translate": own}, "data": data, "length": 32}
+
+
+@pytest.mark.parametrize("family", ["gpt2", "unilm"])
+def test_to_write_after_a_text(family: str, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The likelihood of dev chooses while training; what is reported, and predicted later, is written by the model."""
+    start = writing_start(world, tmp_path / "start", family)
+    run = finetune(run_of(world, tmp_path / "run", start, **translating(world), budget={"steps": 60}))
+    result = json.loads((run / "result.json").read_text())
+    found = result["seeds"]["0"]["dev"]
+    assert list(found) == ["chrf", "per", "nll", "token_accuracy"]
+    lines = [json.loads(line) for line in (run / "seed-0" / "metrics.jsonl").read_text().splitlines()]
+    nats = [line["nll"] for line in lines if "nll" in line]
+    assert len(nats) >= 2
+    assert nats[-1] < nats[0]
+    assert found["nll"] == pytest.approx(min(nats), abs=1e-4)
+    model = didact.load(run)
+    assert model.task is not None
+    assert model.task.form == {"gpt2": "causal", "unilm": "masked"}[family]  # type: ignore[attr-defined]
+    sources = (world / "dev.en").read_text().splitlines()
+    written = [row["target"] for row in model.predict(sources)]
+    kept = [json.loads(line) for line in (run / "seed-0" / "predictions-dev.jsonl").read_text().splitlines()]
+    assert written == [row["target"] for row in kept]
+    assert written == [a[0].text.strip() for a in model.generate(sources, beams=2, maximum=24)]
+    evaluate_files(str(run), [world / "dev.{en,de}"], None, tmp_path / "scores.json")
+    (scores,) = json.loads((tmp_path / "scores.json").read_text()).values()
+    assert scores["scores"]["chrf"]["value"] == pytest.approx(found["chrf"])
+    assert "chrf|case:mixed" in capsys.readouterr().err
+    (tmp_path / "new.jsonl").write_text(json.dumps({"source": sources[0]}) + "\n", encoding="utf-8")
+    predict_files(str(run), [tmp_path / "new.jsonl"], tmp_path / "out.jsonl")
+    assert json.loads((tmp_path / "out.jsonl").read_text())["target"] == written[0]
+
+
+def test_a_model_that_does_not_write_is_told_before_training(world: Path, pretrained: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="at most 64 in all"):
+        finetune(run_of(world, tmp_path / "run", pretrained, **translating(world, target_length=60)))
+
+
+def test_sentence_embeddings(world: Path, pretrained: Path, tmp_path: Path) -> None:
+    """From texts alone; what embeds is the vector before the projection; people's scores are judged by the cosine."""
+    data = {"train": str(world / "train.tsv"), "dev": str(world / "alike-dev.tsv")}
+    changes = {"task": {"embed": {"group": 4, "pooling": "mean"}}, "data": data}
+    run = finetune(run_of(world, tmp_path / "run", pretrained, **changes))
+    result = json.loads((run / "result.json").read_text())
+    found = result["seeds"]["0"]["dev"]
+    assert list(found) == ["spearman", "pearson"]
+    model = didact.load(run)
+    texts = [line.split("\t")[:2] for line in (world / "alike-dev.tsv").read_text().splitlines()[1:]]
+    a, b = (model.embed([pair[k] for pair in texts]) for k in range(2))
+    cosines = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+    predicted = [row["score"] for row in model.predict([{"text": x, "text_b": y} for x, y in texts])]
+    assert predicted == pytest.approx(cosines.tolist(), abs=1e-5)
+    with pytest.raises(InputError, match="multiples of 4 sequences"):
+        finetune(run_of(world, tmp_path / "odd", pretrained, **changes, batch={"size": "6 sequences"}))
+    swapped = changes | {"data": {"train": data["dev"], "dev": data["dev"]}}
+    with pytest.raises(InputError, match=r"alike-dev\.tsv:2: a pair with a score to learn from"):
+        finetune(run_of(world, tmp_path / "swapped", pretrained, **swapped))
