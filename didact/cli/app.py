@@ -25,6 +25,7 @@ for verb in (
     use.predict,
     use.fill,
     use.embed,
+    use.generate,
     exchange.convert,
     exchange.push,
     experiments.lab,
