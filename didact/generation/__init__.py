@@ -1,0 +1,1 @@
+"""Generation: what a model says, and how likely it finds what others say."""
