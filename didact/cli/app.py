@@ -25,6 +25,7 @@ for verb in (
     use.predict,
     use.fill,
     use.embed,
+    use.fewshot,
     exchange.convert,
     exchange.push,
     experiments.lab,
