@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,12 +118,31 @@ def fewshot_file(
 
     limit: the first so many questions. Raises InputError.
     """
+    asking, trials = ask_file(name, path, shots, seeds, data, limit)
+    result = as_json(name, asking, trials)
+    if out is not None:
+        write(out, asking, trials, result)
+    found = summary(asking, trials)
+    show(found, result)
+    return found
+
+
+def ask_file(
+    name: str,
+    path: Path,
+    shots: Sequence[int],
+    seeds: Sequence[int],
+    data: Path | None = None,
+    limit: int | None = None,
+    keep: Callable[[str], bool] = lambda _id: True,
+) -> tuple[Asking, list[Trial]]:
+    """Every trial of the task of a file. keep: which questions are asked, by their ids. Raises InputError."""
     chosen: TaskFile = runfile.read(path, TaskFile)
     task = chosen.task()
     where = data or (None if chosen.data is None else path.parent / chosen.data)
     if where is None:
         raise InputError("no questions", file=path, expected="data: in the file, or --data")
-    questions = _cases(task, where)[:limit]
+    questions = [case for case in _cases(task, where) if keep(case.id)][:limit]
     examples = path.parent / chosen.examples if isinstance(chosen.examples, Path) else chosen.examples
     pool = _cases(task, examples) if examples else []
     model = hub.load(name)
@@ -131,14 +150,10 @@ def fewshot_file(
     trials = []
     for trial in asking.trials(shots, seeds):
         trials.append(trial)
-        (found,) = [f for f in summary(asking, [trial], resamples=0) if f.rule == chosen.scoring[0]]
-        say(f"{task.name} · {trial.shots} shots · seed {trial.seed} · template {trial.template} · {found.each[0]:.4f}")
-    found = summary(asking, trials)
-    result = as_json(name, asking, trials, found)
-    if out is not None:
-        write(out, asking, trials, result)
-    show(found, result)
-    return found
+        right = [c == case.gold for c, case in zip(trial.chosen(chosen.scoring[0]), questions, strict=True)]
+        told = f"{trial.shots} shots · seed {trial.seed} · template {trial.template}"
+        say(f"{task.name} · {told} · {sum(right) / len(right):.4f}")
+    return asking, trials
 
 
 def _cases(task: Fewshot, source: Path | Sequence[Mapping[str, Any]]) -> list[Case]:
@@ -150,7 +165,7 @@ def _cases(task: Fewshot, source: Path | Sequence[Mapping[str, Any]]) -> list[Ca
     return cases(task, ((i, own) for i, own in enumerate(source, 1)), None)
 
 
-def as_json(name: str, asking: Asking, trials: Sequence[Trial], found: Sequence[Found]) -> dict[str, Any]:
+def as_json(name: str, asking: Asking, trials: Sequence[Trial]) -> dict[str, Any]:
     """What is kept of it all."""
     counts = {
         "demonstrations dropped": sum(prompt.dropped for trial in trials for prompt in trial.prompts),
@@ -171,7 +186,7 @@ def as_json(name: str, asking: Asking, trials: Sequence[Trial], found: Sequence[
                 "each": list(f.each),
                 "calibration_error": f.error,
             }
-            for f in found
+            for f in summary(asking, trials)
         ],
     }
 
