@@ -6,7 +6,7 @@ A member of the family is a set of values here, never a class of its own: post-n
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
 Norm = Literal["layer", "rms"]
@@ -35,6 +35,8 @@ class Norms:
     first: bool = True
 
 
+DECODED = ("layers", "heads", "feedforward")  # what a decoder may have otherwise than the encoder
+
 POST_NORM = Norms()
 PRE_NORM = Norms(None, "layer", None, "layer", None, "layer", eps=1e-5)
 
@@ -48,7 +50,8 @@ class Position:
     at neighbours at first (nn.neighbours); theta: the base of rotary angles; local_theta: that of layers with a window,
     None = theta; buckets: of a bucketed scheme (T5); distance: from which on all share its last bucket, or where
     relative distances are cut (below 1: the maximum there, nowhere here); bidirectional: whether buckets tell before
-    from after.
+    from after (a decoder's never do); halves: sinusoidal ones have all sines in the first half of the columns and all
+    cosines in the second (tensor2tensor, Marian), not in turn.
     """
 
     scheme: str = "learned"
@@ -60,6 +63,7 @@ class Position:
     buckets: int = 32
     distance: int = 128
     bidirectional: bool = True
+    halves: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,12 +90,13 @@ class Summary:
 class Output:
     """What stands between a row and the vocabulary. transform: a dense layer, an activation and a norm first (BERT;
     GPT-2 and ELMo have none); dense_bias: whether the dense layer has a bias; bias: whether the vocabulary's scores
-    have one.
+    have one; scaled: whether rows are divided by sqrt(width) first (T5's first version).
     """
 
     transform: bool = True
     dense_bias: bool = True
     bias: bool = True
+    scaled: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,6 +130,21 @@ class Characters:
 
 
 @dataclass(frozen=True)
+class Decoder:
+    """The other stack of an encoder-decoder (Vaswani et al., 2017, §3.1): its rows look back at each other, then at all
+    that the encoder made of the source. Whatever is not said here is as in the encoder; words have one table.
+
+    layers: how many, None = the encoder's; heads: of its attention, None = the encoder's; feedforward: its inner width,
+    None = the encoder's; start: the id of the token that its first row reads (BART: </s>, T5 and Marian: <pad>).
+    """
+
+    layers: int | None = None
+    heads: int | None = None
+    feedforward: int | None = None
+    start: int = 2
+
+
+@dataclass(frozen=True)
 class Mix:
     """What heads read: the last layer, or a learned mix gamma · Σ softmax(s)_j layer_j of all layers, the embeddings
     included (Peters et al., 2018, eq. 1). layers: which of them; norm: whether each layer is brought to mean 0 and
@@ -153,7 +173,9 @@ class ModelConfig:
     fast kernels do without; init_std: standard deviation of fresh weights; visibility: who sees whom where the
     objective does not say it, everybody, or each row itself and the ones before it; core: a name of `nn.cores.CORES`;
     recurrent: of a recurrent core, see `Recurrent` (its width is that of both directions together, feedforward the
-    cells of one); characters: see `Characters`; mix: see `Mix`.
+    cells of one); characters: see `Characters`; mix: see `Mix`; decoder: of an encoder-decoder, the other stack, null =
+    there is none; scaled_words: whether words' vectors are multiplied by sqrt(width) (Vaswani et al., 2017, §3.4);
+    scaled_attention: whether attention's logits are divided by sqrt(head width) (T5's are not).
     """
 
     vocabulary: int = 30522
@@ -187,6 +209,9 @@ class ModelConfig:
     recurrent: Recurrent = field(default_factory=Recurrent)
     characters: Characters = field(default_factory=Characters)
     mix: Mix = field(default_factory=Mix)
+    decoder: Decoder | None = None
+    scaled_words: bool = False
+    scaled_attention: bool = True
 
     def __post_init__(self) -> None:
         if self.head_width is None and self.width % self.heads:
@@ -203,6 +228,28 @@ class ModelConfig:
             raise ValueError("tied: a character CNN has no table that could be the vocabulary head's")
         if self.core == "recurrent":
             self._check_recurrent()
+        if self.decoder is not None:
+            self._check_decoder(self.decoder)
+
+    def _check_decoder(self, decoder: Decoder) -> None:
+        """What the encoder has, too, is said once; what no decoder here has is refused."""
+        as_encoder = {name: None for name in DECODED if getattr(decoder, name) == getattr(self, name)}
+        if as_encoder:
+            object.__setattr__(self, "decoder", replace(decoder, **as_encoder))
+        wanted = {
+            "core": self.core == "transformer",
+            "visibility": self.visibility == "full",
+            "windows": self.windows is None,
+            "layer_groups": self.layer_groups is None,
+            "segments": self.segments == 0,
+            "queries": not self.queries,
+            "embedding_width": self.embedding_width in (None, self.width) and not self.embedding_projected,
+            "position.start": self.position.start == "normal",
+        }
+        if wrong := [name for name, right in wanted.items() if not right]:
+            raise ValueError(f"a model with a decoder is not made with {', '.join(f'this {name}' for name in wrong)}")
+        if self.head_width is None and decoder.heads is not None and self.width % decoder.heads:
+            raise ValueError(f"width {self.width} is not a multiple of decoder.heads {decoder.heads}")
 
     def _check_recurrent(self) -> None:
         """What attention has is refused, rather than left without effect."""
@@ -229,6 +276,15 @@ class ModelConfig:
     def stream_width(self, stream: str = "main") -> int:
         """Width of the rows of a stream: each direction of a recurrent core has half of the model's."""
         return self.width // 2 if self.core == "recurrent" and stream != "main" else self.width
+
+    @property
+    def decoding(self) -> ModelConfig:
+        """The decoder's stack as a configuration of its own. ValueError where there is none."""
+        if self.decoder is None:
+            raise ValueError("a model without a decoder")
+        own = {name: value for name in DECODED if (value := getattr(self.decoder, name)) is not None}
+        position = replace(self.position, bidirectional=False)
+        return replace(self, decoder=None, visibility="causal", position=position, **own)
 
     @property
     def word_width(self) -> int:

@@ -1,12 +1,13 @@
-"""The model: one core, a mix of its layers where there is one, BERT's pooler, and named heads that answer for the rows
-they are asked; and a `Pretrained` one with its tokenizer, which is what `didact.load` gives.
+"""The model: one core, a mix of its layers where there is one, a decoder that reads it where there is one, BERT's
+pooler, and named heads that answer for the rows they are asked; and a `Pretrained` one with its tokenizer, which is
+what `didact.load` gives.
 
 Shapes: T tokens, n asked rows or texts, g groups, D width, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,14 +23,15 @@ from didact.errors import InputError
 from didact.heads import EmbeddingHead, Head, Vocabulary
 from didact.heads.embedding import Pooling
 from didact.heads.groups import mean_within
-from didact.nn.core import Hidden
+from didact.nn.core import Hidden, Stack
 from didact.nn.cores import build as build_core
+from didact.nn.decoder import build as build_decoder
 from didact.nn.feedforward import ACTIVATIONS
 from didact.nn.init import initialise
 from didact.nn.mix import LayerMix
 from didact.nn.norm import build_norm
 from didact.nn.shared import begin_alike, share
-from didact.objectives.base import Objective
+from didact.objectives.base import Objective, answers
 from didact.tasks.answering import batches
 from didact.tasks.answering import predict as predict_with
 from didact.tasks.base import Prediction, Task
@@ -40,9 +42,10 @@ from didact.tokenization.tokenizer import Tokenizer, frame
 class Model(nn.Module):
     """config: of the core; specs: what is asked of it, by name.
 
-    Parameters are named `core.*`, `mix.*`, `pooler.dense.*` and `heads.<name>.*`. A tied vocabulary head has no output
-    matrix of its own: it is handed `core.embedding.word.weight` when it runs, so that this is one parameter with one
-    name. Weights are drawn with `generator` (None: torch's own), the core's first, whatever the heads.
+    Parameters are named `core.*`, `decoder.*`, `mix.*`, `pooler.dense.*` and `heads.<name>.*`. A tied vocabulary head
+    has no output matrix of its own: it is handed `core.embedding.word.weight` when it runs, and so is a decoder: this
+    is one parameter with one name. Weights are drawn with `generator` (None: torch's own), the core's first, then the
+    decoder's, whatever the heads.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Model(nn.Module):
         self.config = config
         self.specs = dict(heads)
         self.core = build_core(config, generator)
+        self.decoder = None if config.decoder is None else build_decoder(config, generator)
         self.mix = LayerMix(config.layers + 1, config.mix.norm) if config.mix.layers == "all" else None
         self.pooler = Pooler(config) if config.pooler else None
         self.heads = nn.ModuleDict({name: head.build(config) for name, head in heads.items()})
@@ -62,9 +66,10 @@ class Model(nn.Module):
                 initialise(part, config.init_std, generator)
 
     def forward(self, batch: Batch) -> tuple[Tensor, ...]:
-        """The logits of each of the batch's labels, in order."""
-        hidden = self.hidden(batch.inputs)
-        return tuple(self.answer(hidden, asked) for asked in batch.labels)
+        """The logits of each of the batch's labels, in order: of what the decoder makes of `outputs`, or of what the
+        core makes of `inputs`.
+        """
+        return answers(self, batch)
 
     def answer(self, hidden: Hidden, asked: Labels) -> Tensor:
         """What the head that `asked` names says of the rows it asks."""
@@ -95,6 +100,29 @@ class Model(nn.Module):
             return hidden
         mixed = replace(hidden, streams={**hidden.streams, "main": self.mix(hidden.layers)})
         return mixed if layers else replace(mixed, layers=())
+
+    def decoded(
+        self,
+        outputs: Side,
+        encoded: Hidden,
+        inputs: Side,
+        layers: bool = False,
+        attention: Collection[int] = (),
+        cross: Collection[int] = (),
+    ) -> Hidden:
+        """What the decoder makes of `outputs`, (T, D), reading what the core made of `inputs`: sequence b of the one
+        looks at sequence b of the other. layers, attention, cross: as `nn.decoder.Decoder` has them. ValueError where
+        there is no decoder.
+        """
+        if self.decoder is None:
+            raise ValueError("this model has no decoder (model.decoder is null), and the batch has outputs")
+        word, source = self.core.embedding.word, inputs.packed
+        return self.decoder(outputs, word, encoded.main, source, layers, attention, cross)
+
+    @property
+    def stacks(self) -> tuple[Stack, ...]:
+        """The core and, where there is one, the decoder."""
+        return (self.core,) if self.decoder is None else (self.core, self.decoder)
 
     @property
     def device(self) -> torch.device:
@@ -214,6 +242,8 @@ class Pretrained:
         """
         if self.model.config.visibility == "causal":
             raise InputError("a causal model sees nothing after a blank", expected="a model trained to fill blanks")
+        if self.model.decoder is not None:
+            raise InputError("a model with a decoder writes the whole text anew", expected="a model that fills blanks")
         heads = self.model.specs.items()
         name = next((name for name, head in heads if isinstance(head, Vocabulary) and head.stream == "main"), None)
         if name is None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from didact.config import ModelConfig
+from didact.config import Decoder, ModelConfig
 from didact.errors import InputError
 
 _PLAIN = ModelConfig()
@@ -22,6 +22,8 @@ PARTS: dict[str, type[Any]] = {
     if dataclasses.is_dataclass(part := getattr(_PLAIN, f.name)) and not isinstance(part, type)
 }
 """the fields of ModelConfig that have fields of their own"""
+OPTIONAL: dict[str, type[Any]] = {"decoder": Decoder}
+"""likewise, of models that have them"""
 ALWAYS = ("position", "norms")  # those that even the oldest files have
 
 
@@ -173,6 +175,9 @@ def config_from_json(data: Mapping[str, Any], file: object = None) -> ModelConfi
         for name, part in PARTS.items():
             if name in ALWAYS or name in parts:
                 parts[name] = part(**parts[name])
+        for name, part in OPTIONAL.items():
+            if parts.get(name) is not None:
+                parts[name] = part(**parts[name])
         if parts.get("windows") is not None:
             parts["windows"] = tuple(parts["windows"])
         return ModelConfig(**parts)
@@ -204,7 +209,8 @@ def _changed(part: Any, changes: Mapping[str, Any]) -> Any:
         else:
             values[first] = tuple(value) if isinstance(value, list) else value
     for first, some in inner.items():
-        values[first] = _changed(getattr(part, first), some)
+        old = getattr(part, first)
+        values[first] = _changed(OPTIONAL[first]() if old is None and first in OPTIONAL else old, some)
     try:
         return dataclasses.replace(part, **values)
     except ValueError as problem:

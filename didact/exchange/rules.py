@@ -26,8 +26,9 @@ class Rule:
     """ours: a parameter; theirs: the tensors it is made of, joined along their first axis in this order; copies:
     other names under which a file may hold the same tensor again, or hold it instead; dead: a name that their class
     reads and never uses, so that any value may stand there. tied: the rule holds only of models whose output matrix
-    is the word embeddings' (True), only of others (False), or of all (None). "{i}" stands for a block. outside: their
-    names never carry the prefix (a head's; `concrete` sets it). layout: how each of theirs lies, a name of LAYOUTS.
+    is the word embeddings' (True), only of others (False), or of all (None); gated: likewise of models whose
+    feed-forward layers are gated. "{i}" stands for a block. outside: their names never carry the prefix (a head's;
+    `concrete` sets it). layout: how each of theirs lies, a name of LAYOUTS. zeros: what a file without it means.
     """
 
     ours: str
@@ -37,6 +38,8 @@ class Rule:
     tied: bool | None = None
     outside: bool = False
     layout: str = "same"
+    gated: bool | None = None
+    zeros: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -74,6 +77,7 @@ LAYOUTS: Mapping[str, Layout] = {
     "same": Layout(lambda t: t, lambda t, _: t),
     "transposed": Layout(lambda t: t.t().contiguous(), lambda t, _: t.t()),  # (in, out), as in GPT-2's Conv1D
     "into heads": Layout(lambda t: t.flatten(1).t(), lambda t, heads: t.t().unflatten(1, (heads, -1))),  # (D, N, H)
+    "row": Layout(lambda t: t.flatten(), lambda t, _: t[None]),  # (1, V), a bias as BART has it
     "out of heads": Layout(lambda t: t.flatten(1), lambda t, heads: t.unflatten(1, (heads, -1))),  # (D, N, H)
 }
 
@@ -143,18 +147,24 @@ class Names:
 
 
 def concrete(
-    names: Names, expected: Collection[str], slots: Mapping[str, str | None], tied: bool = True
+    names: Names, expected: Collection[str], slots: Mapping[str, str | None], tied: bool = True, gated: bool = False
 ) -> tuple[Rule, ...]:
     """The rules of one model: exactly one for each of our parameters in `expected`.
 
-    slots: of each head, by name; None for a head that the family has no names for: its tensors keep ours. tied: of
-    this model, see `Rule`.
+    slots: of each head, by name; None for a head that the family has no names for: its tensors keep ours. tied, gated:
+    of this model, see `Rule`.
     Raises KeyError where a parameter has no rule or two: a mistake in the family's table.
     """
     if names.ours:
         return tuple(Rule(name, (name,), outside=True) for name in expected)
-    blocks = 1 + max((int(m[1]) for name in expected if (m := re.match(r"core\.blocks\.(\d+)\.", name))), default=-1)
-    rules = [r for rule in names.core for r in ([rule.at(i) for i in range(blocks)] if "{i}" in rule.ours else [rule])]
+    blocks: dict[str, int] = {}  # of each stack
+    for name in expected:
+        if found := re.match(r"(core|decoder)\.blocks\.(\d+)\.", name):
+            blocks[found[1]] = max(blocks.get(found[1], 0), int(found[2]) + 1)
+    rules: list[Rule] = []
+    for rule in names.core:
+        count = blocks.get(rule.ours.partition(".")[0], 0)
+        rules += [rule.at(i) for i in range(count)] if "{i}" in rule.ours else [rule]
     pooled: list[Rule] = []
     for head, slot in slots.items():
         of_head = [replace(rule, outside=True) for rule in (names.heads[slot] if slot is not None else ())]
@@ -162,7 +172,8 @@ def concrete(
         rules += [replace(r, ours=f"heads.{head}.{r.ours}") for r in of_head if not r.ours.startswith(POOLER)]
     if pooled:
         rules = [rule for rule in rules if not rule.ours.startswith(POOLER)] + pooled
-    chosen = [rule for rule in rules if rule.ours in expected and rule.tied in (None, tied)]
+    known = [rule for rule in rules if rule.ours in expected]
+    chosen = [rule for rule in known if rule.tied in (None, tied) and rule.gated in (None, gated)]
     own = tuple(f"heads.{head}." for head, slot in slots.items() if slot is None)
     chosen += [Rule(name, (name,), outside=True) for name in expected if own and name.startswith(own)]
     ours = [rule.ours for rule in chosen]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from didact.errors import InputError
 from didact.families.albert import ALBERT
+from didact.families.bart import BART
 from didact.families.base import Architecture, Family
 from didact.families.bert import BERT
 from didact.families.deberta_v2 import DEBERTA_V2
@@ -31,10 +32,12 @@ FAMILIES: tuple[Family, ...] = (
     GPT2,
     OPENAI_GPT,
     ELMO,
+    BART,
 )
 
 __all__ = [
     "ALBERT",
+    "BART",
     "BERT",
     "DEBERTA_V2",
     "DISTILBERT",

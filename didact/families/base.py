@@ -88,9 +88,13 @@ class Family:
                 taken |= theirs
         return slots
 
-    def rules(self, expected: Collection[str], heads: Mapping[str, Head], tied: bool) -> tuple[Rule, ...]:
-        """One rule for each of a model's parameters."""
-        return rule_table.concrete(self.names, expected, self.slots(heads), tied)
+    def rules(
+        self, expected: Collection[str], heads: Mapping[str, Head], tied: bool, gated: bool | None = None
+    ) -> tuple[Rule, ...]:
+        """One rule for each of a model's parameters. gated: whether its feed-forward layers are, None = as usual."""
+        return rule_table.concrete(
+            self.names, expected, self.slots(heads), tied, self.base.gated if gated is None else gated
+        )
 
     def unsupported(self, config: ModelConfig) -> tuple[str, ...]:
         """What of this configuration transformers' classes of the family cannot express; the pooler is told by the
@@ -132,8 +136,8 @@ class Family:
         return heads
 
     def _bare(self, slot: str) -> bool:
-        """Whether a head of a tied model has no tensor of its own (GPT-2's): then only `architectures` tells of it."""
-        return all(rule.tied is False for rule in self.names.heads[slot])
+        """Whether a head of a tied model may have no tensor of its own (GPT-2's): then `architectures` tells of it."""
+        return all(rule.tied is False or rule.zeros for rule in self.names.heads[slot])
 
     def _with_dropout(self, head: Head, config: Mapping[str, Any], file: object) -> Head:
         """The head with the dropout that config.json says it has."""

@@ -62,6 +62,7 @@ class VocabularyLayers(HeadLayers):
         self.norm = build_norm("layer" if output.transform else None, narrow, norms.eps, norms.bias)
         self.decoder = None if config.tied else nn.Linear(narrow, config.vocabulary, bias=False)
         self.bias = nn.Parameter(torch.zeros(config.vocabulary)) if output.bias else None
+        self.scale = width**-0.5 if output.scaled else 1.0
 
     @torch.no_grad()
     def start(self, counts: Tensor) -> None:
@@ -82,4 +83,6 @@ class VocabularyLayers(HeadLayers):
         assert matrix is not None, "a tied vocabulary head needs the word embeddings"
         if self.dense is not None:
             hidden = self.norm(self.activation(self.dense(hidden)))
+        if self.scale != 1.0:
+            hidden = hidden * self.scale
         return F.linear(hidden, matrix, self.bias)

@@ -68,10 +68,12 @@ class Checkpoint:
             if unknown := sorted(given.keys() - shapes.keys()):
                 raise InputError(f"unknown tensors {rules.listed(unknown)}", file=file, expected="the model's")
         else:
-            table = self.family.rules(shapes, self.heads, self.model.tied)
+            table = self.family.rules(shapes, self.heads, self.model.tied, self.model.gated)
             read = rules.read(self.tensors, self.family.names, table, file)
             given, unused = read.tensors, read.unused
-            missing = [theirs for rule in table if rule.ours in read.missing for theirs in rule.theirs]
+            absent = [rule for rule in table if rule.ours in read.missing]
+            given |= {rule.ours: torch.zeros(shapes[rule.ours]) for rule in absent if rule.zeros}
+            missing = [theirs for rule in absent if not rule.zeros for theirs in rule.theirs]
         if missing:
             raise InputError(f"no tensors {rules.listed(missing)}", file=file, expected="all that config.json implies")
         for name, tensor in given.items():
@@ -139,7 +141,7 @@ def theirs(
     family: Family, model: ModelConfig, heads: Mapping[str, Head], tensors: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     """Our tensors by Hugging Face's names."""
-    table = family.rules(list(tensors), heads, model.tied)
+    table = family.rules(list(tensors), heads, model.tied, model.gated)
     return rules.write(tensors, family.names, table, bool(family.architecture(heads).slots), model.heads)
 
 

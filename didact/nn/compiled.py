@@ -18,17 +18,17 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from didact.nn.core import Core
+    from didact.nn.core import Stack
 
 
-def compile_blocks(core: Core, backend: str | Callable[..., Any] = "inductor") -> None:
-    """Compile the core's blocks in place; names of parameters stay.
+def compile_blocks(stack: Stack, backend: str | Callable[..., Any] = "inductor") -> None:
+    """Compile the blocks of a core or a decoder in place; names of parameters stay.
 
     The first forward and the first backward each take as long as a C++ compiler needs for one block.
     """
-    for block in core.regions:
+    for block in stack.regions:
         compile_module(block, backend)
-    core.compiled = True
+    stack.compiled = True
 
 
 def compile_module(module: nn.Module, backend: str | Callable[..., Any] = "inductor") -> None:

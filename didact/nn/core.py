@@ -1,4 +1,4 @@
-"""What every core is: embeddings, then layers, over packed tokens; and what it gives.
+"""What every stack of layers is, and a core, which reads tokens by itself; and what they give.
 
 Shapes: T rows, D width, N heads, L rows of one sequence.
 """
@@ -19,12 +19,14 @@ from didact.nn.embedding import Embedding
 class Hidden:
     """What a stack gives: named streams ("main", (T, D), always); every layer of "main" where asked for, layers[0] the
     embedding output, then one per layer, the last of them through the final norm; attention where asked for: layer
-    number, from 0 -> the probabilities of each sequence, (N, L, L), rows are queries.
+    number, from 0 -> the probabilities of each sequence, (N, L, L), rows are queries; cross likewise: where the rows of
+    a decoder look in the source, (N, Q, K).
     """
 
     streams: Mapping[str, Tensor]
     layers: tuple[Tensor, ...] = ()
     attention: Mapping[int, tuple[Tensor, ...]] = field(default_factory=dict)
+    cross: Mapping[int, tuple[Tensor, ...]] = field(default_factory=dict)
 
     @property
     def main(self) -> Tensor:
@@ -42,22 +44,17 @@ class Pass:
     window: int | None = None
 
 
-class Core(nn.Module, ABC):
-    """embedding; blocks: the distinct layers, from the input up, whose parameters are named `blocks.<i>.…`; kernel: of
-    attention, whatever the table says, None = the table's choice; compiled: set by nn.compiled, whether sizes that
-    change are to be declared before each call.
+class Stack(nn.Module, ABC):
+    """blocks: the distinct layers, from the input up, whose parameters are named `blocks.<i>.…`; kernel: of attention,
+    whatever the table says, None = the table's choice; compiled: set by nn.compiled, whether sizes that change are to
+    be declared before each call.
     """
 
-    def __init__(self, embedding: Embedding, blocks: nn.ModuleList, kernel: str | None = None) -> None:
+    def __init__(self, blocks: nn.ModuleList, kernel: str | None = None) -> None:
         super().__init__()
-        self.embedding = embedding
         self.blocks = blocks
         self.kernel = kernel
         self.compiled = False
-
-    @abstractmethod
-    def forward(self, side: Side, layers: bool = False, attention: Collection[int] = ()) -> Hidden:
-        """layers: keep every layer's output; attention: the layers whose probabilities are wanted."""
 
     @property
     @abstractmethod
@@ -68,3 +65,15 @@ class Core(nn.Module, ABC):
     @abstractmethod
     def regions(self) -> Sequence[nn.Module]:
         """What compilation pays for, each compiled by itself; none where torch has one fused operator already."""
+
+
+class Core(Stack):
+    """A stack that reads tokens by itself: embedding, blocks."""
+
+    def __init__(self, embedding: Embedding, blocks: nn.ModuleList, kernel: str | None = None) -> None:
+        super().__init__(blocks, kernel)
+        self.embedding = embedding
+
+    @abstractmethod
+    def forward(self, side: Side, layers: bool = False, attention: Collection[int] = ()) -> Hidden:
+        """layers: keep every layer's output; attention: the layers whose probabilities are wanted."""

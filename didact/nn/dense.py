@@ -3,7 +3,7 @@
 Its memory grows with the square of the whole pack: for tests and small inputs. `probabilities` is the same definition
 sequence by sequence, for whoever wants to see where attention goes.
 
-Shapes: T rows, N heads, H head width, L rows of one sequence.
+Shapes: T rows, N heads, H head width, L rows of one sequence; S rows that are looked at from another pack.
 """
 
 from __future__ import annotations
@@ -19,9 +19,16 @@ from didact.packed import Packed, cumulated
 from didact.visibility import Visibility
 
 
-def weights(q_TNH: Tensor, k_TNH: Tensor, seen_TT: Tensor, packed: Packed, distance: DistanceTerms | None) -> Tensor:
-    """Attention probabilities (N, T, T); a row that sees nothing has all zeros."""
-    logits_NTT = torch.einsum("qnh,knh->nqk", q_TNH, k_TNH) * q_TNH.shape[-1] ** -0.5
+def weights(
+    q_TNH: Tensor,
+    k_TNH: Tensor,
+    seen_TT: Tensor,
+    packed: Packed,
+    distance: DistanceTerms | None,
+    scale: float | None = None,
+) -> Tensor:
+    """Attention probabilities (N, T, T); a row that sees nothing has all zeros. scale: of q · k, None = 1 / sqrt(H)."""
+    logits_NTT = _logits(q_TNH, k_TNH, scale)
     if distance is not None:
         at, segment = packed.positions, packed.segments
         i_TT = distance.relate(at[:, None], at[None, :])
@@ -33,13 +40,34 @@ def weights(q_TNH: Tensor, k_TNH: Tensor, seen_TT: Tensor, packed: Packed, dista
             logits_NTT = logits_NTT + gather(distance.by_key.transpose(0, 1), i_TT.T).transpose(-1, -2)
         if distance.by_same is not None and segment is not None:
             logits_NTT = logits_NTT + distance.by_same.t()[:, :, None] * (segment[:, None] == segment[None, :])
+    return _softmax(logits_NTT, seen_TT)
+
+
+def _logits(q_TNH: Tensor, k_SNH: Tensor, scale: float | None) -> Tensor:
+    return torch.einsum("qnh,knh->nqk", q_TNH, k_SNH) * (q_TNH.shape[-1] ** -0.5 if scale is None else scale)
+
+
+def _softmax(logits_NTS: Tensor, seen_TS: Tensor) -> Tensor:
     # A finite floor and a second mask instead of -inf: a row that sees nothing must give zeros, in gradients too.
-    floor = torch.finfo(logits_NTT.dtype).min
-    return torch.softmax(logits_NTT.masked_fill(~seen_TT, floor), -1) * seen_TT
+    floor = torch.finfo(logits_NTS.dtype).min
+    return torch.softmax(logits_NTS.masked_fill(~seen_TS, floor), -1) * seen_TS
+
+
+def cross_probabilities(
+    q_TNH: Tensor, k_SNH: Tensor, queries: Packed, keys: Packed, scale: float | None = None
+) -> tuple[Tensor, ...]:
+    """Where the rows of each sequence look in the sequence of the same number, (N, Q, K) each. Differentiable."""
+    each = zip(q_TNH.split(queries.lengths), k_SNH.split(keys.lengths), strict=True)
+    return tuple(torch.softmax(_logits(q, k, scale), -1) for q, k in each)
 
 
 def probabilities(
-    q_TNH: Tensor, k_TNH: Tensor, packed: Packed, visibility: Visibility, distance: DistanceTerms | None = None
+    q_TNH: Tensor,
+    k_TNH: Tensor,
+    packed: Packed,
+    visibility: Visibility,
+    distance: DistanceTerms | None = None,
+    scale: float | None = None,
 ) -> tuple[Tensor, ...]:
     """Attention probabilities of each sequence, (N, L, L) each: rows are queries. Differentiable."""
     out = []
@@ -62,7 +90,7 @@ def probabilities(
             by_key=None if distance.by_key is None else distance.by_key[rows],
             by_same=None if distance.by_same is None else distance.by_same[rows],
         )
-        out.append(weights(q_TNH[rows], k_TNH[rows], rule.matrix(alone), alone, terms))
+        out.append(weights(q_TNH[rows], k_TNH[rows], rule.matrix(alone), alone, terms, scale))
     return tuple(out)
 
 
@@ -83,10 +111,29 @@ class Dense:
     def plan(self, packed: Packed, visibility: Visibility) -> Plan:
         return Plan(packed, visibility.matrix(packed))
 
-    def __call__(self, qkv: Tensor, plan: Plan, distance: DistanceTerms | None = None, dropout: float = 0.0) -> Tensor:
+    def __call__(
+        self,
+        qkv: Tensor,
+        plan: Plan,
+        distance: DistanceTerms | None = None,
+        dropout: float = 0.0,
+        scale: float | None = None,
+    ) -> Tensor:
         """qkv (T, 3, N, H) -> (T, N, H)."""
         q_TNH, k_TNH, v_TNH = qkv.unbind(1)
-        p_NTT = weights(q_TNH, k_TNH, plan.seen_TT, plan.packed, distance)
+        p_NTT = weights(q_TNH, k_TNH, plan.seen_TT, plan.packed, distance, scale)
         if dropout > 0:
             p_NTT = F.dropout(p_NTT, dropout)
         return torch.einsum("nqk,knh->qnh", p_NTT, v_TNH)
+
+    def plan_cross(self, queries: Packed, keys: Packed) -> Tensor:
+        """(T, S) bool: who is of the same sequence."""
+        return queries.sequence_ids()[:, None] == keys.sequence_ids()[None, :]
+
+    def cross(self, q: Tensor, kv: Tensor, plan: Tensor, dropout: float = 0.0, scale: float | None = None) -> Tensor:
+        """q (T, N, H), kv (S, 2, N, H) -> (T, N, H)."""
+        k_SNH, v_SNH = kv.unbind(1)
+        p_NTS = _softmax(_logits(q, k_SNH, scale), plan)
+        if dropout > 0:
+            p_NTS = F.dropout(p_NTS, dropout)
+        return torch.einsum("nqk,knh->qnh", p_NTS, v_SNH)

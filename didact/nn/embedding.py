@@ -26,7 +26,8 @@ class Embedding(nn.Module):
 
     narrow: E differs from D (ALBERT, Lan et al., 2020, §3.1; ELECTRA-small); projected: project even where it does not;
     characters: where they have filters, words are read from their bytes (nn.characters), and there is no table.
-    queries: whether there is a vector that query rows begin as, whatever their tokens (XLNet, Yang et al., 2019, §2.3).
+    queries: whether there is a vector that query rows begin as, whatever their tokens (XLNet, Yang et al., 2019, §2.3);
+    scale: what words' vectors are multiplied by (Vaswani et al., 2017, §3.4).
     """
 
     def __init__(
@@ -41,9 +42,11 @@ class Embedding(nn.Module):
         projected: bool = False,
         characters: Characters = WORDS,
         queries: bool = False,
+        scale: float = 1.0,
     ) -> None:
         super().__init__()
         inner = narrow or width
+        self.scale = scale
         self.word: nn.Embedding | CharacterCNN
         if characters.filters:
             self.word = CharacterCNN(vocabulary, inner, characters)
@@ -59,6 +62,8 @@ class Embedding(nn.Module):
     def forward(self, packed: Packed) -> Tensor:
         """-> (T, D)."""
         x = self.word(packed.tokens)
+        if self.scale != 1.0:
+            x = x * self.scale
         if packed.queries is not None:
             assert self.query is not None, "query rows need a model with a vector for them (queries: true)"
             x = x.index_copy(0, packed.queries, self.query.view(1, -1).expand(len(packed.queries), -1).to(x.dtype))
@@ -89,3 +94,20 @@ class Embedding(nn.Module):
         """Multiply-adds of each row, and of each distinct token of a pack."""
         row = 0 if self.project is None else self.project.weight.numel()
         return row, self.word.products if isinstance(self.word, CharacterCNN) else 0
+
+
+class DecoderEmbedding(nn.Module):
+    """dropout(norm(word + position)), words by the encoder's table, which is handed in: one parameter, one name."""
+
+    def __init__(self, position: Scheme, norm: nn.Module, dropout: float, scale: float = 1.0) -> None:
+        super().__init__()
+        self.position, self.norm, self.dropout, self.scale = position, norm, dropout, scale
+
+    def forward(self, packed: Packed, word: nn.Module) -> Tensor:
+        """-> (T, D)."""
+        x = word(packed.tokens)
+        if self.scale != 1.0:
+            x = x * self.scale
+        position = self.position.embed(packed.positions, x)
+        x = self.norm(x if position is None else x + position)
+        return F.dropout(x, self.dropout) if self.training and self.dropout > 0 else x

@@ -43,14 +43,38 @@ class Flex:
             make(visibility.mask_mod(packed), None, None, T, T, device=device), packed.positions, packed.segments
         )
 
-    def __call__(self, qkv: Tensor, plan: Plan, distance: DistanceTerms | None = None, dropout: float = 0.0) -> Tensor:
+    def __call__(
+        self,
+        qkv: Tensor,
+        plan: Plan,
+        distance: DistanceTerms | None = None,
+        dropout: float = 0.0,
+        scale: float | None = None,
+    ) -> Tensor:
         """qkv (T, 3, N, H) -> (T, N, H)."""
         if dropout > 0:
             raise ValueError("the flex kernel has no dropout")
         attend = _functions(qkv.device.type == "cuda" and not torch.compiler.is_compiling())[0]
         q, k, v = (x.transpose(0, 1)[None] for x in qkv.unbind(1))
         score = None if distance is None else _score_mod(distance, plan.positions, plan.segments)
-        return attend(q, k, v, score_mod=score, block_mask=plan.blocks)[0].transpose(0, 1)
+        return attend(q, k, v, score_mod=score, block_mask=plan.blocks, scale=scale)[0].transpose(0, 1)
+
+    def plan_cross(self, queries: Packed, keys: Packed) -> BlockMask:
+        own, others = queries.sequence_ids(), keys.sequence_ids()
+        make = _functions(own.device.type == "cuda")[1]
+
+        def same(_batch: Tensor, _head: Tensor, q: Tensor, k: Tensor) -> Tensor:
+            return own[q] == others[k]
+
+        return make(same, None, None, len(own), len(others), device=own.device)
+
+    def cross(self, q: Tensor, kv: Tensor, plan: BlockMask, dropout: float = 0.0, scale: float | None = None) -> Tensor:
+        """q (T, N, H), kv (S, 2, N, H) -> (T, N, H)."""
+        if dropout > 0:
+            raise ValueError("the flex kernel has no dropout")
+        attend = _functions(q.device.type == "cuda" and not torch.compiler.is_compiling())[0]
+        rows, k, v = (x.transpose(0, 1)[None] for x in (q, *kv.unbind(1)))
+        return attend(rows, k, v, block_mask=plan, scale=scale)[0].transpose(0, 1)
 
 
 @functools.cache

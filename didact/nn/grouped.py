@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from didact.nn import written
+from didact.nn import crossed, written
 from didact.nn.distance import DistanceTerms
 from didact.nn.groups import Group, Plan, Rule, heads, plan, split
 from didact.nn.written import Dropout, Terms, exact
@@ -37,7 +37,14 @@ class Grouped:
     def plan(self, packed: Packed, visibility: Visibility) -> Plan:
         return plan(packed, visibility)
 
-    def __call__(self, qkv: Tensor, plan: Plan, distance: DistanceTerms | None = None, dropout: float = 0.0) -> Tensor:
+    def __call__(
+        self,
+        qkv: Tensor,
+        plan: Plan,
+        distance: DistanceTerms | None = None,
+        dropout: float = 0.0,
+        scale: float | None = None,
+    ) -> Tensor:
         """qkv (T, 3, N, H) -> (T, N, H)."""
         # The seed is drawn outside the operator, which so stays a pure function: backward draws the same mask again.
         seed = torch.randint(2**62, (1,), device="cpu") if dropout > 0 else None
@@ -47,7 +54,17 @@ class Grouped:
             segments = None if distance.by_same is None else plan.segments
             terms = (distance.index, distance.by_distance, distance.by_query, distance.by_key, distance.by_same)
         rule = (plan.table, plan.order, plan.positions, segments, plan.rank, plan.reach)
-        return _attend(qkv, *rule, *terms, dropout, seed)[0]
+        return _attend(qkv, *rule, *terms, dropout, seed, scale)[0]
+
+    def plan_cross(self, queries: Packed, keys: Packed) -> crossed.Plan:
+        return crossed.plan(queries, keys)
+
+    def cross(
+        self, q: Tensor, kv: Tensor, plan: crossed.Plan, dropout: float = 0.0, scale: float | None = None
+    ) -> Tensor:
+        """q (T, N, H), kv (S, 2, N, H) -> (T, N, H)."""
+        seed = torch.randint(2**62, (1,), device="cpu") if dropout > 0 else None
+        return crossed.attend(q, kv, plan.table, plan.lengths, plan.q_at, plan.k_at, dropout, seed, scale)[0]
 
 
 @torch.library.custom_op("didact::grouped", mutates_args=())
@@ -66,6 +83,7 @@ def _attend(
     by_same: Tensor | None,
     dropout: float,
     seed: Tensor | None,
+    scale: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """-> (T, N, H); and what flash attention's backward wants, (T, N) in the groups' order: each softmax's
     log-denominator.
@@ -76,16 +94,16 @@ def _attend(
     fused, drop = _fused(qkv, dropout), _dropout(dropout, seed)
     terms = Terms(by_distance, by_query, by_key, by_same)
     if fused and len(rule.groups) == 1:  # one call for the whole pack: its results already lie as they should
-        o, s = _flash(*split(qkv, rule.groups[0]), **_rule(rule, rule.groups[0], terms, qkv.dtype))
+        o, s = _flash(*split(qkv, rule.groups[0]), **_rule(rule, rule.groups[0], terms, qkv.dtype), scale=scale)
         return o.transpose(1, 2).flatten(0, 1), s.transpose(1, 2).flatten(0, 1)
     T, _, N, H = qkv.shape
     out, lse = qkv.new_empty(T, N, H), qkv.new_empty(T, N, dtype=exact(qkv))
     for at in rule.groups:
         if fused:
-            o, s = _flash(*split(qkv, at), **_rule(rule, at, terms, qkv.dtype))
+            o, s = _flash(*split(qkv, at), **_rule(rule, at, terms, qkv.dtype), scale=scale)
             heads(lse, at).copy_(s)
         else:
-            o = written.forward(qkv, at, rule, terms, drop)
+            o = written.forward(qkv, at, rule, terms, drop, scale)
         heads(out, at).copy_(o)
     return (torch.empty_like(out).index_copy_(0, order, out) if rule.reordered else out), lse
 
@@ -115,6 +133,7 @@ def _attend_backward(
     by_same: Tensor | None,
     dropout: float,
     seed: Tensor | None,
+    scale: float | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """-> gradients of qkv, by_distance, by_query, by_key and by_same (an empty tensor for each that is None)."""
     rule = Rule(table, positions, segments, rank, reach, index)
@@ -129,10 +148,12 @@ def _attend_backward(
         d_out = heads(grad, at)
         if fused and index is None:
             results = (heads(out, at), heads(lse, at))
-            gradients = _flash_backward(d_out, *split(qkv, at), *results, **_rule(rule, at, terms, qkv.dtype))
+            gradients = _flash_backward(
+                d_out, *split(qkv, at), *results, **_rule(rule, at, terms, qkv.dtype), scale=scale
+            )
         else:
             known = (heads(out, at), heads(lse, at) if fused else None)
-            gradients = written.backward(d_out, qkv, at, rule, terms, drop, d_terms, *known)
+            gradients = written.backward(d_out, qkv, at, rule, terms, drop, d_terms, *known, scale=scale)
         for to, value in zip(split(d_qkv, at), gradients, strict=True):
             to.copy_(value)
     d_by_distance, d_by_query, d_by_key, d_by_same = (
@@ -161,16 +182,17 @@ def _(
 
 
 def _save(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
-    *tensors, dropout, seed = inputs
+    *tensors, dropout, seed, scale = inputs
     ctx.save_for_backward(*output, *tensors, seed)
-    ctx.dropout = dropout  # type: ignore[attr-defined]
+    ctx.numbers = dropout, scale  # type: ignore[attr-defined]
 
 
 def _differentiate(ctx: torch.autograd.function.FunctionCtx, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
     *tensors, seed = ctx.saved_tensors  # type: ignore[attr-defined]
-    d_qkv, *d_terms = _attend_backward(grad, *tensors, ctx.dropout, seed)  # type: ignore[attr-defined]
+    dropout, scale = ctx.numbers  # type: ignore[attr-defined]
+    d_qkv, *d_terms = _attend_backward(grad, *tensors, dropout, seed, scale)
     given = (None if by is None else d_by for by, d_by in zip(tensors[-4:], d_terms, strict=True))
-    return d_qkv, *(None,) * 7, *given, None, None
+    return d_qkv, *(None,) * 7, *given, None, None, None
 
 
 _attend.register_autograd(_differentiate, setup_context=_save)

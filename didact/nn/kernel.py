@@ -1,7 +1,9 @@
 """Attention kernels: which there are, which one is used where, and one function that attends.
 
 Every kernel has two verbs: `plan(packed, visibility)`, once per forward and window, and `kernel(qkv, plan, distance,
-dropout)`, once per layer. All give what `dense`, the definition, gives; a row that sees nothing gets zeros.
+dropout, scale)`, once per layer; scale: of q · k, None = 1 / sqrt(H). And the same two for cross-attention, where rows
+of one pack see all rows of the same sequence of another: `plan_cross(queries, keys)` and `cross(q, kv, plan, dropout,
+scale)`. All give what `dense`, the definition, gives; a row that sees nothing gets zeros.
 
 Shapes: T rows, N heads, H head width, L rows of one sequence.
 """
@@ -13,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from didact.nn.dense import Dense, probabilities
+from didact.nn.dense import Dense, cross_probabilities, probabilities
 from didact.nn.distance import DistanceTerms
 from didact.nn.flex import Flex
 from didact.nn.grouped import Grouped
@@ -21,7 +23,7 @@ from didact.nn.varlen import Varlen
 from didact.packed import Packed
 from didact.visibility import Visibility
 
-__all__ = ["KERNELS", "Kernel", "attend", "choose", "named", "probabilities"]
+__all__ = ["KERNELS", "Kernel", "attend", "choose", "cross_probabilities", "named", "probabilities"]
 
 
 class Kernel(Protocol):
@@ -33,8 +35,17 @@ class Kernel(Protocol):
     def plan(self, packed: Packed, visibility: Visibility) -> Any: ...
 
     def __call__(
-        self, qkv: Tensor, plan: Any, distance: DistanceTerms | None = None, dropout: float = 0.0
+        self,
+        qkv: Tensor,
+        plan: Any,
+        distance: DistanceTerms | None = None,
+        dropout: float = 0.0,
+        scale: float | None = None,
     ) -> Tensor: ...
+
+    def plan_cross(self, queries: Packed, keys: Packed) -> Any: ...
+
+    def cross(self, q: Tensor, kv: Tensor, plan: Any, dropout: float = 0.0, scale: float | None = None) -> Tensor: ...
 
 
 KERNELS: tuple[Kernel, ...] = (Dense(), Grouped(), Varlen(), Flex())

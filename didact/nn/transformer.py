@@ -17,15 +17,16 @@ from didact.config import ModelConfig
 from didact.nn.attention import Attention, Context, Places
 from didact.nn.block import Block
 from didact.nn.compiled import ragged
-from didact.nn.core import Core, Hidden, Pass
+from didact.nn.core import Core, Hidden, Pass, Stack
 from didact.nn.embedding import Embedding
 from didact.nn.feedforward import FeedForward
 from didact.nn.init import initialise
-from didact.nn.kernel import choose, named
+from didact.nn.kernel import Kernel, choose, named
 from didact.nn.memory import turns
 from didact.nn.neighbours import start_with_neighbours
 from didact.nn.norm import build_norm
-from didact.nn.position import Widths, build_position, build_relation
+from didact.nn.position import Scheme, Widths, build_position, build_relation
+from didact.visibility import Visibility
 
 
 class Transformer(Core):
@@ -108,24 +109,7 @@ class Transformer(Core):
 
     def _contexts(self, side: Side, x: Tensor, places: Places | None = None) -> dict[int | None, Context]:
         """One context for each window that layers have, all else shared."""
-        position = self.embedding.position
-        distance, relative = position.distance(), position.relative(side.packed.max_seqlen)
-        device = x.device
-        dtype = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else x.dtype
-        dropout = self.attention_dropout if self.training else 0.0
-        contexts = {}
-        for window in dict.fromkeys(self.windows):
-            rotation = position.rotation(side.packed.positions, local=window is not None)
-            seen = side.visibility.within(window)
-            if self.kernel is None:
-                kernel = choose(device, dtype, seen, distance is not None or relative is not None, dropout)
-            else:
-                kernel = named(self.kernel)
-            plan = kernel.plan(side.packed, seen)
-            contexts[window] = Context(kernel, plan, distance, rotation, relative, places)
-            if self.compiled:
-                ragged(plan, rotation, places, relative, distance and (distance.by_query, distance.by_key))
-        return contexts
+        return contexts(self, self.embedding.position, self.windows, self.attention_dropout, side, x, places)
 
     @property
     def passes(self) -> Sequence[Pass]:
@@ -135,6 +119,38 @@ class Transformer(Core):
     @property
     def regions(self) -> Sequence[nn.Module]:
         return tuple(self.blocks)
+
+
+def contexts(
+    stack: Stack,
+    position: Scheme,
+    windows: Sequence[int | None],
+    attention_dropout: float,
+    side: Side,
+    x: Tensor,
+    places: Places | None = None,
+) -> dict[int | None, Context]:
+    """What the layers of a stack need to attend, a context for each of their windows. x (T, D): their first input."""
+    distance, relative = position.distance(), position.relative(side.packed.max_seqlen)
+    found = {}
+    for window in dict.fromkeys(windows):
+        rotation = position.rotation(side.packed.positions, local=window is not None)
+        seen = side.visibility.within(window)
+        kernel = kernel_for(stack, x, seen, distance is not None or relative is not None, attention_dropout)
+        plan = kernel.plan(side.packed, seen)
+        found[window] = Context(kernel, plan, distance, rotation, relative, places)
+        if stack.compiled:
+            ragged(plan, rotation, places, relative, distance and (distance.by_query, distance.by_key))
+    return found
+
+
+def kernel_for(stack: Stack, x: Tensor, seen: Visibility, terms: bool, attention_dropout: float) -> Kernel:
+    """The kernel that the stack is set to, or else the table's for rows like x."""
+    if stack.kernel is not None:
+        return named(stack.kernel)
+    place = x.device.type
+    dtype = torch.get_autocast_dtype(place) if torch.is_autocast_enabled(place) else x.dtype
+    return choose(x.device, dtype, seen, terms, attention_dropout if stack.training else 0.0)
 
 
 def build(config: ModelConfig, generator: torch.Generator | None = None) -> Transformer:
@@ -155,6 +171,7 @@ def build(config: ModelConfig, generator: torch.Generator | None = None) -> Tran
                 config.biases if config.attention_biases is None else config.attention_biases,
                 config.attention_dropout,
                 build_relation(config.position, widths),
+                attention_scale(config),
             ),
             FeedForward(config.width, config.feedforward, config.activation, config.gated, config.biases),
             (
@@ -181,6 +198,7 @@ def build(config: ModelConfig, generator: torch.Generator | None = None) -> Tran
             config.embedding_projected,
             config.characters,
             config.queries,
+            word_scale(config),
         ),
         blocks=nn.ModuleList(blocks),
         final_norm=norm("final"),
@@ -192,3 +210,13 @@ def build(config: ModelConfig, generator: torch.Generator | None = None) -> Tran
     if config.position.start == "neighbours":
         start_with_neighbours(transformer.embedding, [block.attention for block in blocks], config.init_std)
     return transformer
+
+
+def attention_scale(config: ModelConfig) -> float | None:
+    """What q · k is multiplied by; None = 1 / sqrt(H)."""
+    return None if config.scaled_attention else 1.0
+
+
+def word_scale(config: ModelConfig) -> float:
+    """What the words' vectors are multiplied by."""
+    return config.word_width**0.5 if config.scaled_words else 1.0

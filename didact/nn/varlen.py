@@ -36,7 +36,14 @@ class Varlen:
         window = -1 if visibility.window is None else visibility.window
         return Plan(packed.cu_seqlens, packed.max_seqlen, window, 0 if visibility.kind == "causal" else window)
 
-    def __call__(self, qkv: Tensor, plan: Plan, distance: DistanceTerms | None = None, dropout: float = 0.0) -> Tensor:
+    def __call__(
+        self,
+        qkv: Tensor,
+        plan: Plan,
+        distance: DistanceTerms | None = None,
+        dropout: float = 0.0,
+        scale: float | None = None,
+    ) -> Tensor:
         """qkv (T, 3, N, H) -> (T, N, H)."""
         if distance is not None or dropout > 0:
             raise ValueError("the varlen kernel has no distance terms and no dropout")
@@ -44,6 +51,26 @@ class Varlen:
 
         q, k, v = qkv.unbind(1)
         cu, longest = plan.cu_seqlens, plan.longest
-        out = varlen_attn(q, k, v, cu, cu, longest, longest, window_size=(plan.left, plan.right))
+        out = varlen_attn(q, k, v, cu, cu, longest, longest, window_size=(plan.left, plan.right), scale=scale)
+        assert isinstance(out, Tensor)
+        return out
+
+    def plan_cross(self, queries: Packed, keys: Packed) -> tuple[Plan, Plan]:
+        """Of the queries and of the keys."""
+        q, k = (Plan(packed.cu_seqlens, packed.max_seqlen, -1, -1) for packed in (queries, keys))
+        return q, k
+
+    def cross(
+        self, q: Tensor, kv: Tensor, plan: tuple[Plan, Plan], dropout: float = 0.0, scale: float | None = None
+    ) -> Tensor:
+        """q (T, N, H), kv (S, 2, N, H) -> (T, N, H)."""
+        if dropout > 0:
+            raise ValueError("the varlen kernel has no dropout")
+        from torch.nn.attention.varlen import varlen_attn
+
+        own, others = plan
+        k, v = kv.unbind(1)
+        starts, longest = (own.cu_seqlens, others.cu_seqlens), (own.longest, others.longest)
+        out = varlen_attn(q, k, v, *starts, *longest, scale=scale)
         assert isinstance(out, Tensor)
         return out

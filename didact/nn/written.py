@@ -72,10 +72,12 @@ def exact(values: Tensor) -> torch.dtype:
     return torch.promote_types(values.dtype, torch.float32)
 
 
-def forward(qkv: Tensor, at: Group, rule: Rule, terms: Terms, dropout: Dropout | None) -> Tensor:
-    """qkv (T, 3, N, H) -> the group's results, (n, N, L, H)."""
+def forward(
+    qkv: Tensor, at: Group, rule: Rule, terms: Terms, dropout: Dropout | None, scale: float | None = None
+) -> Tensor:
+    """qkv (T, 3, N, H) -> the group's results, (n, N, L, H). scale: of q · k, None = 1 / sqrt(H)."""
     q, k, v = split(qkv, at)
-    p = _probabilities(q, k, at, rule, terms, None)
+    p = probabilities(q, k, scale, terms.bias(at, rule), rule.hidden(at))
     if dropout is not None:
         p = p * dropout(p)
     return p.to(v.dtype) @ v
@@ -91,28 +93,49 @@ def backward(
     d_terms: Terms,
     out: Tensor | None = None,
     lse: Tensor | None = None,
+    scale: float | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """d_out (n, N, L, H) -> gradients of q, k and v, the same shape; d_terms gains the group's share. Where known: out
     (n, N, L, H), what forward gave, and lse (n, N, L), each softmax's log-denominator.
     """
     q, k, v = split(qkv, at)
-    p = _probabilities(q, k, at, rule, terms, lse)
-    kept = None if dropout is None else dropout(p)
+    p = probabilities(q, k, scale, terms.bias(at, rule), rule.hidden(at), lse)
+    d_q, d_k, d_v, d_logits = slopes(d_out, q, k, v, p, scale, None if dropout is None else dropout(p), out)
+    _add(d_logits, at, rule, d_terms)
+    return d_q, d_k, d_v
+
+
+def slopes(
+    d_out: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    p: Tensor,
+    scale: float | None,
+    kept: Tensor | None = None,
+    out: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """d_out (n, N, Q, H), q, k, v, and the probabilities p (n, N, Q, K) -> gradients of q, k, v and the logits. kept:
+    what dropout multiplied p with; out: what forward gave, where known.
+    """
     d_p = (d_out @ v.transpose(-1, -2)).to(p.dtype)
     d_v = (p if kept is None else p * kept).to(v.dtype).transpose(-1, -2) @ d_out
     if kept is not None:
         d_p = d_p.mul_(kept)
     along = (p * d_p).sum(-1, keepdim=True) if out is None else (d_out * out).sum(-1, keepdim=True, dtype=p.dtype)
     d_logits = d_p.sub_(along).mul_(p)
-    _add(d_logits, at, rule, d_terms)
-    d_scores, scale = d_logits.to(q.dtype), q.shape[-1] ** -0.5
-    return (d_scores @ k).mul_(scale), (d_scores.transpose(-1, -2) @ q).mul_(scale), d_v
+    by = q.shape[-1] ** -0.5 if scale is None else scale
+    d_scores = d_logits.to(q.dtype)
+    return (d_scores @ k).mul_(by), (d_scores.transpose(-1, -2) @ q).mul_(by), d_v, d_logits
 
 
-def _probabilities(q: Tensor, k: Tensor, at: Group, rule: Rule, terms: Terms, lse: Tensor | None) -> Tensor:
-    """(n, N, L, L): rows are queries, and all zeros where a row sees nothing."""
-    logits = (q @ k.transpose(-1, -2)).to(exact(q)) * q.shape[-1] ** -0.5
-    bias, hidden = terms.bias(at, rule), rule.hidden(at)
+def probabilities(
+    q: Tensor, k: Tensor, scale: float | None, bias: Tensor | None, hidden: Tensor | None, lse: Tensor | None = None
+) -> Tensor:
+    """q (n, N, Q, H), k (n, N, K, H) -> (n, N, Q, K): all zeros where a row sees nothing. scale: of q · k, None =
+    1 / sqrt(H); bias: what is added to that; hidden: true where q does not see k; lse: see `backward`.
+    """
+    logits = (q @ k.transpose(-1, -2)).to(exact(q)) * (q.shape[-1] ** -0.5 if scale is None else scale)
     if bias is not None:
         logits = logits + bias
     if lse is not None:

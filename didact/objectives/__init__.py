@@ -13,6 +13,7 @@ from didact.objectives.causal import Causal
 from didact.objectives.collocated import PMISpans
 from didact.objectives.combined import Combined
 from didact.objectives.distilled import Distilled
+from didact.objectives.forced import Forced
 from didact.objectives.masked import Masked
 from didact.objectives.permuted import Permuted
 from didact.objectives.related import NextSentence, SentenceOrder
@@ -30,6 +31,7 @@ OBJECTIVES: tuple[type[Objective], ...] = (
     Replaced,
     Distilled,
     BidirectionalLM,
+    Forced,
     Combined,
 )
 SELECTS: tuple[type[Select], ...] = (Tokens, WholeWords, Spans, NGrams, InContext, PMISpans)
@@ -41,6 +43,7 @@ __all__ = [
     "Causal",
     "Combined",
     "Distilled",
+    "Forced",
     "InContext",
     "Masked",
     "NGrams",

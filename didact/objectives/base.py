@@ -39,26 +39,42 @@ class Answering(Protocol):
 
     def hidden(self, side: Side) -> Hidden: ...
 
+    def decoded(self, outputs: Side, encoded: Hidden, inputs: Side) -> Hidden: ...
+
     def answer(self, hidden: Hidden, asked: Labels) -> Tensor: ...
 
     def loss(self, logits: Tensor, asked: Labels) -> Part: ...
 
 
+def answers(model: Answering, batch: Batch) -> tuple[Tensor, ...]:
+    """The logits of each of the batch's labels, in order; each side runs where it is asked or read from."""
+    encoded = model.hidden(batch.inputs)
+    sides = {"inputs": encoded}
+    if batch.outputs is not None:
+        sides["outputs"] = model.decoded(batch.outputs, encoded, batch.inputs)
+    return tuple(model.answer(sides[asked.side], asked) for asked in batch.labels)
+
+
 class Once:
-    """A model whose core runs once for all that is asked of the same inputs."""
+    """A model whose core, and whose decoder, runs once for all that is asked of the same inputs."""
 
     def __init__(self, model: Answering) -> None:
         self.model = model
         self.known: tuple[Side, Hidden] | None = None
+        self.told: tuple[Side, Hidden, Hidden] | None = None
 
     def __call__(self, batch: Batch) -> tuple[Tensor, ...]:
-        hidden = self.hidden(batch.inputs)
-        return tuple(self.answer(hidden, asked) for asked in batch.labels)
+        return answers(self, batch)
 
     def hidden(self, side: Side) -> Hidden:
         if self.known is None or self.known[0] is not side:
             self.known = side, self.model.hidden(side)
         return self.known[1]
+
+    def decoded(self, outputs: Side, encoded: Hidden, inputs: Side) -> Hidden:
+        if self.told is None or self.told[0] is not outputs or self.told[1] is not encoded:
+            self.told = outputs, encoded, self.model.decoded(outputs, encoded, inputs)
+        return self.told[2]
 
     def answer(self, hidden: Hidden, asked: Labels) -> Tensor:
         return self.model.answer(hidden, asked)
@@ -167,6 +183,11 @@ class Objective(ABC):
     @property
     def queries(self) -> bool:
         """Whether it asks query rows, for which a model must have a vector (`ModelConfig.queries`)."""
+        return False
+
+    @property
+    def decoder(self) -> bool:
+        """Whether its questions are put to a decoder's rows, for which a model must have one."""
         return False
 
     def at(self, step: int) -> Objective:  # noqa: ARG002

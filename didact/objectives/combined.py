@@ -109,6 +109,10 @@ class Combined(Objective):
     def queries(self) -> bool:
         return any(part.queries for part in self.parts)
 
+    @property
+    def decoder(self) -> bool:
+        return any(part.decoder for part in self.parts)
+
     def at(self, step: int) -> Combined:
         return replace(self, parts=tuple(part.at(step) for part in self.parts))
 

@@ -80,18 +80,18 @@ def get_ready(
     twin = copy.deepcopy(step) if settings.parallel == "fsdp" and ranks.size > 1 and ranks.first else None
     step.to(plan.device)
     step.train()
-    cores = [model.core for model in step.models.values() if isinstance(model, Model)]
-    for core in cores:
-        core.kernel = None if plan.kernel == "auto" else plan.kernel
-    regions = any(core.regions for core in cores)
+    stacks = [stack for model in step.models.values() if isinstance(model, Model) for stack in model.stacks]
+    for stack in stacks:
+        stack.kernel = None if plan.kernel == "auto" else plan.kernel
+    regions = any(stack.regions for stack in stacks)
     if plan.compile == "on" and not regions:
         raise InputError("compile is on, and nothing of this model is compiled", expected="compile: auto or off")
     compiled = bool(ranks.agree(ranks.first and regions and _compiles(step, stream, settings, plan, run)))
     if compiled:
         from didact.nn.compiled import compile_blocks
 
-        for core in cores:
-            compile_blocks(core)
+        for stack in stacks:
+            compile_blocks(stack)
     say(plan.line if plan.compile != "auto" else f"{plan.line}: {'it is' if compiled else 'it is not'}")
     wrapped = wrap(step, settings.parallel, ranks, plan.device)
     scaler = torch.amp.GradScaler(plan.device.type) if plan.scaled else None

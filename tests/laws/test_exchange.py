@@ -64,6 +64,8 @@ def tiny(family: Family, heads: dict[str, Head] | None = None, tied: bool = True
     sizes: dict[str, Any] = {"vocabulary": 11, "width": 8, "layers": 2, "feedforward": 32, "tied": tied}
     sizes |= {"heads": min(2, base.heads), "position.maximum": None if base.position.maximum is None else 6}
     sizes |= {"pooler": base.pooler or any(head.pools(base) for head in (heads or {}).values())}
+    if base.decoder is not None:  # of other sizes than the encoder
+        sizes |= {"decoder.layers": 3, "decoder.heads": 1, "decoder.feedforward": 24}
     if base.characters.filters:  # which have no table to be tied to
         sizes |= {"characters.filters": () if tied else ((1, 2), (2, 3)), "output.transform": tied}
     return keys.changed(base, sizes)
@@ -220,13 +222,15 @@ STRANGE: dict[str, dict[str, Any]] = {  # by core: settings that none of its fam
 REFUSED: dict[str, set[str]] = {  # by core, too
     "transformer": set(),
     "recurrent": {"heads", "attention_dropout", "windows", "visibility"},
+    "decoder": {"windows", "visibility", "segments"},  # of every core with one
 }
 
 
 @pytest.mark.parametrize("changes", CHANGES, ids=str)
 @EVERY
 def test_settings_there_and_back(family: Family, changes: dict[str, Any]) -> None:
-    if REFUSED[family.base.core].intersection(changes):
+    refused = REFUSED[family.base.core] | (REFUSED["decoder"] if family.base.decoder is not None else set())
+    if refused.intersection(changes):
         with pytest.raises(InputError):
             keys.changed(tiny(family), changes)
         return
