@@ -84,7 +84,7 @@ def ask(
         values = np.concatenate([questions[i].values for i in own])
         flat = lay([Example(read[s].tokens, np.zeros(len(read[s].tokens), bool), read[s].segments) for s in some])
         side = flat.batch(np.arange(len(some))).inputs.to(model.device)
-        logprobs, likeliest = _look_up(model, head, model.hidden(side), rows, values)
+        logprobs, likeliest = look_up(model, head, model.hidden(side), rows, values)
         cuts = np.cumsum([len(questions[i].rows) for i in own])[:-1]
         for i, p, best in zip(own, np.split(logprobs, cuts), np.split(likeliest, cuts), strict=True):
             found[i] = Answer(p, best)
@@ -125,7 +125,7 @@ def _begins(short: Question, long: Question) -> bool:
     return bool(np.array_equal(short.segments, long.segments[:n]))
 
 
-def _look_up(
+def look_up(
     model: Model, head: str, hidden: Hidden, rows: Integers, values: Integers
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Of the tokens `values` (n,) at rows `rows` (n,), some rows at a time: a row is put to the head once."""

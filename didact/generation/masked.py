@@ -85,6 +85,8 @@ def fill_in(
     mask = speaker.tokenizer.mask
     if speaker.model.config.visibility == "causal":
         raise InputError("a causal model sees nothing after a blank", expected="a model trained to fill blanks")
+    if speaker.model.config.decoder is not None:
+        raise InputError("an encoder-decoder fills no blanks", expected="generation.conditional")
     if mask is None:
         raise InputError("the tokenizer has no mask token", expected="one with [MASK] or <mask>")
     laid = lay_blanks(speaker.tokenizer, blanks, speaker.maximum)

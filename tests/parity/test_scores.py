@@ -16,8 +16,9 @@ from didact import hub
 from didact.config import Position
 from didact.errors import InputError
 from didact.exchange import keys
-from didact.families import BERT, GPT2, OPENAI_GPT, Family
+from didact.families import BART, BERT, GPT2, OPENAI_GPT, Family
 from didact.generation import borders
+from didact.generation.conditional import score_after
 from didact.generation.masked import Blank, Order, fill_in, pseudo
 from didact.generation.score import score, texts
 from didact.heads import Vocabulary
@@ -195,3 +196,30 @@ def test_what_cannot_be_scored(bpe: Tokenizer, wordpiece: Tokenizer, tmp_path: P
     bare = hub.load(tmp_path / "bert", heads={})
     with pytest.raises(InputError, match="no vocabulary head"):
         pseudo(bare, ["the cat"])
+
+
+def test_texts_of_an_encoder_decoder(wordpiece: Tokenizer, tmp_path: Path) -> None:
+    """The source framed, the decoder's start and the token that begins texts read, every token of the text asked."""
+    base = BART.base_for(wordpiece)
+    sizes = SMALL | {"position": Position(maximum=24, offset=base.position.offset), "pooler": False}
+    model = Model(keys.changed(base, sizes), {"vocabulary": Vocabulary()}).eval()
+    randomise(model)
+    hub.export(Pretrained(model, wordpiece, BART.name), tmp_path)
+    theirs = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path).eval()
+    tokenize = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    pairs = [("the cat sat on", " the mat"), ("the cat sat on ", "a stable table"), ("a rat", "rat"), ("", "the"),
+             ("the cat sat on", "the hat"), ("the cat " * 30, "sat on")]  # fmt: skip
+    for batch_tokens in (1, 40, 8192):
+        for (source, text), own in zip(
+            pairs, score_after(hub.load(tmp_path), pairs, batch_tokens=batch_tokens), strict=True
+        ):
+            read = tokenize(source, add_special_tokens=False)["input_ids"]
+            assert own.cut == max(0, len(read) - 22)
+            read = [tokenize.cls_token_id, *read[-22:], tokenize.sep_token_id]
+            ids = tokenize(text, add_special_tokens=False)["input_ids"]
+            lead = [theirs.config.decoder_start_token_id, tokenize.cls_token_id]
+            with torch.inference_mode():
+                out = theirs(torch.tensor([read]), decoder_input_ids=torch.tensor([[*lead, *ids[:-1]]])).logits[0, 1:]
+            expected = out.log_softmax(-1)[range(len(ids)), ids].numpy()
+            np.testing.assert_allclose(own.logprobs, expected, atol=1e-4)
+            assert own.greedy == (out.argmax(-1).tolist() == ids)

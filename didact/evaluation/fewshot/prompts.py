@@ -3,6 +3,7 @@ long.
 
     causal model           what stands before the answer is the context, the answer its continuation
     masked language model  the answer is a blank between what stands before and after it
+    encoder-decoder        what stands before the answer is the source, the answer the decoder's text
 
 Where a prompt does not fit, demonstrations go from the front, the furthest from the question first, until it does; if
 it does not fit without any, the beginning of the text is cut. Both are counted.
@@ -18,6 +19,7 @@ from didact.evaluation.fewshot.task import Case, Fewshot
 from didact.evaluation.fewshot.template import Template
 from didact.generation.asking import Progress, voice
 from didact.generation.borders import around, split
+from didact.generation.conditional import score_after
 from didact.generation.masked import Blank, Order, fill_in, lay_blanks
 from didact.generation.score import Scored, score
 from didact.model import Pretrained
@@ -88,8 +90,29 @@ class MaskedReader(Reader):
         return [max(next(cut) for _ in prompt.words) == 0 for prompt in prompts]
 
 
+@dataclass(frozen=True)
+class ConditionalReader(Reader):
+    """Texts of an encoder-decoder. What follows the answer is not read."""
+
+    model: Pretrained
+    batch_tokens: int = 8192
+
+    def scores(self, prompts: Sequence[Prompt], progress: Progress | None = None) -> list[list[Scored]]:
+        pairs = [(prompt.before, word) for prompt in prompts for word in prompt.words]
+        return _apart(prompts, score_after(self.model, pairs, batch_tokens=self.batch_tokens, progress=progress))
+
+    def fits(self, prompts: Sequence[Prompt]) -> list[bool]:
+        most, tokenizer = self.model.maximum, self.model.tokenizer
+        if most is None:
+            return [True] * len(prompts)
+        encoded = tokenizer.encode_many([prompt.before.rstrip() for prompt in prompts])
+        return [len(own) + tokenizer.template.overhead(pair=False) <= most for own in encoded]
+
+
 def reader_of(model: Pretrained, task: Fewshot, batch_tokens: int = 8192) -> Reader:
     """The way to ask this model."""
+    if model.model.config.decoder is not None:
+        return ConditionalReader(model, batch_tokens)
     if model.model.config.visibility == "causal":
         return CausalReader(model, batch_tokens)
     return MaskedReader(model, task.order, batch_tokens)
