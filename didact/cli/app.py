@@ -26,6 +26,7 @@ for verb in (
     use.fill,
     use.embed,
     use.generate,
+    use.fewshot,
     exchange.convert,
     exchange.push,
     experiments.lab,

@@ -9,7 +9,9 @@ import typer
 
 
 def lab(
-    name: Annotated[str, typer.Argument(help='"quickstart", or a grid or GLUE file (YAML).', metavar="NAME|FILE.yaml")],
+    name: Annotated[
+        str, typer.Argument(help='"quickstart", "incontext", or a grid or GLUE file (YAML).', metavar="NAME|FILE.yaml")
+    ],
     out: Annotated[Path | None, typer.Option(help="Folder to write; runs/NAME if absent.")] = None,
     long: Annotated[bool, typer.Option("--long", help="quickstart: hours instead of minutes.")] = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""`didact evaluate`, `predict`, `fill`, `embed` and `generate`: a trained model at work."""
+"""`didact evaluate`, `predict`, `fill`, `embed`, `generate` and `fewshot`: a trained model at work."""
 
 from __future__ import annotations
 
@@ -93,3 +93,31 @@ def generate(
     load_plugins(plugin or ())
     given = {"beams": beams, "answers": answers, "maximum": maximum, "sample": sample, "seed": seed}
     generate_files(model, files or (), out, given, decoding, stream)
+
+
+def fewshot(
+    model: ModelName,
+    task_file: Annotated[Path, typer.Argument(help="A task file (YAML).", metavar="TASKFILE")],
+    shots: Annotated[str, typer.Option(help="Numbers of examples before a question.")] = "0,1,5",
+    seeds: Annotated[str, typer.Option(help="Each draws its own examples.")] = "0,1,2",
+    data: Annotated[Path | None, typer.Option(help="The questions; if absent, the task file's.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for predictions.jsonl, result.json, accuracy.png.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many questions.")] = None,
+    plugin: Plugin = None,
+) -> None:
+    """A task by examples in the input alone: accuracy by number of shots. Nothing is trained."""
+    from didact.runs.fewshot import fewshot_file
+    from didact.runs.runfile import load_plugins
+
+    load_plugins(plugin or ())
+    fewshot_file(model, task_file, _numbers("shots", shots), _numbers("seeds", seeds), data, out, limit)
+
+
+def _numbers(option: str, text: str) -> list[int]:
+    """ "0,1,5" -> [0, 1, 5], each once."""
+    from didact.errors import InputError
+
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise InputError(f"--{option}: found {text!r}", expected="numbers with commas between them, 0,1,5")
+    return list(dict.fromkeys(map(int, parts)))

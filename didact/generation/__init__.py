@@ -1,4 +1,4 @@
-"""Generation: what a model writes after a prompt, what it writes into blanks, how likely it thinks a text."""
+"""Generation: what a model writes after a prompt and into blanks, and how likely it finds what others wrote."""
 
 from __future__ import annotations
 
@@ -6,20 +6,11 @@ from dataclasses import dataclass
 
 from didact.generation.decoding import Decoding
 from didact.generation.generate import generate, stream
-from didact.generation.likelihood import Likelihood, likelihoods
 from didact.generation.mask_predict import mask_predict
-from didact.generation.pseudo import pseudo_likelihoods
+from didact.generation.masked import pseudo
+from didact.generation.score import Scored, score
 
-__all__ = [
-    "WRITER",
-    "Decoding",
-    "Likelihood",
-    "generate",
-    "likelihoods",
-    "mask_predict",
-    "pseudo_likelihoods",
-    "stream",
-]
+__all__ = ["WRITER", "Decoding", "Scored", "generate", "mask_predict", "pseudo", "score", "stream"]
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 
 def run(name: str, out: Path | None = None, *, long: bool = False) -> Path:
-    """Carry out "quickstart", or the grid or GLUE file `name`, into `out` (what the file says, or runs/NAME, unless
-    given); the report's path.
+    """Carry out "quickstart", "incontext", or the grid or GLUE file `name`, into `out` (what the file says, or
+    runs/NAME, unless given); the report's path.
 
     Finished cells are skipped, an interrupted one goes on. Raises InputError for a file that is no grid, and after the
     report is written the error of the first cell that failed.
@@ -22,6 +22,10 @@ def run(name: str, out: Path | None = None, *, long: bool = False) -> Path:
 
     if long:
         raise InputError("--long", expected="it with quickstart; a grid's length is its budget")
+    if name == "incontext":
+        from didact.lab import incontext
+
+        return incontext.run(out or Path("runs/incontext"))
     if "glue" in runfile.values_of(Path(name)):
         from didact.lab import glue
 

@@ -20,6 +20,7 @@ from didact.data.documents import FORMATS
 from didact.lab.grid import Grid
 from didact.runs import runfile
 from didact.runs.build import objective_of, task_of
+from didact.runs.fewshot import TaskFile
 from didact.runs.pretrain import pretrain
 from didact.runs.schema import FinetuneRun, PretrainRun
 from didact.tokenization.tokenizer import Tokenizer
@@ -47,7 +48,9 @@ def test_run_files_are_valid(page: Path, world: Path) -> None:
     tokenizer = Tokenizer.load(world / "tokenizer")
     for block in blocks(page, "yaml"):
         values = yaml.safe_load(block)
-        if "grid" in values:
+        if "fewshot" in values:
+            runfile.checked(TaskFile, values, page).task()
+        elif "grid" in values:
             runfile.checked(Grid, values, page)
         elif "task" in values:
             run: FinetuneRun = runfile.checked(FinetuneRun, values, page)

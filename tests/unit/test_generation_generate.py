@@ -1,10 +1,9 @@
-"""Texts in, texts out: answers, batches, streaming, draws, likelihoods, blanks, and what is complained of."""
+"""Texts in, texts out: answers, batches, streaming, draws, blanks, and what is complained of."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from didact import hub
 from didact.batch import Batch, Labels, Side
 from didact.config import PRE_NORM, ModelConfig, Output, Position
 from didact.errors import InputError
-from didact.generation import WRITER, Decoding, generate, likelihoods, mask_predict, pseudo_likelihoods, stream
+from didact.generation import WRITER, Decoding, generate, mask_predict, pseudo, score, stream
 from didact.generation.draw import draw, narrowed, uniforms
 from didact.generation.texts import Following, Pieces, Stopping
 from didact.generation.top import top
@@ -235,26 +234,9 @@ def test_phrases_and_bans_in_words(writer: Pretrained) -> None:
     assert letter not in without.text
 
 
-def test_likelihoods_by_hand(writer: Pretrained) -> None:
-    pairs = [("the", " cat"), ("a ", "b"), ("", "xyz"), ("Заяц", " бежал"), ("the", " dog runs")]
-    for (prompt, text), found in zip(pairs, likelihoods(writer, pairs, batch_tokens=8), strict=True):
-        tokens = writer.tokenizer.encode(prompt + text).tokens.tolist() if prompt else [0, *text.encode()]
-        if not prompt:
-            tokens = [0, *writer.tokenizer.encode(text).tokens.tolist()]
-        new = len(tokens) - (len(writer.tokenizer.encode(prompt.rstrip())) if prompt else 1)
-        said = logits_of(writer, tokens).log_softmax(1)
-        each = [float(said[i - 1, tokens[i]]) for i in range(len(tokens) - new, len(tokens))]
-        assert found.tokens == tuple(tokens[-new:])
-        assert found.each == pytest.approx(each, abs=1e-4)
-        assert found.total == pytest.approx(sum(each), abs=1e-4)
-        assert found.greedy == all(
-            int(said[i - 1].argmax()) == tokens[i] for i in range(len(tokens) - new, len(tokens))
-        )
-
-
 def test_what_greedy_decoding_writes_is_greedy(writer: Pretrained) -> None:
     (answer,) = generate(writer, ["the cat"], maximum=6)[0]
-    (found,) = likelihoods(writer, [("the cat", answer.text)]) if "�" not in answer.text else (None,)
+    (found,) = score(writer, [("the cat", answer.text)]) if "�" not in answer.text else (None,)
     if found is not None:
         assert found.greedy
         assert found.total == pytest.approx(answer.score, abs=1e-3)
@@ -287,11 +269,11 @@ def test_pseudo_likelihoods_by_hand(within_word: bool, tmp_path: Path) -> None:
     wide(model, 2)
     pretrained = Pretrained(model, Tokenizer.load(tmp_path))
     texts = ["the souvenir is a souvenirs.", "a", "souven the"]
-    found = pseudo_likelihoods(pretrained, texts, within_word, batch_tokens=40)
+    found = pseudo(pretrained, texts, "words" if within_word else "pseudo", batch_tokens=40)
     for text, one in zip(texts, found, strict=True):
-        assert one.each == pytest.approx(by_hand(pretrained, text, within_word), abs=1e-4)
+        assert one.logprobs == pytest.approx(by_hand(pretrained, text, within_word), abs=1e-4)
     if within_word:
-        assert found[0].each != pytest.approx(by_hand(pretrained, texts[0], False), abs=1e-4)
+        assert found[0].logprobs != pytest.approx(by_hand(pretrained, texts[0], False), abs=1e-4)
 
 
 def test_mask_predict_by_hand(filler: Pretrained) -> None:
@@ -337,8 +319,8 @@ BAD = {
     "beams in a stream": (lambda w, _: list(stream(w, "a", beams=2)), "one answer"),
     "a model that fills": (lambda _, f: generate(f, ["w1"]), "was not trained to write"),
     "a language for a model without a decoder": (lambda w, _: generate(w, ["a"], first="de"), "a model with a decoder"),
-    "an empty continuation": (lambda w, _: likelihoods(w, [("a", "")]), "pair 1: a continuation without tokens"),
-    "pseudo-likelihoods of a GPT": (lambda w, _: pseudo_likelihoods(w, ["a"]), "fills no blanks"),
+    "an empty continuation": (lambda w, _: score(w, [("a", "")]), "nothing to score"),
+    "pseudo-likelihoods of a GPT": (lambda w, _: pseudo(w, ["a"]), "fill blanks"),
     "no blank": (lambda _, f: mask_predict(f, ["w1"]), "text 1 has no blank"),
     "an empty stop": (lambda w, _: generate(w, ["a"], stop=""), "an empty text"),
 }
@@ -387,6 +369,6 @@ def test_training_and_writing_agree(writer: Pretrained) -> None:
     batch = Causal()([example], np.zeros(1, np.uint64)).batch([0])
     with torch.inference_mode():
         loss = Causal().loss({"main": writer.model}, batch).parts["clm"].total
-    (found,) = likelihoods(writer, [(text[:1], text[1:])])
+    (found,) = score(writer, [(text[:1], text[1:])])
     assert found.total == pytest.approx(-float(loss), abs=1e-3)
-    assert Counter(found.tokens) == Counter(example.tokens[1:].tolist())
+    assert found.tokens == len(example.tokens) - 1

@@ -1,0 +1,108 @@
+"""A task that is put to a model without training it: a description, templates, the words that stand for the labels
+(Brown et al., 2020, §2 and figure 2.1; verbalizers: Schick & Schütze, 2021, §3.1), and the records it is asked of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from didact.errors import InputError
+from didact.evaluation.fewshot.template import Template, text_of
+from didact.generation.masked import Order
+
+Draw = Literal["question", "seed"]
+Scoring = Literal["sum", "tokens", "characters", "pmi", "calibrated"]
+SCORINGS: tuple[Scoring, ...] = ("sum", "tokens", "characters", "pmi", "calibrated")
+
+
+@dataclass(frozen=True)
+class Fewshot:
+    """name; templates: each asked in turn; labels: the words of each label, {} where each record brings its choices;
+    choices: the field that holds them; answer: the field that holds the right label, or the number or text of the right
+    choice; description: before everything else; separator: between description, demonstrations and question.
+
+    draw: demonstrations for each question anew, or for all questions of a seed the same; balance: the field whose
+    values are to be equally frequent among them; within: the field in which they equal the question; repeats: whether
+    one may read like the question.
+    domain: what stands around the answer for `pmi`, None = each template's own; empty: what stands for every field of
+    an input without content, for `calibrated`; order: of several masks.
+    """
+
+    name: str
+    templates: tuple[Template, ...]
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    choices: str | None = None
+    answer: str = "label"
+    description: str = ""
+    separator: str = "\n\n"
+    draw: Draw = "question"
+    balance: str | None = None
+    within: str | None = None
+    repeats: bool = False
+    domain: tuple[str, str] | None = None
+    empty: tuple[str, ...] = ("N/A", "", "[MASK]")
+    order: Order = "most_certain"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A record as the task asks it. id: the record's, else its number from 0; fields: of the templates; names: of the
+    answers it may have; words: what may stand for each; gold: the number of the right one; balance, within: its values
+    of those fields; file, row: where it stands.
+    """
+
+    id: str
+    fields: Mapping[str, str]
+    names: tuple[str, ...]
+    words: tuple[tuple[str, ...], ...]
+    gold: int
+    balance: str = ""
+    within: str = ""
+    file: str | None = None
+    row: int | None = None
+
+    @property
+    def answer(self) -> str:
+        """The right answer as it is written in a demonstration."""
+        return self.words[self.gold][0]
+
+
+def cases(task: Fewshot, records: Iterable[tuple[int | None, Mapping[Any, Any]]], file: str | None) -> list[Case]:
+    """(row, fields) -> cases. Raises InputError where a field or the right answer is missing or unknown."""
+    found = []
+    for row, record in records:
+        fields = {name: text_of(record, name, file, row) for t in task.templates for name in t.fields}
+        names, words, gold = _options(task, record, file, row)
+        own = [text_of(record, name, file, row) if name else "" for name in (task.balance, task.within)]
+        id = str(record["id"]) if record.get("id") is not None else str(len(found))
+        found.append(Case(id, fields, names, words, gold, own[0], own[1], file, row))
+    if not found:
+        raise InputError("no records", file=file, expected="at least one")
+    return found
+
+
+def _options(
+    task: Fewshot, record: Mapping[Any, Any], file: str | None, row: int | None
+) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...], int]:
+    """The names of the answers, their words, and which is right."""
+    said = text_of(record, task.answer, file, row)
+    if task.choices is None:
+        names = tuple(task.labels)
+        if said not in task.labels:
+            raise InputError(f"label {said!r}", file=file, row=row, expected=f"one of {', '.join(names)}")
+        return names, tuple(task.labels.values()), names.index(said)
+    given = record.get(task.choices)
+    if not isinstance(given, list | tuple) or len(given) < 2 or not all(isinstance(text, str) for text in given):
+        raise InputError(f"{task.choices} is {given!r}"[:80], file=file, row=row, expected="two texts or more")
+    names = tuple(str(text) for text in given)
+    if said in names:
+        gold = names.index(said)
+    elif said.isdecimal() and int(said) < len(names):
+        gold = int(said)
+    else:
+        raise InputError(
+            f"{task.answer} {said!r}", file=file, row=row, expected=f"one of the choices, or 0 to {len(names) - 1}"
+        )
+    return names, tuple((name,) for name in names), gold

@@ -1,0 +1,228 @@
+"""In-context learning: what is drawn, what is written, what gives way, how answers are compared."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from fewshot_tools import bert, gpt
+
+from didact.errors import InputError
+from didact.evaluation.fewshot import SCORINGS, Asking, Fewshot, Pool, Template, cases, floors, reader_of, summary
+from didact.evaluation.fewshot.calibrate import calibration_error, over_words
+from didact.evaluation.fewshot.prompts import fitted, written
+from didact.generation.masked import Blank, fill_in
+from didact.generation.score import score
+from didact.model import Pretrained
+
+TASK = Fewshot(
+    "reviews",
+    (Template.parse("Review: {text}\nSentiment: {answer}"),),
+    {"1": ("good",), "0": ("bad", "very bad")},
+    description="Say what the review thinks.",
+)
+TEXTS = (
+    "a fine film",
+    "a dull film",
+    "the cat sat",
+    "it was great",
+    "it was awful",
+    "the mat is fine",
+    "a cat",
+    "dull",
+)
+RECORDS: list[dict[str, Any]] = [
+    {"text": text, "label": i % 3 == 0, "kind": "ab"[i % 2]} for i, text in enumerate(TEXTS)
+]
+
+
+def made(task: Fewshot = TASK, records: list[dict[str, Any]] | None = None) -> list[Any]:
+    given = [{**record, "label": int(record["label"])} for record in records or RECORDS]
+    return cases(task, enumerate(given, 1), "file")
+
+
+def test_a_template_says_what_it_reads() -> None:
+    template = Template.parse("{{Q}} {question} of {text}: {answer}, {question}!")
+    assert template.fields == ("question", "text")
+    assert template.sides({"question": "who", "text": "{x}"}) == ("{Q} who of {x}: ", ", who!")
+    assert template.domain == (": ", ",")
+    assert Template.parse("Review: {text}\nSentiment: {answer}").domain == ("Sentiment: ", "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{text}", "{answer} {answer}", "{text.x} {answer}", "{text:>3} {answer}", "{ {answer}", "{} {answer}"],
+)
+def test_a_template_that_is_none(text: str) -> None:
+    with pytest.raises(InputError, match="template"):
+        Template.parse(text)
+
+
+def test_what_is_written() -> None:
+    first, second, third, *_ = made()
+    prompt = written(TASK, TASK.templates[0], [first, second], third.fields, ("good", "bad"))
+    assert prompt.before == (
+        "Say what the review thinks.\n\nReview: a fine film\nSentiment: good\n\nReview: a dull film\nSentiment: bad"
+        "\n\nReview: the cat sat\nSentiment: "
+    )
+    assert prompt.after == ""
+    bare = written(replace(TASK, description=""), TASK.templates[0], [], third.fields, ("good",))
+    assert bare.before == "Review: the cat sat\nSentiment: "
+
+
+def test_draws() -> None:
+    """By seed and question, never the question, the first of more are those of fewer."""
+    own = made()
+    pool = Pool(TASK, own)
+    drawn = {(i, seed): pool.draw(own[i], i, 5, seed) for i in range(8) for seed in range(40)}
+    for (i, seed), found in drawn.items():
+        assert i not in found
+        assert len(set(found)) == 5
+        assert pool.draw(own[i], i, 3, seed) == found[:3]
+    assert len({tuple(found) for found in drawn.values()}) > 300
+    first = Counter(found[0] for (i, _), found in drawn.items() if i != 0)
+    assert min(first[i] for i in range(8)) > 15, "every example comes first about as often"
+    many = made(records=[{"text": f"x{i}", "label": 0} for i in range(9)])
+    same = Pool(replace(TASK, draw="seed"), many)
+    orders = [same.draw(case, i, 8, 1) for i, case in enumerate(many)]
+    for i, order in enumerate(orders):
+        assert [d for d in order if d != 0] == [d for d in orders[0] if d != i]
+
+
+def test_a_question_that_stands_twice_is_not_shown_either() -> None:
+    own = made(records=[*RECORDS, RECORDS[0]])
+    assert 8 not in Pool(TASK, own).draw(own[0], 0, 7, 0)
+    assert 8 in Pool(replace(TASK, repeats=True), own).draw(own[0], 0, 8, 0)
+    with pytest.raises(InputError, match=r"file:1: 7 examples to show before question 0; expected 8"):
+        Pool(TASK, own).draw(own[0], 0, 8, 0)
+
+
+def test_balanced_and_within() -> None:
+    task = replace(TASK, balance="label", repeats=True)
+    own = made(task)
+    for seed in range(20):
+        found = Pool(task, own).draw(own[1], 1, 4, seed)
+        assert Counter(own[i].balance for i in found) == {"0": 2, "1": 2}
+        assert 1 not in found
+    task = replace(TASK, within="kind")
+    own = made(task)
+    for i, case in enumerate(own):
+        found = Pool(task, own).draw(case, i, 3, 0)
+        assert {own[j].within for j in found} == {case.within}
+    with pytest.raises(InputError, match="3 examples with kind 'a' to show before question 0; expected 4"):
+        Pool(task, own).draw(own[0], 0, 4, 0)
+
+
+def test_what_does_not_fit_gives_way_from_the_front() -> None:
+    own = made()
+    for model in (gpt(80), bert(80)):
+        reader = reader_of(model, TASK)
+        words = [["good", "bad", "very bad"]]
+        (prompt,) = fitted(reader, TASK, TASK.templates[0], [own[:7]], [own[7].fields], words)
+        assert 0 < prompt.dropped < 7
+        whole = [written(TASK, TASK.templates[0], own[n:7], own[7].fields, words[0]) for n in range(8)]
+        assert prompt.before == whole[prompt.dropped].before
+        longest = [
+            len(model.tokenizer.encode(p.before + "very bad" + p.after)) + len(model.tokenizer.template.single) - 1
+            for p in whole
+        ]
+        bound = 81 if model.family == "gpt2" else 80  # nobody reads the last token of a continuation
+        assert longest[prompt.dropped] <= bound < longest[prompt.dropped - 1]
+    long = [{"text": "a fine film " * 30}]
+    (prompt,) = fitted(reader_of(gpt(40), TASK), TASK, TASK.templates[0], [own[:2]], long, [["good"]])
+    assert prompt.dropped == 2
+    assert reader_of(gpt(40), TASK).scores([prompt])[0][0].cut > 0
+
+
+def by_hand(model: Pretrained, before: str, words: list[str]) -> np.ndarray[Any, Any]:
+    """The log-probability of each word."""
+    if model.family == "gpt2":
+        return np.array([own.total for own in score(model, [(before, word) for word in words])])
+    return np.array([own.total for own in fill_in(model, [Blank(before, word) for word in words])])
+
+
+@pytest.mark.parametrize("model", [gpt(), bert()], ids=["gpt2", "bert"])
+def test_scores_are_those_of_prompts_written_by_hand(model: Pretrained) -> None:
+    own = made()
+    asking = Asking(TASK, reader_of(model, TASK), own[:3], Pool(TASK, own), SCORINGS)
+    trial = asking.trial(2, 1, 0)
+    counts = {word: len(model.tokenizer.encode(" " + word)) for word in ("good", "bad", "very bad")}
+    for i, case in enumerate(own[:3]):
+        shown = [own[d] for d in Pool(TASK, own).draw(case, i, 2, 1)]
+        head = "Say what the review thinks.\n\n"
+        head += "".join(f"Review: {d.fields['text']}\nSentiment: {'good' if d.gold == 0 else 'bad'}\n\n" for d in shown)
+        good, bad, very = by_hand(model, f"{head}Review: {case.fields['text']}\nSentiment: ", list(counts))
+        sums = np.log([np.exp(good), (np.exp(bad) + np.exp(very)) / 2])
+        np.testing.assert_allclose(trial.scores["sum"][i], sums, atol=1e-4)
+        each = [value / counts[word] for value, word in zip((good, bad, very), counts, strict=True)]
+        np.testing.assert_allclose(
+            trial.scores["tokens"][i], [each[0], np.log(np.mean(np.exp(each[1:])))], rtol=1e-4, atol=1e-4
+        )
+        lengths = [good / 4, bad / 3, very / 8]
+        np.testing.assert_allclose(
+            trial.scores["characters"][i], [lengths[0], np.log(np.mean(np.exp(lengths[1:])))], atol=1e-4
+        )
+        gain = np.array([good, bad, very]) - by_hand(model, "Sentiment: ", list(counts))
+        np.testing.assert_allclose(
+            trial.scores["pmi"][i], [gain[0], np.log(np.mean(np.exp(gain[1:])))], rtol=1e-4, atol=1e-4
+        )
+        nothing = []
+        for empty in ("N/A", "", "[MASK]"):
+            g, b, v = np.exp(by_hand(model, f"{head}Review: {empty}\nSentiment: ", list(counts)))
+            nothing.append(np.array([g, (b + v) / 2]) / (g + (b + v) / 2))
+        w = np.exp(sums) / np.mean(nothing, axis=0)
+        found = np.exp(trial.scores["calibrated"][i])
+        np.testing.assert_allclose(found / found.sum(), w / w.sum(), atol=1e-4)
+
+
+def test_choices_of_each_record() -> None:
+    task = Fewshot("choose", (Template.parse("{text}: {answer}."),), choices="choices", answer="right")
+    records = [
+        {"text": "the cat", "choices": ["sat", "a fine film"], "right": 1},
+        {"text": "a dull", "choices": ["cat", "film", "mat"], "right": "mat"},
+    ]
+    own = cases(task, enumerate(records, 1), None)
+    assert [case.gold for case in own] == [1, 2]
+    assert own[1].answer == "mat"
+    trial = Asking(task, reader_of(bert(), task), own, Pool(task, own), ("sum",)).trial(1, 0, 0)
+    before = "a dull: mat.\n\nthe cat: "
+    expected = [s.total for s in fill_in(bert(), [Blank(before, word, ".") for word in ("sat", "a fine film")])]
+    np.testing.assert_allclose(trial.scores["sum"][0], expected, atol=1e-5)
+    assert floors(own)["chance"] == pytest.approx((1 / 2 + 1 / 3) / 2)
+    with pytest.raises(InputError, match="expected one of the choices, or 0 to 1"):
+        cases(task, [(1, records[0] | {"right": 2})], "f")
+
+
+def test_trials_and_their_summary() -> None:
+    """Without demonstrations one seed is enough; accuracy is the mean over trials and lies in its interval."""
+    task = replace(TASK, templates=(*TASK.templates, Template.parse("{text}? {answer}")))
+    own = made(task)
+    asking = Asking(task, reader_of(gpt(), task), own, Pool(task, own), ("sum", "pmi"))
+    trials = list(asking.trials((0, 2), (3, 4)))
+    ways = [(0, 3, 0), (0, 3, 1), (2, 3, 0), (2, 3, 1), (2, 4, 0), (2, 4, 1)]
+    assert [(t.shots, t.seed, t.template) for t in trials] == ways
+    found = summary(asking, trials)
+    assert [(f.shots, f.rule) for f in found] == [(0, "sum"), (0, "pmi"), (2, "sum"), (2, "pmi")]
+    for f in found:
+        chosen = [t.chosen(f.rule) for t in trials if t.shots == f.shots]
+        right = [np.mean([c == case.gold for c, case in zip(each, own, strict=True)]) for each in chosen]
+        assert f.each == tuple(right)
+        assert f.accuracy.value == pytest.approx(np.mean(right))
+        assert f.accuracy.low <= f.accuracy.value <= f.accuracy.high
+
+
+def test_calibration_error() -> None:
+    """In bins ](i - 1) / 10, i / 10], as defined."""
+    rng = np.random.default_rng(0)
+    confidence, right = rng.uniform(0.01, 1, 500), rng.integers(2, size=500).astype(float)
+    expected = 0.0
+    for i in range(10):
+        own = [(c, r) for c, r in zip(confidence, right, strict=True) if i / 10 < c <= (i + 1) / 10]
+        if own:
+            expected += len(own) / 500 * abs(np.mean([c for c, _ in own]) - np.mean([r for _, r in own]))
+    assert calibration_error(confidence, right, 10) == pytest.approx(expected)
+    assert calibration_error(np.array([1.0, 1.0]), np.array([1.0, 0.0])) == pytest.approx(0.5)
+    assert over_words([("a",), ("b", "c")], np.log([0.2, 0.1, 0.3])).tolist() == pytest.approx(np.log([0.2, 0.2]))
