@@ -107,25 +107,7 @@ class Transformer(Core):
         return Hidden({"main": every[-1]}, tuple(every) if layers else ())
 
     def _contexts(self, side: Side, x: Tensor, places: Places | None = None) -> dict[int | None, Context]:
-        """One context for each window that layers have, all else shared."""
-        position = self.embedding.position
-        distance, relative = position.distance(), position.relative(side.packed.max_seqlen)
-        device = x.device
-        dtype = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else x.dtype
-        dropout = self.attention_dropout if self.training else 0.0
-        contexts = {}
-        for window in dict.fromkeys(self.windows):
-            rotation = position.rotation(side.packed.positions, local=window is not None)
-            seen = side.visibility.within(window)
-            if self.kernel is None:
-                kernel = choose(device, dtype, seen, distance is not None or relative is not None, dropout)
-            else:
-                kernel = named(self.kernel)
-            plan = kernel.plan(side.packed, seen)
-            contexts[window] = Context(kernel, plan, distance, rotation, relative, places)
-            if self.compiled:
-                ragged(plan, rotation, places, relative, distance and (distance.by_query, distance.by_key))
-        return contexts
+        return contexts(self, side, x, self.windows, self.attention_dropout, places)
 
     @property
     def passes(self) -> Sequence[Pass]:
@@ -135,6 +117,37 @@ class Transformer(Core):
     @property
     def regions(self) -> Sequence[nn.Module]:
         return tuple(self.blocks)
+
+
+def contexts(
+    core: Core,
+    side: Side,
+    x: Tensor,
+    windows: Sequence[int | None],
+    attention_dropout: float,
+    places: Places | None = None,
+) -> dict[int | None, Context]:
+    """What a core's attention layers are told of a batch: one context for each window that layers have, all else
+    shared. x (T, D): the rows, for their device and type.
+    """
+    position = core.embedding.position
+    distance, relative = position.distance(), position.relative(side.packed.max_seqlen)
+    device = x.device
+    dtype = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else x.dtype
+    dropout = attention_dropout if core.training else 0.0
+    found = {}
+    for window in dict.fromkeys(windows):
+        rotation = position.rotation(side.packed.positions, local=window is not None)
+        seen = side.visibility.within(window)
+        if core.kernel is None:
+            kernel = choose(device, dtype, seen, distance is not None or relative is not None, dropout)
+        else:
+            kernel = named(core.kernel)
+        plan = kernel.plan(side.packed, seen)
+        found[window] = Context(kernel, plan, distance, rotation, relative, places)
+        if core.compiled:
+            ragged(plan, rotation, places, relative, distance and (distance.by_query, distance.by_key))
+    return found
 
 
 def build(config: ModelConfig, generator: torch.Generator | None = None) -> Transformer:

@@ -122,6 +122,7 @@ def assemble(run: PretrainRun) -> Parts:
         run.batch.micro_tokens,
         seed=run.seed,
         max_seqlen=run.data.length,
+        duplicates=run.data.duplicates,
     )
     v = run.validation
     validation = None
