@@ -24,7 +24,7 @@ from didact.nn.block import Block
 from didact.nn.compiled import ragged
 from didact.nn.core import Core, Hidden, Pass
 from didact.nn.embedding import Embedding
-from didact.visibility import causal, right_to_left
+from didact.visibility import permuted, right_to_left
 
 
 class Pair(nn.Module):
@@ -77,7 +77,7 @@ class Opposed(Core):
         if side.visibility.kind != "full" or packed.queries is not None or packed.chain is not None:
             raise ValueError("the streams of an opposed core see by their own rules, without query rows or a memory")
         words = self.embedding(packed)
-        rules = causal(), right_to_left(packed.positions)
+        rules = permuted(packed.positions), right_to_left(packed.positions)  # of one form: both compile as one block
         sides = [Side(packed, rule.within(side.visibility.window)) for rule in rules]
         contexts = [transformer.contexts(self, own, words, self.windows, self.attention_dropout) for own in sides]
         x = words, words

@@ -36,9 +36,6 @@ MODELS = {
 }
 
 
-FORMS = {"opposed": 2}  # of rules: the triangle known by name, and ranks
-
-
 class Counter:
     """A compiler that compiles nothing and counts how often it is asked to, forward and backward."""
 
@@ -86,7 +83,7 @@ def test_one_compilation_per_block_and_direction(name: str) -> None:
     blocks = len(model.blocks)
     assert 1 <= counter.forward <= blocks
     assert 1 <= counter.backward <= blocks
-    assert counter.forward == counter.backward == FORMS.get(name, 1)  # blocks of one shape even share it
+    assert counter.forward == counter.backward == 1  # blocks of one shape even share it
 
 
 @pytest.mark.parametrize("changes", [name for name in CONFIGS if name.startswith("recurrent")])
