@@ -11,6 +11,7 @@ from typing import Literal
 
 Norm = Literal["layer", "rms"]
 Activation = Literal["gelu", "gelu_tanh", "relu", "silu", "tanh"]
+HALVED = ("recurrent", "opposed")  # cores of two directions, each of which has half of the width
 
 
 @dataclass(frozen=True)
@@ -173,9 +174,10 @@ class ModelConfig:
     fast kernels do without; init_std: standard deviation of fresh weights; visibility: who sees whom where the
     objective does not say it, everybody, or each row itself and the ones before it; core: a name of `nn.cores.CORES`;
     recurrent: of a recurrent core, see `Recurrent` (its width is that of both directions together, feedforward the
-    cells of one); characters: see `Characters`; mix: see `Mix`; decoder: of an encoder-decoder, the other stack, null =
-    there is none; scaled_words: whether words' vectors are multiplied by sqrt(width) (Vaswani et al., 2017, §3.4);
-    scaled_attention: whether attention's logits are divided by sqrt(head width) (T5's are not).
+    cells of one; width, heads and feedforward of an opposed one are of both together); characters: see `Characters`;
+    mix: see `Mix`; decoder: of an encoder-decoder, the other stack, null = there is none; scaled_words: whether words'
+    vectors are multiplied by sqrt(width) (Vaswani et al., 2017, §3.4); scaled_attention: whether attention's logits are
+    divided by sqrt(head width) (T5's are not).
     """
 
     vocabulary: int = 30522
@@ -228,6 +230,13 @@ class ModelConfig:
             raise ValueError("tied: a character CNN has no table that could be the vocabulary head's")
         if self.core == "recurrent":
             self._check_recurrent()
+        if self.core == "opposed" and (self.width % 2 or self.heads % 2 or self.feedforward % 2):
+            raise ValueError(
+                f"width {self.width}, heads {self.heads}, feedforward {self.feedforward}: of two directions together, "
+                "so even numbers"
+            )
+        if self.core == "opposed" and self.visibility != "full":
+            raise ValueError("visibility: each direction of an opposed core sees by its own rule, so full")
         if self.decoder is not None:
             self._check_decoder(self.decoder)
 
@@ -274,8 +283,8 @@ class ModelConfig:
             )
 
     def stream_width(self, stream: str = "main") -> int:
-        """Width of the rows of a stream: each direction of a recurrent core has half of the model's."""
-        return self.width // 2 if self.core == "recurrent" and stream != "main" else self.width
+        """Width of the rows of a stream: where there are two directions, each has half of the model's."""
+        return self.width // 2 if self.core in HALVED and stream != "main" else self.width
 
     @property
     def decoding(self) -> ModelConfig:

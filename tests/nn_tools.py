@@ -104,6 +104,10 @@ CONFIGS |= {
     "recurrent": RECURRENT,
     "recurrent, no residual": RECURRENT | {"layers": 3, "recurrent": Recurrent(residual=False)},
     "recurrent, from characters": RECURRENT | CONFIGS["from characters"],
+    "opposed": {"core": "opposed"},
+    "opposed, pre-norm, windows": {"core": "opposed", "norms": PRE_NORM, "windows": (2, None), "layers": 3},
+    "opposed, rotary, shared": {"core": "opposed", "position": Position("rotary", None), "layer_groups": 1},
+    "opposed, mixed layers": {"core": "opposed", "mix": Mix(layers="all"), "embedding_width": 6},
 }
 
 

@@ -14,11 +14,14 @@ def lab(
     ],
     out: Annotated[Path | None, typer.Option(help="Folder to write; runs/NAME if absent.")] = None,
     long: Annotated[bool, typer.Option("--long", help="quickstart: hours instead of minutes.")] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="A grid: measure short runs, print every cell's minutes.")
+    ] = False,
 ) -> None:
     """Run a grid of runs, or all of GLUE, and say what came of it. Finished cells are skipped."""
     from didact import lab as room
 
-    room.run(name, out, long=long)
+    room.run(name, out, long=long, plan=plan)
 
 
 def bench(

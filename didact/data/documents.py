@@ -48,7 +48,8 @@ class Format(ABC):
     ones included; split: which documents; relation: what a pair is asked; unrelated: the share of pairs
     that are put apart or swapped, where a relation is asked.
 
-    Raises InputError where the split gives no sequence, the format has no pairs to relate, or only one document.
+    Raises InputError where the split gives no sequence, the format or the documents have no pairs to relate, or there
+    is only one document.
     """
 
     kind: ClassVar[str]
@@ -90,6 +91,12 @@ class Format(ABC):
             raise InputError(f"no documents in the {self.split} split", file=self.store.folder, expected="at least one")
         if self.relation == "next" and table.counts["documents"] < 2:
             raise InputError("one document", file=self.store.folder, expected="at least two to pair segments of")
+        if self.relation != "none" and table.counts["anchors of one sentence"] == len(table.places):
+            raise InputError(
+                f"no document of two sentences in the {self.split} split: nothing to pair",
+                file=self.store.folder,
+                expected="documents of several sentences (didact prepare --layout)",
+            )
         return table
 
     @property

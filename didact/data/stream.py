@@ -99,7 +99,9 @@ class Item:
 @dataclass(frozen=True)
 class Stream:
     """source: of examples; prepare: an objective; batch: how much a step is; micro_tokens: the most tokens of one
-    pack; rank of ranks: whose packs; max_seqlen: a bound for every batch to state, None = its longest sequence.
+    pack; rank of ranks: whose packs; max_seqlen: a bound for every batch to state, None = its longest sequence;
+    duplicates: in how many ways an example is made and asked (pairs, masks), None = anew in every epoch (RoBERTa's
+    dynamic masking); in epoch e it is the way of epoch e mod duplicates (BERT's static masking: its `dupe_factor`, 10).
     """
 
     source: Source
@@ -110,6 +112,7 @@ class Stream:
     rank: int = 0
     ranks: int = 1
     max_seqlen: int | None = None
+    duplicates: int | None = None
     _members: tuple[Source, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -128,7 +131,7 @@ class Stream:
         examples: list[Example] = [None] * len(numbers)  # type: ignore[list-item]
         every = np.zeros(len(numbers), np.uint64)
         for member, at, epoch, indices in self._places(numbers):
-            own = keys(self.seed, member, epoch, each=indices)
+            own = keys(self.seed, member, epoch % (self.duplicates or epoch + 1), each=indices)
             every[at] = own
             for place, index, rng in zip(at.tolist(), indices.tolist(), generators(own), strict=True):
                 examples[place] = self._members[member](index, rng)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def run(name: str, out: Path | None = None, *, long: bool = False) -> Path:
+def run(name: str, out: Path | None = None, *, long: bool = False, plan: bool = False) -> Path | None:
     """Carry out "quickstart", "incontext", or the grid or GLUE file `name`, into `out` (what the file says, or
-    runs/NAME, unless given); the report's path.
+    runs/NAME, unless given); the report's path. With `plan` a grid is only measured: every cell with its minutes on
+    standard output.
 
     Finished cells are skipped, an interrupted one goes on. Raises InputError for a file that is no grid, and after the
     report is written the error of the first cell that failed.
@@ -26,8 +27,15 @@ def run(name: str, out: Path | None = None, *, long: bool = False) -> Path:
         from didact.lab import incontext
 
         return incontext.run(out or Path("runs/incontext"))
+    if plan and "glue" in runfile.values_of(Path(name)):
+        raise InputError("--plan", expected="it with a grid")
     if "glue" in runfile.values_of(Path(name)):
         from didact.lab import glue
 
         return glue.run(Path(name), out)
+    if plan:
+        from didact.lab.plan import plan_of
+
+        print(plan_of(experiment.grids.read(Path(name)), experiment.console()))
+        return None
     return experiment.run(Path(name), out)

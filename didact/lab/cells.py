@@ -3,6 +3,7 @@
     OUT/cells/ARM/SEED/pretrain        one pre-training run    (.yaml and .log beside each folder)
     OUT/cells/ARM/SEED/TASK            one fine-tuning run
     OUT/cells/ARM/rates/RATE           a learning rate tried with the first seed; the best one is that seed's run
+                                       where trials are as long
 
 A folder that holds result.json is finished and is not run again; one that was interrupted goes on by itself. A cell
 that fails is reported, with those that needed it, and loses none of the others.
@@ -124,7 +125,7 @@ def carry_out(grid: Grid, out: Path, run: Runner, flops: Callable[[PretrainRun],
     run: makes a cell's folder hold result.json, or raises; flops: of one optimizer step of a pre-training run,
     measured; say: told one line per cell. Raises Interrupted; InputError where a folder holds another grid's cell.
     """
-    carried = Carried(steps=_equal_steps(grid, out, flops, say))
+    carried = Carried(steps=equal_steps(grid, out, flops, say))
     first = grid.seeds[0]
     if len(grid.learning_rates.pretrain) > 1:
         for arm in grid.arms:
@@ -174,7 +175,7 @@ def _pretrain_cell(grid: Grid, out: Path, arm: str, seed: int, carried: Carried)
     if arm not in carried.rates:
         return None
     rate = carried.rates[arm]
-    tried = seed == grid.seeds[0]
+    tried = seed == grid.seeds[0] and grid.learning_rates.share == 1.0
     folder = _trial(out, arm, rate) if tried else out / "cells" / arm / str(seed) / PRETRAIN
     return Cell(arm, seed, PRETRAIN, grids.pretrain_run(grid, arm, seed, folder, rate, steps))
 
@@ -184,7 +185,8 @@ def _choose_rate(grid: Grid, out: Path, arm: str, seed: int, carried: Carried, r
     found: dict[float, float] = {}
     by = grid.learning_rates.by
     for rate in grid.learning_rates.pretrain:
-        made = grids.pretrain_run(grid, arm, seed, _trial(out, arm, rate), rate, carried.steps.get(arm))
+        share = grid.learning_rates.share
+        made = grids.pretrain_run(grid, arm, seed, _trial(out, arm, rate), rate, carried.steps.get(arm), share=share)
         cell = Cell(arm, seed, PRETRAIN, made, rate)
         if not _carry(cell, carried, run, say, keep=False):
             continue
@@ -206,7 +208,7 @@ def _trial(out: Path, arm: str, rate: float) -> Path:
     return out / "cells" / arm / "rates" / f"{rate:g}"
 
 
-def _equal_steps(grid: Grid, out: Path, flops: Callable[[PretrainRun], float], say: Say) -> dict[str, int]:
+def equal_steps(grid: Grid, out: Path, flops: Callable[[PretrainRun], float], say: Say) -> dict[str, int]:
     """For each arm, the steps whose FLOPs come to those of the reference arm; nothing unless the budget is FLOPs."""
     if grid.budget is None or grid.budget.equal != "flops" or grid.budget.steps is None:
         return {}

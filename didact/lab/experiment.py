@@ -24,14 +24,19 @@ def run(file: Path, out: Path | None = None, runner: Runner = in_subprocess, say
     """
     grid = grids.read(file)
     out = out or Path("runs") / grid.grid
-    console = Console(stderr=True, highlight=False)
-    tell: Say = say or (lambda line: console.print(line, markup=False, soft_wrap=True))
+    tell: Say = say or console()
     if small := short_of(grid):
         tell("below the smallest comparison worth quoting: " + "; ".join(small))
     out.mkdir(parents=True, exist_ok=True)
     (out / "grid.yaml").write_text(runfile.dump(grid), encoding="utf-8")
     carried = carry_out(grid, out, runner, flops_of, tell)
     return finish(grid, carried, out, tell)
+
+
+def console() -> Say:
+    """What tells a line to the person who waits."""
+    stderr = Console(stderr=True, highlight=False)
+    return lambda line: stderr.print(line, markup=False, soft_wrap=True)
 
 
 def finish(grid: grids.Grid, carried: Carried, out: Path, say: Say) -> Path:

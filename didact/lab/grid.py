@@ -34,14 +34,16 @@ class Arm(Part):
 class Rates(Part):
     """Peak learning rates tried for each arm; empty: the base run's own. Chosen on dev, never on test.
 
-    pretrain: tried with the first seed, chosen by the validation figure `by` (`smallest` or largest); finetune: tried
-    inside every fine-tuning run, chosen by its own main metric on dev.
+    pretrain: tried with the first seed, chosen by the validation figure `by` (`smallest` or largest); share: of the
+    budget that a trial takes, 1 = all of it, and the best trial is then the first seed's run; finetune: tried inside
+    every fine-tuning run, chosen by its own main metric on dev.
     """
 
     pretrain: tuple[float, ...] = ()
     finetune: tuple[float, ...] = ()
     by: str = ""
     smallest: bool = True
+    share: float = Field(default=1.0, gt=0, le=1)
 
     @model_validator(mode="after")
     def _chosen_by_something(self) -> Rates:
@@ -69,13 +71,25 @@ class Equal(Part):
         return self
 
 
+class Paper(Part):
+    """What a paper found, to stand beside. source: paper and table; measure: what of; arms: its figures, by the names
+    of ours; beside: the figure of ours that is nearest to it, STAGE/METRIC ("text/accuracy", "pretrain/mlm@15/loss").
+    """
+
+    source: str
+    measure: str
+    arms: dict[str, float] = Field(min_length=1)
+    beside: str = ""
+
+
 class Grid(Part):
     """`didact lab GRID.yaml`.
 
     grid: its name; question: what it is to answer, one line for the report; pretrain: the base pre-training run, a
     file (beside the grid) or its content, or none; finetune: the base fine-tuning runs by task name; `run`, `start`
     and `seed` of both are filled in; arms; reference: the arm the others are compared with, the first unless named;
-    seeds: one whole chain of runs each; floors: task -> metric -> what a trivial method reaches on the test file.
+    seeds: one whole chain of runs each; floors: task -> metric -> what a trivial method reaches on the test file;
+    papers: published figures for the report.
     """
 
     grid: str = Field(min_length=1, pattern=r"^[A-Za-z0-9._-]+$")
@@ -88,6 +102,7 @@ class Grid(Part):
     learning_rates: Rates = Rates()
     budget: Equal | None = None
     floors: dict[str, dict[str, float]] = Field(default_factory=dict)
+    papers: tuple[Paper, ...] = ()
 
     @model_validator(mode="after")
     def _whole(self) -> Grid:
@@ -112,6 +127,8 @@ class Grid(Part):
         unknown = sorted(set(self.floors) - set(self.finetune))
         if unknown:
             raise ValueError(f"floors of the tasks {', '.join(self.finetune)}; found {', '.join(unknown)}")
+        if strangers := sorted({arm for paper in self.papers for arm in paper.arms} - set(self.arms)):
+            raise ValueError(f"papers of the arms {', '.join(self.arms)}; found {', '.join(strangers)}")
         return self
 
     @property
@@ -151,10 +168,12 @@ def pretrain_run(
     rate: float | None = None,
     steps: int | None = None,
     file: Path | None = None,
+    share: float = 1.0,
 ) -> PretrainRun:
     """The pre-training run of an arm: base, then the arm's changes, then what the grid itself decides.
 
-    rate: a peak learning rate in place of the run's own; steps: in place of the budget's (equal FLOPs).
+    rate: a peak learning rate in place of the run's own; steps: in place of the budget's (equal FLOPs); share: of the
+    budget.
     """
     changes = grid.arms[arm].pretrain or {}
     values = changed(grid.pretrain, changes, f"arms.{arm}.pretrain", file)
@@ -166,6 +185,8 @@ def pretrain_run(
     elif grid.budget is not None:
         unit = "tokens" if grid.budget.equal == "tokens" else "steps"
         values["budget"] = {unit: getattr(grid.budget, unit)}
+    if share < 1.0:
+        values["budget"] = {unit: max(1, round(share * amount)) for unit, amount in values["budget"].items()}
     return runfile.checked(PretrainRun, values, file, f"arms.{arm}.pretrain")
 
 

@@ -37,6 +37,8 @@ def write(f: Findings, out: Path) -> Path:
         (out / f"{name}.png").write_bytes(png)
     said, notes = verdicts(f.grid, f.comparisons), _notes(f)
     tables = {"Results": table(f), "What it took": spent(f.grid, f.results)}
+    if f.grid.papers:
+        tables["Beside the papers"] = beside_papers(f)
     (out / "report.md").write_text(_markdown(f.grid, said, notes, tables, list(drawn)), encoding="utf-8")
     with (out / "results.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -77,6 +79,28 @@ def spent(grid: Grid, results: Results) -> Table:
                 tokens = f"{mean['tokens']:,.0f}" if mean["tokens"] else ""
                 flops = f"{mean['flops']:.3g}"
                 rows.append([stage, arm, rates, f"{mean['steps']:,.0f}", tokens, flops, f"{mean['seconds']:,.0f}"])
+    return rows
+
+
+def beside_papers(f: Findings) -> Table:
+    """A line for each published figure, and below it ours where one is named: each arm, less the reference's."""
+    arms, first = list(f.grid.arms), f.grid.first
+    rows = [["source", "measure", *arms]]
+    for paper in f.grid.papers:
+        base = paper.arms.get(first)
+        said = {
+            a: f"{v:g}" + ("" if a == first or base is None else f" ({v - base:+.3g})") for a, v in paper.arms.items()
+        }
+        rows.append([paper.source, paper.measure, *(said.get(arm, "") for arm in arms)])
+        stage, _, metric = paper.beside.partition("/")
+        found = {arm: c for key in f.keys if (key[0], key[2]) == (stage, metric) for arm, c in f.of(key).items()}
+        if found:
+            ours = {
+                arm: f"{c.value.value:.4g}"
+                + ("" if c.change is None else f" ({c.change.value:+.3g} {_bounds(c.change, '+')})")
+                for arm, c in found.items()
+            }
+            rows.append(["here", f"{stage} {metric}", *(ours.get(arm, "") for arm in arms)])
     return rows
 
 

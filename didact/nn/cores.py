@@ -2,6 +2,7 @@
 
     transformer    layers of attention, which see by the rule that comes with the batch
     recurrent      two stacks of LSTMs, one reading to the right, one to the left (ELMo; Peters et al., 2018)
+    opposed        two stacks of attention, one looking to the left, one to the right (Devlin et al., 2019, §5.1)
 
 A configuration says which one it is of.
 """
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 import torch
 
 from didact.config import ModelConfig
-from didact.nn import recurrent, transformer
+from didact.nn import opposed, recurrent, transformer
 from didact.nn.core import Core
 
 
@@ -29,13 +30,11 @@ class Entry:
     streams: Mapping[str, str | None]
 
 
+_OPPOSITE = {"main": "bidirectional", "forward": "causal", "backward": "right to left"}
 CORES: tuple[Entry, ...] = (
     Entry("transformer", transformer.build, {"main": None}),
-    Entry(
-        "recurrent",
-        recurrent.build,
-        {"main": "bidirectional", "forward": "causal", "backward": "right to left"},
-    ),
+    Entry("recurrent", recurrent.build, _OPPOSITE),
+    Entry("opposed", opposed.build, _OPPOSITE),
 )
 
 

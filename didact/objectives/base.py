@@ -221,6 +221,10 @@ class Objective(ABC):
         """
         return length
 
+    def ranked(self) -> bool:
+        """Whether it says of each example who sees whom, for which a core must see by the rule of the batch."""
+        return False
+
     def at(self, step: int) -> Objective:  # noqa: ARG002
         """The objective as it is at this step, schedules resolved."""
         return self

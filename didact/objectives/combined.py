@@ -36,6 +36,8 @@ class Combined(Objective):
             raise ValueError(f"{len(self.weights)} weights for {len(self.parts)} parts")
         if len(self.parts) > 1 and (single := [part.kind for part in self.parts if part.alone]):
             raise ValueError(f"{', '.join(single)} cannot stand beside other objectives")
+        if len(deciding := [part.kind for part in self.parts if part.ranked]) > 1:
+            raise ValueError(f"{' and '.join(deciding)} each say who sees whom")
         if len(set(self.names)) != len(self.names):
             raise ValueError(f"parts must have distinct names, found {self.names}")
         for name, head in [item for part in self.parts for item in part.heads.items()]:
@@ -118,6 +120,9 @@ class Combined(Objective):
 
     def rows(self, length: int) -> int:
         return max(part.rows(length) for part in self.parts)
+
+    def ranked(self) -> bool:
+        return any(part.ranked for part in self.parts)
 
     def at(self, step: int) -> Combined:
         return replace(self, parts=tuple(part.at(step) for part in self.parts))

@@ -70,6 +70,10 @@ class Permuted(Objective):
     def queries(self) -> bool:
         return True
 
+    @property
+    def ranked(self) -> bool:
+        return True
+
     def at_rate(self, rate: float) -> Permuted:
         return replace(self, rate=rate)
 

@@ -110,6 +110,10 @@ class UniLM(Objective):
         own = {name: share for name, share in zip(MODES, self.shares, strict=True) if share}
         return own | ({"nsp": self.shares[0]} if self.relation else {})
 
+    @property
+    def ranked(self) -> bool:
+        return True
+
     def at(self, step: int) -> UniLM:
         return replace(self, rate=self._masked().at(step).rate)
 

@@ -95,11 +95,17 @@ def _check(run: PretrainRun, pretrained: Pretrained, objective: Objective, token
 
 
 def _check_streams(config: ModelConfig, objective: Objective) -> None:
-    """Whether the core has what the questions are put to."""
-    if missing := [stream for stream in objective.streams if stream not in cores.entry(config.core).streams]:
+    """Whether the core has what the questions are put to, and sees as they are meant."""
+    streams = cores.entry(config.core).streams
+    if missing := [stream for stream in objective.streams if stream not in streams]:
         raise InputError(
             f"objective: it asks the {' and '.join(missing)} stream, and a {config.core} core has none",
-            expected="a family whose core has it (elmo)",
+            expected="model.family: elmo, or model.core: opposed",
+        )
+    if objective.ranked and streams["main"] is not None:
+        raise InputError(
+            f"objective: it says who sees whom, and the rows of a {config.core} core see by a rule of their own",
+            expected="model.core: transformer",
         )
 
 

@@ -125,6 +125,7 @@ def assemble(run: PretrainRun) -> Parts:
         run.batch.micro_tokens,
         seed=run.seed,
         max_seqlen=longest,
+        duplicates=run.data.duplicates,
     )
     v = run.validation
     validation = None

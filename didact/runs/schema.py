@@ -49,7 +49,9 @@ class StorePart(Part):
 class PretrainData(Part):
     """What is read. train: a store made by `didact prepare`, or several with weights; temperature: weights are then
     sizes ** (1 / temperature), as multilingual BERT's were; format: how documents become sequences;
-    length: of a sequence in tokens, special ones included; workers: processes that prepare batches ahead, 0 = none.
+    length: of a sequence in tokens, special ones included; workers: processes that prepare batches ahead, 0 = none;
+    duplicates: in how many ways each sequence is paired and masked, which then come again (static masking: 1, or BERT's
+    10), null = anew in every epoch.
     """
 
     train: Path | tuple[StorePart, ...]
@@ -57,6 +59,7 @@ class PretrainData(Part):
     format: str = "full_sentences"
     length: int = Field(default=128, ge=4)
     workers: int = Field(default=0, ge=0)
+    duplicates: int | None = Field(default=None, ge=1)
 
 
 class ModelPart(Part):

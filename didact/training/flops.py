@@ -155,7 +155,8 @@ def costs(models: Mapping[str, nn.Module]) -> tuple[Cost, ...]:
 
 def measured_flops(run: Callable[[], Any]) -> int:
     """Operations that `run()` really asks of torch, counted by its dispatcher: 2 for each multiply-add of a matrix
-    product. To give arms of a grid equal compute. Uncompiled code only.
+    product; of attention, of pairs of rows that see each other. To give arms of a grid equal compute. Uncompiled code
+    only.
     """
     with FlopCounterMode(display=False, custom_mapping=_attention_formulas()) as counter:
         run()
@@ -231,15 +232,17 @@ def _attention_formulas() -> dict[Any, Any]:
     """The counter does not look into the operators that hold a whole attention: it is told what they come to."""
     import didact.nn.grouped  # noqa: F401  (registers them, cross-attention's as well)
 
-    def pairs(qkv: torch.Tensor, groups: torch.Tensor) -> int:
+    def pairs(qkv: torch.Tensor, table: torch.Tensor) -> int:
         _, _, heads, width = qkv.shape
-        return sum(n * length * length for _, n, length in groups.tolist()[1:]) * heads * width
+        (_, _, causal), (window, _, _), *groups = table.tolist()
+        lengths = np.repeat([length for _, _, length in groups], [n for _, n, _ in groups]).astype(np.int64)
+        return round(_seen(lengths, None if window < 0 else window, bool(causal))) * heads * width
 
-    def forward(qkv: torch.Tensor, groups: torch.Tensor, *_: Any, **__: Any) -> int:
-        return 4 * pairs(qkv, groups)
+    def forward(qkv: torch.Tensor, table: torch.Tensor, *_: Any, **__: Any) -> int:
+        return 4 * pairs(qkv, table)
 
-    def backward(_g: Any, _o: Any, _l: Any, qkv: torch.Tensor, groups: torch.Tensor, *_: Any, **__: Any) -> int:
-        return 8 * pairs(qkv, groups)
+    def backward(_g: Any, _o: Any, _l: Any, qkv: torch.Tensor, table: torch.Tensor, *_: Any, **__: Any) -> int:
+        return 8 * pairs(qkv, table)
 
     def crossed(q: torch.Tensor, _kv: Any, table: torch.Tensor, *_: Any, **__: Any) -> int:
         return 4 * sum(n * rows * keys for n, rows, keys in table.tolist()[1:]) * q.shape[1] * q.shape[2]

@@ -32,6 +32,7 @@ MODELS = {
     "relative": tiny(layers=3, position=Position("relative", distance=-1)),
     "disentangled": tiny(layers=3, position=Position("disentangled", maximum=12, buckets=6, distance=-1)),
     "dropout": tiny(dropout=0.1, attention_dropout=0.1),
+    "opposed": tiny(core="opposed", layers=3),
 }
 
 

@@ -132,6 +132,21 @@ def test_every_index_once_an_epoch(plan: Any) -> None:
     assert max(shown.values()) - min(shown.values()) <= 1
 
 
+@pytest.mark.parametrize("ways", [1, 3])
+def test_static_masks_come_again_and_orders_do_not(ways: int) -> None:
+    """In epoch e every example is made and asked as in epoch e mod `ways`, and in no other; the order is always new."""
+    static = stream(Drawn(37), BySequences(37), masked(), duplicates=ways)
+    epochs = []
+    for epoch in range(2 * ways + 1):
+        (labels,) = (flat := static.prepare(*static.examples(np.arange(37 * epoch, 37 * (epoch + 1))), 0)).labels
+        rows = [labels.labels.rows[a:b].tolist() for a, b in pairwise(labels.cuts.tolist())]
+        epochs.append([(e.tokens.tolist(), own) for e, own in zip(flat.examples, rows, strict=True)])
+    for epoch, shown in enumerate(epochs):
+        for before, other in enumerate(epochs[:epoch]):
+            assert (sorted(shown) == sorted(other)) == ((epoch - before) % ways == 0)
+            assert shown != other
+
+
 def _numbers(size: int) -> list[Example]:
     class Numbers(list[Example]):
         def __call__(self, index: int, rng: np.random.Generator) -> Example:  # noqa: ARG002

@@ -134,3 +134,17 @@ def test_a_subprocess_that_fails_is_told_by_its_last_line(tmp_path: Path) -> Non
     with pytest.raises(CellFailed, match=r"exit code 2: didact: .*cell\.yaml: run: missing") as problem:
         in_subprocess(cell)
     assert problem.value.code == 2
+
+
+def test_shorter_trials_choose_and_are_not_the_first_seeds_run(tmp_path: Path) -> None:
+    runner = Pretend()
+    rates = {"pretrain": [5e-4, 1e-3], "by": "nll", "share": 0.3}
+    done, _ = carried(grid(learning_rates=rates), tmp_path, runner)
+    assert done.rates == {"low": 1e-3, "high": 1e-3}
+    assert runner.ran[:2] == ["low, seed 0, pretrain at 0.0005", "low, seed 0, pretrain at 0.001"]
+    assert "low, seed 0, pretrain" in runner.ran
+    steps = {
+        cell: json.loads((tmp_path / "cells" / cell / "result.json").read_text())["steps"]
+        for cell in ("low/rates/0.001", "low/0/pretrain", "low/1/pretrain")
+    }
+    assert list(steps.values()) == [3, 10, 10]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,11 @@ RECIPES = Path(__file__).resolve().parents[2] / "recipes" / "grids"
 SMALL = {
     "model": {"family": "bert", "layers": 1, "width": 16, "heads": 2, "feedforward": 32},
     "batch": {"size": "4 sequences", "micro_tokens": 128},
-    "validation": {"every": 100, "sequences": 8},
+    "validation": {"every": 100, "sequences": 8, "rates": [0.15]},
     "quiet": True,
 }
-FILES = {"text": "text\tlabel", "pair": "premise\thypothesis\tlabel"}
+PAIRS = "premise\thypothesis\tlabel"
+FILES = {"text": "text\tlabel", "pair": PAIRS, "nsp": PAIRS, "sop": PAIRS}
 
 
 def sentence(rng: random.Random, topic: int) -> str:
@@ -50,15 +52,45 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
             fields = header.count("\t")
             rows = ["\t".join([*(sentence(rng, i % 3) for _ in range(fields)), "abc"[i % 3]]) for i in range(count)]
             (folder / name / f"{split}.tsv").write_text("\n".join([header, *rows]) + "\n")
+    _words_and_questions(folder, rng)
     return folder
+
+
+def _words_and_questions(folder: Path, rng: random.Random) -> None:
+    """Tagged sentences as JSON lines; questions as QAMR writes them, contexts in a file of their own."""
+    contexts = [sentence(rng, i % 3).rstrip(".") for i in range(60)]
+    for name in ("tag", "answer"):
+        (folder / name).mkdir()
+    (folder / "answer" / "contexts.tsv").write_text("".join(f"c{i}\t{text}\n" for i, text in enumerate(contexts)))
+    for split, begin, end in (("train", 0, 24), ("dev", 24, 33), ("test", 33, 60)):
+        words = [text.split() for text in contexts[begin:end]]
+        tagged = [json.dumps({"words": own, "tags": ["XY"[len(w) % 2] for w in own]}) for own in words]
+        (folder / "tag" / f"{split}.jsonl").write_text("\n".join(tagged) + "\n")
+        asked = [f"c{i}\t0\t0\t0\t0\twhich {words[i - begin][1]}?\t1\t1:1\t2:1" for i in range(begin, end)]
+        (folder / "answer" / f"{split}.tsv").write_text("\n".join(asked) + "\n")
 
 
 def small(recipe: Path, folder: Path, world: Path) -> Path:
     """The recipe with its sizes, and nothing else, made small."""
     values: dict[str, Any] = grids.read(recipe).model_dump(mode="json")
     values["pretrain"] |= SMALL | {"data": values["pretrain"]["data"] | {"train": str(world / "store"), "length": 32}}
-    for run in values["finetune"].values():
-        run["data"] = {split: str(world / path) for split, path in run["data"].items()}
+    for arm in values["arms"].values():
+        if arm["pretrain"]:
+            arm["pretrain"] = {
+                key: str(world / "store")
+                if key == "data.train"
+                else min(value, 32)
+                if isinstance(value, int)
+                else value
+                for key, value in arm["pretrain"].items()
+            }
+    for name, run in values["finetune"].items():
+        files = {k: v for k, v in run["data"].items() if k in ("train", "dev", "test")}
+        run["data"] = {split: str(world / name / Path(path).name) for split, path in files.items()}
+        if "answer" in run["task"]:
+            run["task"]["answer"]["contexts"] = str(world / "answer" / "contexts.tsv")
+            run["task"]["answer"]["stride"] = 8
+        run["optimizer"] = {"freeze": 1} if "freeze" in run.get("optimizer", {}) else {}
         run |= {"length": 32, "batch": SMALL["batch"], "budget": {"steps": 2}, "quiet": True}
     values["seeds"] = values["seeds"][:1]
     values["learning_rates"] |= {"pretrain": [1e-3, 2e-3], "finetune": [1e-3]}
@@ -85,8 +117,9 @@ def test_every_recipe_runs(recipe: Path, tmp_path: Path, world: Path) -> None:
     grid = grids.read(path)
     text = page.read_text()
     assert all(arm in text for arm in grid.arms)
-    assert "mlm@15/loss" in text
-    assert "trivial: majority" in text
+    assert grid.learning_rates.by in text
+    assert "trivial: " in text
+    assert all(paper.source in text for paper in grid.papers)
     again: list[Cell] = []
     assert experiment.run(path, tmp_path / "out", again.append, said.append) == page
     assert again == [], "finished cells are skipped"
@@ -110,3 +143,23 @@ def test_measured_operations_are_those_that_are_counted(tmp_path: Path, world: P
     torch.manual_seed(0)
     assert torch.equal(drawn, torch.rand(1))
     assert 1.0 < costs["40"] / costs["15"] < 2.7
+
+
+def test_a_plan_says_how_long_every_cell_takes(tmp_path: Path, world: Path) -> None:
+    """And leaves nothing behind."""
+    from didact.lab.plan import plan_of
+
+    grid = grids.read(small(RECIPES / "static_dynamic.yaml", tmp_path, world))
+    grid = grid.model_copy(update={"finetune": {"text": grid.finetune["text"]}, "seeds": (0, 1, 2)})
+    before = sorted(tmp_path.rglob("*"))
+    *rows, total = [[cell.strip() for cell in line.split("|")[1:-1]] for line in plan_of(grid, print).splitlines()[2:]]
+    assert [row[:2] for row in rows] == [
+        *([arm, stage] for arm in grid.arms for stage in ("rate on trial", "pretrain")),
+        *([arm, "text"] for arm in grid.arms),
+    ]
+    assert [row[4] for row in rows] == ["2", "3", "2", "3", "3", "3"]
+    assert [row[2] for row in rows[4:]] == ["2", "2"]
+    assert all(float(row[5]) > 0 for row in rows)
+    assert total[4] == "16"
+    assert float(total[6].split()[0]) == pytest.approx(sum(float(row[6]) for row in rows), abs=1)
+    assert sorted(tmp_path.rglob("*")) == before

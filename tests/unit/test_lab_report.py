@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-from didact.errors import NotANumber
+from didact.errors import InputError, NotANumber
 from didact.lab import experiment, run
 from didact.lab.cells import Cell, CellFailed
 from didact.lab.figures import validation_curve
@@ -123,3 +123,24 @@ def test_long_is_for_the_quickstart(file: Path) -> None:
 
 def test_curves_of_a_run_without_validation(tmp_path: Path) -> None:
     assert validation_curve(tmp_path / "absent.jsonl", "loss") == ([], [])
+
+
+def test_published_figures_stand_above_ours(file: Path, tmp_path: Path) -> None:
+    values = yaml.safe_load(file.read_text())
+    paper = {"source": "A et al., 2020", "measure": "GLUE", "arms": {"less": 80.0, "more": 82.5}}
+    values["papers"] = [paper | {"beside": "topic/accuracy"}, paper | {"measure": "SQuAD"}]
+    file.write_text(yaml.safe_dump(values))
+    page = experiment.run(file, tmp_path / "out", pretend, print)
+    lines = (page.parent / "report.md").read_text().split("## Beside the papers")[1].splitlines()[4:7]
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    assert cells[0] == ["A et al., 2020", "GLUE", "80", "82.5 (+2.5)", ""]
+    assert cells[2] == ["A et al., 2020", "SQuAD", "80", "82.5 (+2.5)", ""]
+    assert cells[1][:2] == ["here", "topic accuracy"]
+    stored = json.loads((page.parent / "results.json").read_text())
+    found = {c["arm"]: c for c in stored["comparisons"] if c["metric"] == "accuracy"}
+    assert cells[1][2] == f"{found['less']['value']['value']:.4g}"
+    assert cells[1][3].startswith(f"{found['more']['value']['value']:.4g} ({found['more']['change']['value']:+.3g} [+")
+    values["papers"] = [paper | {"arms": {"other": 1.0}}]
+    file.write_text(yaml.safe_dump(values))
+    with pytest.raises(InputError, match="papers of the arms less, more, scratch; found other"):
+        experiment.run(file, tmp_path / "out", pretend, print)

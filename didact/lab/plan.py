@@ -1,0 +1,147 @@
+"""How long a grid will take here, cell by cell: each arm's runs carried out twice with a few steps, in a folder that is
+thrown away, and the two processor times laid a straight line through. Nothing of it is kept.
+
+Minutes are of one core (this process's time on the processor, so that other processes hardly count), without the start
+of each cell's own process, which is measured once and added.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from didact.lab import grid as grids
+from didact.lab.cells import PRETRAIN, Say, equal_steps
+from didact.lab.flops import flops_of
+from didact.lab.grid import Grid
+from didact.runs import runfile
+from didact.runs.finetune import finetune
+from didact.runs.pretrain import pretrain
+from didact.runs.schema import FinetuneRun, PretrainRun
+
+FEW, MORE = 6, 24  # steps of the two short runs
+
+
+@dataclass(frozen=True)
+class Line:
+    """Seconds of a run: each step, and all else (reading, validation, scoring, a checkpoint); amount: of it in a step
+    (tokens), of what the run counts.
+    """
+
+    step: float
+    rest: float
+    tokens: float = 0.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """Cells of one kind. stage: "pretrain", "rate on trial" or a task's name; steps: of one; count: how many; minutes:
+    of one core, of one.
+    """
+
+    arm: str
+    stage: str
+    steps: int
+    count: int
+    minutes: float
+    tokens: float = 0.0
+
+
+def plan_of(grid: Grid, say: Say) -> str:
+    """A table of the grid's cells, Markdown; the last line is their sum."""
+    start = _process_start()
+    found: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        room = Path(folder)
+        steps = equal_steps(grid, room, flops_of, say)
+        starts: dict[str, Path] = {}
+        for arm in grid.arms:
+            if grids.pretrained(grid, arm):
+                say(f"{arm}: {PRETRAIN} …")
+                rows, starts[arm] = _pretraining(grid, arm, room / arm, steps.get(arm), start)
+                found += rows
+        for arm in grid.arms:
+            source = starts.get(arm, next(iter(starts.values()), None))
+            for task in grid.finetune:
+                say(f"{arm}: {task} …")
+                found.append(_finetuning(grid, arm, task, room / arm / task, source, start))
+    return table(found)
+
+
+def table(rows: list[Row]) -> str:
+    """Markdown: cells, minutes of each, and of all."""
+    lines = ["| arm | stage | steps | M tokens | cells | minutes each | minutes |", "| --- " * 7 + "|"]
+    for row in rows:
+        tokens = f"{row.tokens / 1e6:.2f}" if row.tokens else ""
+        all_of = row.count * row.minutes
+        lines.append(
+            f"| {row.arm} | {row.stage} | {row.steps:,} | {tokens} | {row.count} | {row.minutes:.1f} | {all_of:.1f} |"
+        )
+    total = sum(row.count * row.minutes for row in rows)
+    lines.append(f"| all | | | | {sum(row.count for row in rows)} | | {total:.0f} ({total / 60:.2f} h) |")
+    return "\n".join(lines)
+
+
+def _pretraining(grid: Grid, arm: str, room: Path, steps: int | None, start: float) -> tuple[list[Row], Path]:
+    run = grids.pretrain_run(
+        grid, arm, grid.seeds[0], room / "run", next(iter(grid.learning_rates.pretrain), None), steps
+    )
+    line, made = _line(lambda few: _shortened(run, room / f"{PRETRAIN}-{few}", few), pretrain)
+    whole = run.budget.steps or round((run.budget.tokens or 0) / line.tokens)
+    rates, share = grid.learning_rates.pretrain, grid.learning_rates.share
+    trials = len(rates) if len(rates) > 1 else 0
+    seeds = len(grid.seeds) - (1 if trials and share == 1.0 else 0)
+
+    def row(stage: str, steps: int, count: int) -> Row:
+        looks = 1 + steps // run.validation.every
+        return Row(arm, stage, steps, count, (start + line.step * steps + line.rest * looks) / 60, line.tokens * steps)
+
+    rows = [row("rate on trial", round(share * whole), trials)] if trials else []
+    return [*rows, row(PRETRAIN, whole, seeds)], made
+
+
+def _finetuning(grid: Grid, arm: str, task: str, room: Path, source: Path | None, start: float) -> Row:
+    run = grids.finetune_run(grid, arm, task, grid.seeds[0], room, None if source is None else str(source))
+    one = run.model_copy(update={"learning_rates": ()})
+    line, _ = _line(lambda few: _shortened(one, room / f"{task}-{few}", few), finetune)
+    amount, _ = run.batch.size
+    result = json.loads((room / f"{task}-{FEW}" / "result.json").read_text())
+    whole = run.budget.steps or round((run.budget.epochs or 0) * result["items"]["train"] / amount)
+    runs = max(1, len(run.learning_rates))
+    return Row(arm, task, whole, len(grid.seeds), (start + runs * (line.step * whole + line.rest)) / 60)
+
+
+def _line(shortened: Callable[[int], Any], carry_out: Callable[[Any], Path]) -> tuple[Line, Path]:
+    """Seconds a step and seconds besides, from a short and a longer run; and the longer one's folder."""
+    taken, folder = [], Path()
+    for few in (FEW, MORE):
+        began = time.process_time()
+        with contextlib.redirect_stderr(io.StringIO()):
+            folder = carry_out(shortened(few))
+        taken.append(time.process_time() - began)
+    result = json.loads((folder / "result.json").read_text())
+    step = max(0.0, (taken[1] - taken[0]) / (MORE - FEW))
+    return Line(step, max(0.0, taken[0] - FEW * step), result.get("tokens", 0) / MORE), folder
+
+
+def _shortened(run: PretrainRun | FinetuneRun, folder: Path, steps: int) -> PretrainRun | FinetuneRun:
+    """The same run in another folder, of a few steps."""
+    values = run.model_dump(mode="json", by_alias=True)
+    values |= {"run": str(folder), "budget": {"steps": steps}, "quiet": True, "record": []}
+    return runfile.checked(type(run), values)
+
+
+def _process_start() -> float:
+    """Processor seconds of a process that imports what every cell does."""
+    script = "import time, didact.runs.pretrain, didact.runs.finetune; print(time.process_time())"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return float(done.stdout)
