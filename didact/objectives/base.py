@@ -10,7 +10,7 @@ Shapes: n sequences, L tokens of one.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
@@ -39,7 +39,15 @@ class Answering(Protocol):
 
     def hidden(self, side: Side) -> Hidden: ...
 
-    def decoded(self, outputs: Side, encoded: Hidden, inputs: Side) -> Hidden: ...
+    def decoded(
+        self,
+        outputs: Side,
+        encoded: Hidden,
+        inputs: Side,
+        layers: bool = False,
+        attention: Collection[int] = (),
+        cross: Collection[int] = (),
+    ) -> Hidden: ...
 
     def answer(self, hidden: Hidden, asked: Labels) -> Tensor: ...
 
