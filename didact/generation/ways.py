@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from didact.errors import InputError
+from didact.generation.copying import Copying, copies
 from didact.generation.reader import Blank, NextToken, Prompts, Reader, Writing
-from didact.model import Pretrained
+from didact.model import Model, Pretrained
 from didact.objectives.unilm import SEGMENTS, segments_of
 from didact.tokenization.tokenizer import Tokenizer, frame
 
@@ -61,7 +62,7 @@ def way_of(pretrained: Pretrained, begin: str | None = None, first: str | None =
     if config.decoder is not None:
         said = pretrained.carried
         return Way(
-            Writing(pretrained.model, config.decoder.start if begin is None else _piece(tokenizer, begin)),
+            _writing(pretrained.model, config.decoder.start if begin is None else _piece(tokenizer, begin)),
             False,
             ends,
             banned=tuple(tuple(phrase) for phrase in said.get("bad_words_ids") or ()),
@@ -87,6 +88,12 @@ def _piece(tokenizer: Tokenizer, piece: str) -> int:
     if found is None:
         raise InputError(f"no token {piece!r}", expected="a piece of the tokenizer, as it is spelled there")
     return found
+
+
+def _writing(model: Model, begin: int) -> Writing:
+    """What reads an encoder-decoder: one that copies says of copying, too."""
+    layer = copies(model)
+    return Writing(model, begin) if layer is None else Copying(model, begin, layer)
 
 
 def _ends(pretrained: Pretrained) -> tuple[int, ...]:

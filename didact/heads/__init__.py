@@ -11,6 +11,7 @@ from didact.heads.base import Head, HeadLayers
 from didact.heads.choice import Choice
 from didact.heads.classes import Classes
 from didact.heads.embedding import EmbeddingHead, Projection
+from didact.heads.gate import Gate
 from didact.heads.pair_relation import PairRelation
 from didact.heads.replaced import Replacement
 from didact.heads.span import Span
@@ -25,6 +26,7 @@ HEADS: tuple[type[Head], ...] = (
     Choice,
     EmbeddingHead,
     Projection,
+    Gate,
     Replacement,
     State,
 )
@@ -34,6 +36,7 @@ __all__ = [
     "Choice",
     "Classes",
     "EmbeddingHead",
+    "Gate",
     "Head",
     "HeadLayers",
     "PairRelation",

@@ -10,7 +10,7 @@ Shapes: n sequences, L tokens of one.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
@@ -39,7 +39,15 @@ class Answering(Protocol):
 
     def hidden(self, side: Side) -> Hidden: ...
 
-    def decoded(self, outputs: Side, encoded: Hidden, inputs: Side) -> Hidden: ...
+    def decoded(
+        self,
+        outputs: Side,
+        encoded: Hidden,
+        inputs: Side,
+        layers: bool = False,
+        attention: Collection[int] = (),
+        cross: Collection[int] = (),
+    ) -> Hidden: ...
 
     def answer(self, hidden: Hidden, asked: Labels) -> Tensor: ...
 
@@ -214,13 +222,14 @@ class Objective(ABC):
         """The objective for a decoder whose first row reads this token (`config.Decoder.start`)."""
         return self
 
-    def rows(self, length: int) -> int:
+    def rows_of(self, length: int) -> int:
         """The most rows that either side takes of a sequence of `length` tokens.
 
         Raises InputError where it cannot ask about so many.
         """
         return length
 
+    @property
     def ranked(self) -> bool:
         """Whether it says of each example who sees whom, for which a core must see by the rule of the batch."""
         return False

@@ -118,9 +118,10 @@ class Combined(Objective):
     def beginning(self, start: int) -> Combined:
         return replace(self, parts=tuple(part.beginning(start) for part in self.parts))
 
-    def rows(self, length: int) -> int:
-        return max(part.rows(length) for part in self.parts)
+    def rows_of(self, length: int) -> int:
+        return max(part.rows_of(length) for part in self.parts)
 
+    @property
     def ranked(self) -> bool:
         return any(part.ranked for part in self.parts)
 

@@ -68,7 +68,7 @@ class Denoised(Objective):
     def beginning(self, start: int) -> Denoised:
         return replace(self, start=start)
 
-    def rows(self, length: int) -> int:
+    def rows_of(self, length: int) -> int:
         most = now = length
         for corruption in self.corruptions:
             now = corruption.rows(now, self._pieces)

@@ -100,8 +100,8 @@ class Mixed(Objective):
     def at(self, step: int) -> Mixed:
         return replace(self, parts=tuple(part.at(step) for part in self.parts))
 
-    def rows(self, length: int) -> int:
-        return max(part.rows(length) for part in self.parts) + (self.modes is not None)
+    def rows_of(self, length: int) -> int:
+        return max(part.rows_of(length) for part in self.parts) + (self.modes is not None)
 
     def prepare(self, example: Example, rng: np.random.Generator) -> Prepared:
         return alone(self, example, rng)

@@ -91,7 +91,7 @@ class SpanCorruption(Objective):
     def at_rate(self, rate: float) -> SpanCorruption:
         return replace(self, rate=rate)
 
-    def rows(self, length: int) -> int:
+    def rows_of(self, length: int) -> int:
         spans = self.select.most_runs(length, self.rate)
         if not self.sentinels_shown:
             return length + 1

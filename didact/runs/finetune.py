@@ -162,7 +162,7 @@ def _one(run: FinetuneRun, files: Files, seed: int, rate: float, folder: Path) -
         batch_of(run.batch),
         max(run.batch.micro_tokens, *(objective.most(task.size(e), _several(e)) for e in files.train.examples)),
         seed=seed,
-        max_seqlen=task.longest,
+        max_seqlen=task.most_tokens,
     )
     budget = _budget(run, len(files.train))
     own = run.model_copy(update={"optimizer": run.optimizer.model_copy(update={"learning_rate": rate})})
@@ -235,7 +235,10 @@ def _score(model: Pretrained, dataset: Dataset, folder: Path, name: str, run: Fi
     if common.first():
         write_aside(folder / f"predictions-{name}.jsonl", "\n".join(lines) + "\n")
     scores = model.task.score(predictions, dataset.items)
-    return scores | (forced(model.model, model.task, dataset, run.batch.micro_tokens) if model.task.written else {})
+    if model.task.written:
+        step = Step({"main": model.model}, model.task.objective())
+        scores |= forced(Answers(step), model.task, dataset, run.batch.micro_tokens)
+    return scores
 
 
 def _several(example: Example) -> bool:

@@ -106,10 +106,10 @@ def assemble(run: PretrainRun) -> Parts:
     stores, weights = open_stores(run)
     tokenizer = tokenizer_of(run, stores)
     objective = objective_of(run.objective, tokenizer)
-    common.check_batch(run.batch, objective.most(run.data.length))
     common.check_groups(run.batch, objective)
     pretrained, models = models_of(run, tokenizer, objective, stores)
     objective, longest = _fitted(run, objective, pretrained.model.config)
+    common.check_batch(run.batch, max(longest, objective.most(run.data.length)))
     if run.validation.patience is not None and not objective.comparable:
         raise InputError(
             "validation.patience: this objective's questions change with what it has learned",
@@ -147,7 +147,7 @@ def _fitted(run: PretrainRun, objective: Objective, config: ModelConfig) -> tupl
     rates = run.validation.rates if objective.rated else ()
     each = [objective, *(objective.at_rate(rate) for rate in rates)]
     try:
-        longest = max(one.rows(run.data.length) for one in each)
+        longest = max(one.rows_of(run.data.length) for one in each)
     except InputError as problem:
         raise InputError(f"objective: {problem}") from None
     if config.position.maximum is not None and longest > config.position.maximum:

@@ -95,6 +95,8 @@ def forced(
             prepared = [objective.prepare(example, rng) for example, rng in zip(dataset.examples, drawn, strict=True)]
             for batch in _packs(prepared, batch_tokens):
                 for asked, logits in zip(batch.labels, model(batch.to(where)), strict=True):
+                    if asked.values.ndim > 1:  # not a question about tokens
+                        continue
                     losses, hits = cross_entropy(logits[: len(asked.values)], asked.values.to(where))
                     total, right = total + float(losses.double().sum()), right + float(hits.sum())
                     count += len(losses)

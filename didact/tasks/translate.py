@@ -14,14 +14,18 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, get_args
 
 import numpy as np
+from torch import Tensor
 
-from didact.batch import Example, Labels, Prepared
+from didact.batch import Batch, Example, Labels, Loss, Prepared
 from didact.config import ModelConfig
 from didact.data.parallel import parallel, sides
 from didact.errors import InputError
 from didact.heads import Head, Vocabulary
+from didact.objectives.base import Answering
+from didact.objectives.guided import Guide
+from didact.objectives.scheduled import Decay, TeacherRate
 from didact.randomness import generator
-from didact.tasks import edits, forms, metrics, overlap
+from didact.tasks import edits, forms, metrics, overlap, tips
 from didact.tasks.base import Array, Counts, Dataset, Item, Prediction, Supervised, Task, encode_all
 from didact.tasks.columns import Columns, Row, Source, rows
 from didact.tasks.forms import Form
@@ -52,6 +56,15 @@ class Translate(Task):
     model; share: of the target's tokens that "masked" hides.
     decoding: how answers are written, fields of `didact.generation.Decoding` ({"beams": 4, "length_penalty": 0.6}); new
     tokens are at most target_length unless `maximum` says so.
+    smoothing: share of each answer that is spread over the vocabulary while training (label smoothing).
+    guided: weight of guided attention (encoder-decoders), 0 = none; guide: "diagonal", after Tachibana et al. (2018),
+    or "monotonic", after Rios et al. (2021); guide_strength: the width of the one's diagonal, as a share of the texts,
+    or the margin of the other; copy: whether tokens of the source can be copied, by where a row looks (See et al.,
+    2017); coverage: weight of the loss for looking again where one has looked; looking: the decoder's layer whose attention is
+    guided and copied by, -1 = the last.
+    teaching: of scheduled sampling, how the share of right tokens that are read decays, "linear", "exponential" or
+    "inverse_sigmoid" (see `objectives.scheduled.TeacherRate`), None = all are right; teaching_k: how fast;
+    teaching_least: the share it ends with.
     scores: the main one first: bleu, chrf, chrf++, rouge1, rouge2, rougeL, rougeLsum, exact, and the edit-distance
     rates cer (characters), wer (words), per (phonemes, say); separator: what parts the symbols that per counts, white
     space unless told; bleu_tokens: of sacrebleu: 13a, intl, zh, char or none; rouge_words: "english", as papers have
@@ -76,6 +89,16 @@ class Translate(Task):
     form: Form | None = None
     share: float = 0.7
     decoding: Mapping[str, Any] = field(default_factory=dict)
+    smoothing: float = 0.0
+    guided: float = 0.0
+    guide: Guide = "diagonal"
+    guide_strength: float = 0.2
+    copy: bool = False
+    coverage: float = 0.0
+    looking: int = -1
+    teaching: Decay | None = None
+    teaching_k: float = 1000.0
+    teaching_least: float = 0.0
     scores: tuple[Score, ...] = ("bleu", "chrf")
     bleu_tokens: str = "13a"
     rouge_words: Words = "english"
@@ -93,9 +116,26 @@ class Translate(Task):
             )
         if not 0 < self.share <= 1:
             raise ValueError(f"share {self.share}: expected above 0 and at most 1")
+        if min(self.guided, self.coverage) < 0 or (self.coverage and not self.copy):
+            raise ValueError("guided and coverage: expected weights from 0, and coverage only beside copy")
+        if self.copy and self.smoothing:
+            raise ValueError("copy and smoothing: expected one of them, copied tokens are not spread")
+        self.heads()
+        _ = self.teacher  # which check their own
 
     def heads(self) -> Mapping[str, Head]:
-        return {forms.HEAD: Vocabulary()}
+        own: dict[str, Head] = {forms.HEAD: Vocabulary(smoothing=self.smoothing)}
+        return own | (dict(tips.gates(self.looking)) if self.copy else {})
+
+    @property
+    def teacher(self) -> TeacherRate | None:
+        """How often the right token is read, where it is not always."""
+        return None if self.teaching is None else TeacherRate(self.teaching, self.teaching_k, self.teaching_least)
+
+    @property
+    def looks(self) -> bool:
+        """Whether the loss needs to know where a decoder's rows look."""
+        return bool(self.guided or self.copy)
 
     @property
     def room(self) -> int:
@@ -103,7 +143,7 @@ class Translate(Task):
         return self.target_length or self.length
 
     @property
-    def longest(self) -> int:
+    def most_tokens(self) -> int:
         return max(self.length, self.room) if self.form == "encoder_decoder" else self.length + self.room
 
     def size(self, example: Example) -> int:
@@ -127,6 +167,15 @@ class Translate(Task):
         if (form == "encoder_decoder") is not (config.decoder is not None):
             found = "has no decoder" if config.decoder is None else "has a decoder"
             raise InputError(f"task.translate.form: {form}, and the model {found}", expected="another form, or none")
+        if self.looks and config.decoder is None:
+            raise InputError("task.translate: guided or copy, and the model has no decoder", expected="one that has")
+        layers = config.layers if config.decoder is None else config.decoding.layers
+        if self.looks and not -layers <= self.looking < layers:
+            raise InputError(f"task.translate.looking: {self.looking}", expected=f"a layer of {layers}, or -1")
+        if form == "masked" and self.teaching is not None:
+            raise InputError(
+                "task.translate.teaching: and the form is masked", expected="a form that reads its answers"
+            )
         if form in ("prefix", "masked") and config.visibility == "causal":
             raise InputError(f"task.translate.form: {form}, and the model looks back", expected="causal")
         if form == "causal" and config.visibility != "causal":
@@ -140,7 +189,10 @@ class Translate(Task):
                 f"length {self.length} and target_length {self.room}", expected=f"at most {most} {each}, the model's"
             )
         start = None if config.decoder is None else config.decoder.start
-        return replace(self, form=form, start=start, mask=tokenizer.mask, segment=4 if config.segments >= 6 else 0)
+        looking = self.looking % layers if self.looks else self.looking
+        return replace(
+            self, form=form, looking=looking, start=start, mask=tokenizer.mask, segment=4 if config.segments >= 6 else 0
+        )
 
     def rows(self, source: Source, labelled: bool = True) -> Iterator[Row]:
         mapping = {**DEFAULT_COLUMNS, **self.columns}
@@ -223,7 +275,19 @@ class Translate(Task):
         return whole[: self.room]
 
     def prepared(self, example: Example, rng: np.random.Generator) -> Prepared:
-        """An example as the model is asked it; `rng` decides what "masked" hides."""
+        """An example as the model is asked it; `rng` decides what "masked" hides, and which tokens a model that is
+        taught less and less reads of its own.
+        """
+        made = self._formed(example, rng)
+        (asked,) = made.labels
+        if self.teaching is not None:
+            asked = replace(asked, noise=rng.random(len(asked.rows), np.float32))
+        unknown = np.zeros((len(asked.rows), 0), np.int64)  # of what is right, nothing needs to be said
+        names = [name for name, weight in (("guided", self.guided), ("coverage", self.coverage)) if weight]
+        others = (Labels(forms.HEAD, asked.rows, unknown, side=asked.side, name=name) for name in names)
+        return replace(made, labels=(asked, *others))
+
+    def _formed(self, example: Example, rng: np.random.Generator) -> Prepared:
         target, segment = example.targets["target"], example.targets["segment"]
         if self.form == "encoder_decoder":
             if self.start is None:
@@ -279,18 +343,54 @@ class Translate(Task):
 class Translated(Supervised):
     """Fine-tuning to write. Hidden: what the target still has to come. Asked: each token of the target, where the ones
     before it are known (teacher forcing).
+
+    teacher: the share of right tokens that are read at this step.
     """
 
     kind: ClassVar[str] = "translated"
 
+    teacher: float = 1.0
+
+    @property
+    def writes(self) -> Translate:
+        """The task."""
+        assert isinstance(self.task, Translate)
+        return self.task
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        weights = {"guided": self.writes.guided, "coverage": self.writes.coverage}
+        return (forms.HEAD, *(name for name, weight in weights.items() if weight))
+
+    def at(self, step: int) -> Translated:
+        rate = self.writes.teacher
+        return self if rate is None else replace(self, teacher=rate(step))
+
+    def loss(self, models: Mapping[str, Answering], batch: Batch) -> Loss:
+        model = models["main"]
+        if self.writes.teaching is not None:
+            batch = tips.sampled(model, batch, self.teacher)
+        if self.writes.looks:
+            return tips.losses(self.writes, model, batch)
+        return super().loss(models, batch)
+
+    def answers(self, models: Mapping[str, Answering], batch: Batch) -> tuple[Tensor, ...]:
+        """Logits; where tokens can be copied, log-probabilities of writing and copying together. Of what is no question
+        about tokens, nothing.
+        """
+        model, (asked, *others) = models["main"], batch.labels
+        if self.writes.copy:
+            found = tips.copied(model, batch, asked, tips.Read.of(model, batch, self.writes.looking))
+        else:
+            (found,) = model(replace(batch, labels=(asked,)))
+        return found, *(found[:, :0] for _ in others)
+
     @property
     def decoder(self) -> bool:
-        assert isinstance(self.task, Translate)
-        return self.task.form == "encoder_decoder"
+        return self.writes.form == "encoder_decoder"
 
     def prepare(self, example: Example, rng: np.random.Generator) -> Prepared:
-        assert isinstance(self.task, Translate)
-        return self.task.prepared(example, rng)
+        return self.writes.prepared(example, rng)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from didact.heads import (
     Choice,
     Classes,
     EmbeddingHead,
+    Gate,
     Head,
     PairRelation,
     Projection,
@@ -49,6 +50,7 @@ SPECS: tuple[tuple[str, Head], ...] = (
     ("state", State()),
     ("last", EmbeddingHead(pooling="last")),
     ("projection", Projection(pooling="mean")),
+    ("gate", Gate()),
 )
 EVERY = pytest.mark.parametrize("head", [h for _, h in SPECS], ids=[n for n, _ in SPECS])
 GROUPED = pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def test_a_decoder_reads_what_it_is_asked_one_row_later(objective: Objective) ->
         left = set(p.inputs.tokens.tolist())
         assert all((t in left) != gone for t, gone in zip(e.tokens, p.hidden, strict=True) if t >= 300)
         most = max(len(p.inputs), len(reads(p)))
-        assert most <= max(objective.rows(len(e)), 2)
+        assert most <= max(objective.rows_of(len(e)), 2)
 
 
 @pytest.mark.parametrize("objective", EVERY, ids=lambda o: o.kind)
@@ -186,14 +186,14 @@ def test_without_sentinels_what_is_missing_is_written() -> None:
 
 def test_too_few_sentinels_are_refused_before_anything_is_prepared() -> None:
     few = replace(SPANS, sentinels=SENTINELS[:20])
-    assert few.rows(400) == 400  # 60 hidden in 20 spans
+    assert few.rows_of(400) == 400  # 60 hidden in 20 spans
     with pytest.raises(InputError, match=r"26 spans in a sequence of 512 tokens.*has 20 sentinels.*--sentinels 26"):
-        few.rows(512)
+        few.rows_of(512)
     with pytest.raises(InputError, match="20 sentinels"):
-        replace(few, select=Tokens()).rows(400)
+        replace(few, select=Tokens()).rows_of(400)
     with pytest.raises(InputError, match="21 spans"):
-        replace(few, closing=True).rows(400)
-    assert SPANS.at_rate(0.9).rows(100) > 100  # more is written than read
+        replace(few, closing=True).rows_of(400)
+    assert SPANS.at_rate(0.9).rows_of(100) > 100  # more is written than read
 
 
 def test_mass_reads_the_token_before_at_the_place_of_the_one_asked() -> None:
@@ -282,7 +282,7 @@ def test_each_name_of_a_mixture_is_its_part_alone() -> None:
             False,
         )
     assert met["denoised"] > met["spans"] > 5
-    assert mixture.rows(30) == 31
+    assert mixture.rows_of(30) == 31
     assert mixture.beginning(9).parts[0] == replace(SPANS, start=9)
     flat = mixture(TEXTS, own)
     source_bytes = sum(a.source_bytes.sum() for a in flat.labels if a.source_bytes is not None)
