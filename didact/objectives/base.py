@@ -79,7 +79,17 @@ class Once:
             self.known = side, self.model.hidden(side)
         return self.known[1]
 
-    def decoded(self, outputs: Side, encoded: Hidden, inputs: Side) -> Hidden:
+    def decoded(
+        self,
+        outputs: Side,
+        encoded: Hidden,
+        inputs: Side,
+        layers: bool = False,
+        attention: Collection[int] = (),
+        cross: Collection[int] = (),
+    ) -> Hidden:
+        if layers or attention or cross:  # more than the others want
+            return self.model.decoded(outputs, encoded, inputs, layers, attention, cross)
         if self.told is None or self.told[0] is not outputs or self.told[1] is not encoded:
             self.told = outputs, encoded, self.model.decoded(outputs, encoded, inputs)
         return self.told[2]

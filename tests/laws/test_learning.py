@@ -102,9 +102,9 @@ def optimum(batches: list[Batch], name: str, objective: Objective) -> float:
     follows from what of its segment its row sees, and so does whether a symbol was put there; the next symbol's from
     the one before it.
     """
-    if name in ("nsp", "sop", "soft", "cosine", "s2s"):
-        return 0.0
-    if name == "clm":
+    if name in ("nsp", "sop", "soft", "cosine", "s2s") or objective.decoder:
+        return 0.0  # what a decoder is asked can be known less well than that, so that more is asked of it here
+    if name in ("clm", "prefix_lm"):
         return following(batches)
     if name == "rtd":
         return detected(batches)

@@ -127,7 +127,7 @@ class Generation(Benchmark):
         return act
 
     def _theirs(self, folder: Path, prompts: Texts, beams: int) -> Any:
-        model = peer.open_model("GPT2LMHeadModel", folder).eval()
+        model: Any = peer.open_model("GPT2LMHeadModel", folder).eval()
         model.generation_config.eos_token_id, model.generation_config.pad_token_id = END, END
         ids = torch.zeros(len(prompts), max(map(len, prompts)), dtype=torch.int64)
         mask = torch.zeros_like(ids)
