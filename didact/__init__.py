@@ -24,6 +24,8 @@ def load(name: str | Path, heads: Mapping[str, Head] | None = None) -> Pretraine
     name: a run folder, a checkpoint, a Hugging Face folder or hub name, a sentence-transformers folder. heads: those
     that are asked for, instead of those the checkpoint has. Everything else is said at `didact.hub.load`.
     """
-    from didact import hub
+    from dataclasses import replace
 
-    return hub.load(name, heads)
+    from didact import generation, hub
+
+    return replace(hub.load(name, heads), writer=generation.WRITER)

@@ -7,9 +7,9 @@ Shapes: T tokens, n asked rows or texts, g groups, D width, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -182,13 +182,33 @@ class Filled:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What was written after a prompt: text; tokens: the new ones, the one that ended it included; score: of a search
+    what hypotheses are ranked by, else the log-likelihood of the tokens.
+    """
+
+    text: str
+    tokens: tuple[int, ...]
+    score: float
+
+
+class Writer(Protocol):
+    """What makes a model write (`didact.generation`, which stands above this room and is handed in)."""
+
+    def generate(self, pretrained: Pretrained, prompts: Sequence[str], **settings: Any) -> list[list[Answer]]: ...
+
+    def stream(self, pretrained: Pretrained, prompt: str, **settings: Any) -> Iterator[str]: ...
+
+
+@dataclass(frozen=True)
 class Pretrained:
     """A model with its tokenizer and what is known of it.
 
     family: the name of its table of names; task: what it was fine-tuned for; objective: what it was trained with, as
     JSON; carried: its config.json as it was read; fresh: parameters that the file did not hold and were drawn anew;
     unused: tensors of the file that belong to heads nobody asked for; companions: the models that were trained beside
-    it, by name (ELECTRA's generator), which lie in folders of these names inside its own.
+    it, by name (ELECTRA's generator), which lie in folders of these names inside its own; writer: what makes it write,
+    which `didact.load` hands in.
     """
 
     model: Model
@@ -200,6 +220,7 @@ class Pretrained:
     fresh: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     companions: Mapping[str, Pretrained] = field(default_factory=dict)
+    writer: Writer | None = None
 
     @property
     def maximum(self) -> int | None:
@@ -266,6 +287,26 @@ class Pretrained:
             [Filled(self.tokenizer.token(i), p) for i, p in zip(ids, ps, strict=True)]
             for ids, ps in zip(best.indices.tolist(), best.values.tolist(), strict=True)
         ]
+
+    def generate(self, prompts: Sequence[str], **settings: Any) -> list[list[Answer]]:
+        """What the model writes after each prompt, several answers where `answers` says so, best first.
+
+        settings: fields of `didact.generation.Decoding` (beams=4, maximum=32, sample=True, …), or `decoding`, one of
+        them whole. Raises InputError as `didact.generation.generate`.
+        """
+        return self._writer.generate(self, prompts, **settings)
+
+    def stream(self, prompt: str, **settings: Any) -> Iterator[str]:
+        """What it writes after one prompt, piece by piece; see `generate`."""
+        return self._writer.stream(self, prompt, **settings)
+
+    @property
+    def _writer(self) -> Writer:
+        if self.writer is None:
+            raise ValueError(
+                "this model was made without a writer: `didact.load` hands one in (didact.generation.WRITER)"
+            )
+        return self.writer
 
     def predict(self, records: Source) -> list[Prediction]:
         """One prediction a record, JSON-able, in order. records: mappings with the fields of the model's task

@@ -25,6 +25,7 @@ for verb in (
     use.predict,
     use.fill,
     use.embed,
+    use.generate,
     use.fewshot,
     exchange.convert,
     exchange.push,

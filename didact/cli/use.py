@@ -1,4 +1,4 @@
-"""`didact evaluate`, `predict`, `fill`, `embed` and `fewshot`: a trained model at work."""
+"""`didact evaluate`, `predict`, `fill`, `embed`, `generate` and `fewshot`: a trained model at work."""
 
 from __future__ import annotations
 
@@ -69,6 +69,30 @@ def embed(
 
     load_plugins(plugin or ())
     embed_files(model, files or (), out, pooling)
+
+
+def generate(
+    model: ModelName,
+    files: Files = None,
+    out: Out = None,
+    beams: Annotated[int, typer.Option(min=1, help="Hypotheses that are kept; 1: the likeliest token is taken.")] = 1,
+    answers: Annotated[int, typer.Option(min=1, help="How many answers to each prompt.")] = 1,
+    maximum: Annotated[int, typer.Option(min=1, help="New tokens at most.")] = 64,
+    sample: Annotated[bool, typer.Option(help="Draw the tokens.")] = False,
+    seed: Annotated[int, typer.Option(help="What is drawn depends on it.")] = 0,
+    decoding: Annotated[
+        str, typer.Option(help="YAML, everything else: '{top_p: 0.9, no_repeat: 3, stop: [\"\\n\"]}'.")
+    ] = "",
+    stream: Annotated[bool, typer.Option(help="Show the text as it is written, in place of JSON lines.")] = False,
+    plugin: Plugin = None,
+) -> None:
+    """What the model writes after each line of text; JSON lines out."""
+    from didact.runs.runfile import load_plugins
+    from didact.runs.write import generate_files
+
+    load_plugins(plugin or ())
+    given = {"beams": beams, "answers": answers, "maximum": maximum, "sample": sample, "seed": seed}
+    generate_files(model, files or (), out, given, decoding, stream)
 
 
 def fewshot(

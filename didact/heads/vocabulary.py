@@ -77,12 +77,18 @@ class VocabularyLayers(HeadLayers):
         share = (counts + 1.0) / (counts + 1.0).sum()
         self.bias.copy_(share.log())
 
-    def forward(self, hidden: Tensor, groups: Tensor | None = None, table: Tensor | None = None) -> Tensor:
-        assert groups is None, "the vocabulary head answers row by row"
-        matrix = table if self.decoder is None else self.decoder.weight
-        assert matrix is not None, "a tied vocabulary head needs the word embeddings"
+    def before(self, hidden: Tensor) -> Tensor:
+        """hidden (n, D) -> what the output matrix is multiplied with, (n, its columns)."""
         if self.dense is not None:
             hidden = self.norm(self.activation(self.dense(hidden)))
-        if self.scale != 1.0:
-            hidden = hidden * self.scale
-        return F.linear(hidden, matrix, self.bias)
+        return hidden if self.scale == 1.0 else hidden * self.scale
+
+    def matrix(self, table: Tensor | None) -> Tensor:
+        """The output matrix (V, columns): one of its own, or the word embeddings that are handed in."""
+        matrix = table if self.decoder is None else self.decoder.weight
+        assert matrix is not None, "a tied vocabulary head needs the word embeddings"
+        return matrix
+
+    def forward(self, hidden: Tensor, groups: Tensor | None = None, table: Tensor | None = None) -> Tensor:
+        assert groups is None, "the vocabulary head answers row by row"
+        return F.linear(self.before(hidden), self.matrix(table), self.bias)

@@ -29,6 +29,8 @@ from didact.model import Model
 
 OWN = "didact"
 VERSION = 1
+WRITING = ("decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id", "eos_token_id", "bad_words_ids")
+"""keys of how a model writes, which newer files have in generation_config.json and older ones in config.json"""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,10 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     folder, embedding = sentences.read(folder)
     path = folder / "config.json"
     config = weights.read_json(path)
+    if (folder / "generation_config.json").is_file():
+        writing = weights.read_json(folder / "generation_config.json")
+        said = {name: writing[name] for name in WRITING if writing.get(name) is not None}
+        config |= {name: value for name, value in said.items() if config.get(name) is None}
     section = config.get(OWN, {})
     if not isinstance(section, dict) or section.get("version", VERSION) > VERSION:
         raise InputError("a section 'didact' of a later version", file=path, expected=f"version {VERSION}")

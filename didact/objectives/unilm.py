@@ -39,6 +39,12 @@ _SECOND = np.array([1, 2, 3, 5])  # and of its second
 _MODE, _MASKS = np.uint64(0xB1D1), np.uint64(0x3A5C)  # what a draw is for, mixed into its key
 
 
+def segments_of(mode: str) -> tuple[int, int]:
+    """The segment ids of a mode's first and second segment."""
+    at = MODES.index(mode)
+    return int(_FIRST[at]), int(_SECOND[at])
+
+
 @dataclass(frozen=True)
 class UniLM(Objective):
     """Hidden: a share of the tokens, as in `masked`, of both segments whatever the visibility. Asked: what stood there,

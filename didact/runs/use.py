@@ -56,7 +56,7 @@ def predict_files(name: str, files: Sequence[Path], out: Path | None) -> None:
     model = hub.load(name)
     if model.task is None:
         raise InputError(f"{name} was fine-tuned for no task", expected="a checkpoint of `didact finetune`")
-    with _output(out) as target:
+    with output(out) as target:
         for predictions in _predicted(model, files):
             for prediction in predictions:
                 target.write(json.dumps(prediction, ensure_ascii=False) + "\n")
@@ -88,7 +88,7 @@ def embed_files(name: str, files: Sequence[Path], out: Path, pooling: str) -> No
     """One vector a line of text, as a .npy file of float32."""
     if pooling not in ("", *POOLINGS):
         raise InputError(f"--pooling: found {pooling!r}", expected=f"one of {', '.join(POOLINGS)}")
-    texts = [line for _, _, line in _lines(files)]
+    texts = [line for _, _, line in lines_of(files)]
     if not texts:
         raise InputError("no line to embed", file=files[0] if files else "standard input")
     vectors = hub.load(name).embed(texts, cast(Any, pooling or None))
@@ -117,7 +117,7 @@ def _task(model: Pretrained, spec: str | None) -> Task:
 def _records(files: Sequence[Path]) -> Iterator[tuple[str, int, list[Mapping[str, Any]]]]:
     """(file, row of the first, records), some records at a time, each of one file."""
     file, first, waiting = "", 1, cast(list[Mapping[str, Any]], [])
-    for where, row, line in _lines(files):
+    for where, row, line in lines_of(files):
         if where != file or len(waiting) == _AT_ONCE:
             if waiting:
                 yield file, first, waiting
@@ -135,7 +135,7 @@ def _records(files: Sequence[Path]) -> Iterator[tuple[str, int, list[Mapping[str
         yield file, first, waiting
 
 
-def _lines(files: Sequence[Path]) -> Iterator[tuple[str, int, str]]:
+def lines_of(files: Sequence[Path]) -> Iterator[tuple[str, int, str]]:
     """(file, row from 1, line) of text files, or of standard input."""
     if not files:
         for row, line in enumerate(sys.stdin, 1):
@@ -146,7 +146,7 @@ def _lines(files: Sequence[Path]) -> Iterator[tuple[str, int, str]]:
 
 
 @contextlib.contextmanager
-def _output(out: Path | None) -> Iterator[TextIO]:
+def output(out: Path | None) -> Iterator[TextIO]:
     """Standard output; or a file that is there whole or not at all."""
     if out is None:
         yield sys.stdout

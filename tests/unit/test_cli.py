@@ -19,7 +19,7 @@ import didact
 
 VERBS = (
     "tokenizer", "prepare", "collocations", "inspect", "pretrain", "finetune", "evaluate", "predict", "fill", "embed",
-    "convert", "push", "lab", "bench",
+    "generate", "convert", "push", "lab", "bench",
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from didact.errors import InputError
 from didact.lab.bench.causal import CausalStep
 from didact.lab.bench.finetune import Finetuning
+from didact.lab.bench.generation import Generation
 from didact.lab.bench.inference import Inference
 from didact.lab.bench.masking import Masking
 from didact.lab.bench.measure import Benchmark
@@ -24,6 +25,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     PermutedStep(),
     Finetuning(),
     Inference(),
+    Generation(),
     Masking(),
     Storing(),
 )

@@ -1,0 +1,146 @@
+"""Texts in, texts out: what a model writes after each prompt, at once or piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from didact.errors import InputError
+from didact.generation.beams import search
+from didact.generation.decoding import Decoding
+from didact.generation.rules import AtLeast, Banned, Forbidden, Forced, NoRepeat, Repetition, Rule
+from didact.generation.texts import Following, Pieces, Stopping
+from didact.generation.walk import Hypothesis, Walk
+from didact.generation.ways import Way, way_of
+from didact.model import Answer, Pretrained
+from didact.tokenization.tokenizer import Tokenizer
+
+
+def generate(
+    pretrained: Pretrained,
+    prompts: Sequence[str],
+    decoding: Decoding | None = None,
+    batch: int = 32,
+    **settings: Any,
+) -> list[list[Answer]]:
+    """The answers to each prompt, best first (drawn ones in the order of their numbers).
+
+    decoding: how; settings: fields of `Decoding` that are to be otherwise. batch: prompts that are worked on together,
+    those of similar length; what is found does not depend on it, but for rounding. Raises InputError for settings that
+    do not go together, prompts that do not fit, phrases that cannot appear, and models that do not write.
+    """
+    if isinstance(prompts, str):
+        raise InputError("one text as prompts", expected="a list of texts")
+    decoding = settled(decoding, settings)
+    way = way_of(pretrained, decoding.begin, decoding.first)
+    tokens = way.prompts(pretrained, prompts, decoding.maximum)
+    rules, phrases = rules_of(decoding, way, pretrained.tokenizer), _phrases(decoding, pretrained.tokenizer)
+    stopping = Stopping(pretrained.tokenizer, decoding.stop) if decoding.stop else None
+    answers: list[list[Answer]] = [[] for _ in prompts]
+    order = np.argsort([-len(prompt) for prompt in tokens], kind="stable").tolist()
+    with torch.inference_mode():
+        for start in range(0, len(order), batch):
+            some = order[start : start + batch]
+            own = [tokens[i] for i in some]
+            if decoding.searches:
+                found = search(way.reader, own, decoding, way.ends, rules, stopping, [phrases] * len(own))
+            else:
+                walk = Walk(way.reader, own, decoding, way.ends, rules, stopping, some)
+                for _ in walk.steps():
+                    pass
+                found = walk.hypotheses
+            for i, hypotheses in zip(some, found, strict=True):
+                if not hypotheses:
+                    raise InputError(f"prompt {i + 1}: nothing can be written by these rules", expected="fewer rules")
+                following = Following(pretrained.tokenizer, tuple(tokens[i]) if way.continues else ())
+                answers[i] = [_answer(one, following, stopping, way) for one in hypotheses]
+    return answers
+
+
+def stream(pretrained: Pretrained, prompt: str, decoding: Decoding | None = None, **settings: Any) -> Iterator[str]:
+    """What is written after one prompt, piece by piece as it is; no piece ends within a character.
+
+    Raises InputError as `generate`, and for beams, whose first words are known only at the end.
+    """
+    decoding = settled(decoding, settings)
+    if decoding.searches or decoding.answers > 1:
+        raise InputError("beams or several answers, piece by piece", expected="one answer, greedy or drawn")
+    way = way_of(pretrained, decoding.begin, decoding.first)
+    (tokens,) = way.prompts(pretrained, [prompt], decoding.maximum)
+    stopping = Stopping(pretrained.tokenizer, decoding.stop) if decoding.stop else None
+    following = Following(pretrained.tokenizer, tuple(tokens) if way.continues else ())
+    walk = Walk(way.reader, [tokens], decoding, way.ends, rules_of(decoding, way, pretrained.tokenizer), stopping)
+    return _pieces(walk, Pieces(following, stopping), way)
+
+
+def _pieces(walk: Walk, pieces: Pieces, way: Way) -> Iterator[str]:
+    steps = walk.steps()
+    while True:
+        with torch.inference_mode():  # not around the yield: it would be the caller's as well
+            taken = next(steps, None)
+        if taken is None:
+            break
+        token = int(taken.tokens[0, 0])
+        if token not in way.ends and (piece := pieces.add(token)):
+            yield piece
+    if piece := pieces.end():
+        yield piece
+
+
+def settled(decoding: Decoding | None, settings: dict[str, Any]) -> Decoding:
+    """The decoding with these fields otherwise. InputError for a field that there is not."""
+    known = Decoding.__dataclass_fields__
+    if unknown := [name for name in settings if name not in known]:
+        raise InputError(f"decoding with {', '.join(unknown)}", expected=f"some of {', '.join(known)}")
+    return replace(decoding or Decoding(), **settings)
+
+
+def rules_of(decoding: Decoding, way: Way, tokenizer: Tokenizer) -> list[Rule]:
+    """The rules that the settings ask for, in the order in which they are applied."""
+    rules: list[Rule] = []
+    if decoding.repetition_penalty != 1.0:
+        rules.append(Repetition(decoding.repetition_penalty))
+    if decoding.no_repeat:
+        rules.append(NoRepeat(decoding.no_repeat))
+    if decoding.banned:
+        spelled = {form for text in decoding.banned for form in _spelled(tokenizer, text)}
+        rules.append(Banned(tuple(sorted(spelled))))
+    if way.banned:
+        rules.append(Banned(way.banned))
+    if decoding.minimum and way.ends:
+        rules.append(AtLeast(decoding.minimum, way.ends))
+    if way.never:
+        rules.append(Forbidden(way.never))
+    if way.first is not None:
+        rules.append(Forced(0, way.first))
+    if way.last is not None:
+        rules.append(Forced(decoding.maximum - 1, way.last))
+    return rules
+
+
+def _spelled(tokenizer: Tokenizer, text: str) -> set[tuple[int, ...]]:
+    """The tokens of a text where it begins one, and where it stands after a space."""
+    return {tuple(encoded.tokens.tolist()) for encoded in tokenizer.encode_many([text, f" {text}"]) if len(encoded)}
+
+
+def _phrases(decoding: Decoding, tokenizer: Tokenizer) -> list[list[int]]:
+    """The tokens of the phrases that must appear, each as it stands after a space."""
+    found = [encoded.tokens.tolist() for encoded in tokenizer.encode_many([f" {text}" for text in decoding.phrases])]
+    for text, tokens in zip(decoding.phrases, found, strict=True):
+        if not tokens or (tokenizer.unk is not None and tokenizer.unk in tokens):
+            raise InputError(f"phrase {text!r} has no tokens of its own", expected="one that the tokenizer can write")
+    if sum(map(len, found)) > decoding.maximum:
+        raise InputError(
+            f"phrases of {sum(map(len, found))} tokens", expected=f"at most {decoding.maximum}, the maximum"
+        )
+    return found
+
+
+def _answer(found: Hypothesis, following: Following, stopping: Stopping | None, way: Way) -> Answer:
+    tokens = found.tokens[:-1] if found.tokens and found.tokens[-1] in way.ends else found.tokens
+    text = following(tokens)
+    return Answer(text if stopping is None else stopping.cut(text), found.tokens, found.score)

@@ -1,0 +1,79 @@
+"""`didact generate`: what a model writes after the lines of the user's files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from didact import hub
+from didact.errors import InputError
+from didact.generation import Decoding, generate, stream
+from didact.generation.generate import settled
+from didact.runs.use import lines_of, output
+
+_AT_ONCE = 256  # prompts worked on before answers are written: they begin to come, and memory stays bounded
+
+
+def generate_files(
+    name: str, files: Sequence[Path], out: Path | None, given: Mapping[str, Any], more: str, streamed: bool
+) -> None:
+    """One prompt a line in; a JSON line each out, {"prompt", "answers": [{"text", "score"}]}, or, streamed, the text of
+    each as it is written. given: fields of `Decoding`; more: YAML, others.
+    """
+    decoding = decoding_of(given, more)
+    if streamed and out is not None:
+        raise InputError("--stream with --out", expected="one of them")
+    model = hub.load(name)
+    with output(out) as target:
+        for prompts in _some(files):
+            if streamed:
+                for prompt in prompts:
+                    for piece in stream(model, prompt, decoding):
+                        target.write(piece)
+                        target.flush()
+                    target.write("\n")
+                continue
+            for prompt, answers in zip(prompts, generate(model, prompts, decoding), strict=True):
+                found = [{"text": answer.text, "score": answer.score} for answer in answers]
+                target.write(json.dumps({"prompt": prompt, "answers": found}, ensure_ascii=False) + "\n")
+            target.flush()
+
+
+def decoding_of(given: Mapping[str, Any], more: str) -> Decoding:
+    """The settings of the command line. Raises InputError for what is no field, said twice, or of another kind."""
+    try:
+        value = yaml.safe_load(more) if more else {}
+    except yaml.YAMLError as problem:
+        raise InputError(f"--decoding: not YAML: {str(problem).splitlines()[0]}") from None
+    if not isinstance(value, dict):
+        raise InputError(f"--decoding: found {more!r}", expected="'{top_p: 0.9, no_repeat: 3}'")
+    plain = Decoding()
+    for key, said in value.items():
+        if key in given:
+            raise InputError(f"--decoding with {key}", expected=f"--{key}")
+        if key in Decoding.__dataclass_fields__ and not _like(said, getattr(plain, key)):
+            raise InputError(f"--decoding: {key} {said!r}", expected=f"one like {getattr(plain, key)!r}")
+    return settled(plain, {**given, **{str(key): said for key, said in value.items()}})
+
+
+def _like(said: Any, wanted: Any) -> bool:
+    """Whether a value is of a field's kind; "never" may be said of early stopping, one text where several may stand."""
+    if isinstance(wanted, tuple):
+        return isinstance(said, str) or (isinstance(said, list) and all(isinstance(text, str) for text in said))
+    if isinstance(wanted, bool):
+        return isinstance(said, bool) or said == "never"
+    if isinstance(wanted, int | float):
+        return isinstance(said, int if isinstance(wanted, int) else int | float) and not isinstance(said, bool)
+    return isinstance(said, str)
+
+
+def _some(files: Sequence[Path]) -> Iterator[list[str]]:
+    """Lines of one file, some at a time."""
+    for _, own in groupby(lines_of(files), key=lambda line: line[0]):
+        while some := [line for _, _, line in islice(own, _AT_ONCE)]:
+            yield some

@@ -1,0 +1,294 @@
+"""What is written, against transformers' `generate`: the same tokens, and scores to 1e-4.
+
+Weights are random and wide, several draws each, and an end really occurs; prompts are ragged, ours all together, theirs
+in batches of equal length.
+Where two hypotheses of theirs are closer than 1e-4, rounding may turn their order: such cases are counted, and few.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from parity_tools import VOCABULARY, randomise
+from test_encoder_decoders import CONFIGS, NAMES
+
+from didact import hub
+from didact.exchange import keys
+from didact.families import GPT2, Family
+from didact.generation.beams import search
+from didact.generation.decoding import Decoding
+from didact.generation.draw import NEVER, narrowed
+from didact.generation.history import History
+from didact.generation.reader import NextToken, Reader, Writing
+from didact.generation.rules import AtLeast, Banned, Forced, NoRepeat, Repetition, Rule
+from didact.generation.walk import Hypothesis, Walk
+from didact.generation.ways import way_of
+from didact.heads import Vocabulary
+from didact.hub import weights
+from didact.model import Model, Pretrained
+from didact.tokenization.tokenizer import Tokenizer
+
+END, PAD, MOST = 2, 0, 9
+LENGTHS = (4, 1, 7, 4)
+SEEDS = range(3)
+SETTINGS: dict[str, dict[str, Any]] = {
+    "greedy": {},
+    "greedy, repetition": {"repetition_penalty": 1.4},
+    "greedy, n-grams, minimum": {"no_repeat": 2, "minimum": 4},
+    "two": {"beams": 2},
+    "four, longer": {"beams": 4, "length_penalty": 2.0},
+    "four, shorter": {"beams": 4, "length_penalty": -1.0},
+    "four, likelihood, never": {"beams": 4, "length_penalty": 0.0, "early_stopping": "never"},
+    "three, never": {"beams": 3, "early_stopping": "never", "length_penalty": 1.5},
+    "three, early": {"beams": 3, "early_stopping": True},
+    "five, n-grams": {"beams": 5, "no_repeat": 2},
+    "five, repetition, early": {"beams": 5, "repetition_penalty": 1.3, "early_stopping": True},
+    "three, minimum": {"beams": 3, "minimum": 4, "no_repeat": 3},
+}
+
+
+def prompts(seed: int) -> list[list[int]]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randint(5, VOCABULARY, (n,), generator=generator).tolist() for n in LENGTHS]
+
+
+def rules_of(decoding: Decoding) -> list[Rule]:
+    rules: list[Rule] = []
+    if decoding.repetition_penalty != 1.0:
+        rules.append(Repetition(decoding.repetition_penalty))
+    if decoding.no_repeat:
+        rules.append(NoRepeat(decoding.no_repeat))
+    if decoding.minimum:
+        rules.append(AtLeast(decoding.minimum, (END,)))
+    return rules
+
+
+@torch.inference_mode()
+def ours(
+    reader: Reader, texts: Sequence[Sequence[int]], decoding: Decoding, rules: Sequence[Rule]
+) -> list[list[Hypothesis]]:
+    if decoding.searches:
+        return search(reader, texts, decoding, (END,), rules)
+    walk = Walk(reader, texts, decoding, (END,), rules)
+    for _ in walk.steps():
+        pass
+    return walk.hypotheses
+
+
+def theirs(
+    model: Any, texts: Sequence[Sequence[int]], decoding: Decoding, skip: int | None, **more: Any
+) -> dict[int, list[tuple[tuple[int, ...], float]]]:
+    """For each prompt's number its answers' new tokens and scores. skip: tokens that are not new, None = the prompt."""
+    found = {}
+    for length in sorted({len(text) for text in texts}):
+        numbers = [i for i, text in enumerate(texts) if len(text) == length]
+        ids = torch.tensor([texts[i] for i in numbers])
+        out = model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=decoding.maximum,
+            min_new_tokens=decoding.minimum or None,
+            num_beams=decoding.beams,
+            num_return_sequences=decoding.beams,
+            do_sample=False,
+            length_penalty=decoding.length_penalty,
+            early_stopping=decoding.early_stopping,
+            repetition_penalty=decoding.repetition_penalty,
+            no_repeat_ngram_size=decoding.no_repeat,
+            return_dict_in_generate=True,
+            output_scores=decoding.beams > 1,
+            **more,
+        )
+        texts_of = [tuple(row[length if skip is None else skip :]) for row in out.sequences.tolist()]
+        ended = [row[: row.index(END) + 1] if END in row else row for row in texts_of]
+        scores = out.sequences_scores.tolist() if decoding.beams > 1 else [0.0] * len(ended)
+        for place, number in enumerate(numbers):
+            own = slice(place * decoding.beams, (place + 1) * decoding.beams)
+            found[number] = list(zip(ended[own], scores[own], strict=True))
+    return found
+
+
+def compare(
+    mine: list[list[Hypothesis]], expected: dict[int, list[tuple[tuple[int, ...], float]]], searched: bool
+) -> Counter[str]:
+    seen: Counter[str] = Counter()
+    for number, hypotheses in enumerate(mine):
+        wanted = expected[number]
+        seen["prompts"] += 1
+        seen["ended early"] += any(len(tokens) < MOST for tokens, _ in wanted)
+        if searched:
+            gaps = [abs(a - b) for (_, a), (_, b) in itertools.pairwise(wanted)]
+            if [h.tokens for h in hypotheses] != [tokens for tokens, _ in wanted] and min(gaps) < 1e-4:
+                seen["excused"] += 1
+                continue
+            assert [h.score for h in hypotheses] == pytest.approx([score for _, score in wanted], abs=1e-4)
+        assert [h.tokens for h in hypotheses] == [tokens for tokens, _ in wanted]
+    return seen
+
+
+def settled(seen: Counter[str]) -> None:
+    assert seen["prompts"] == len(LENGTHS) * len(SEEDS)
+    assert seen["excused"] <= 1
+
+
+@torch.no_grad()
+def often_ending(words: torch.Tensor) -> None:
+    """A longer vector of the end, which words are tied to: it is often the likeliest, and often the least likely."""
+    words[END] *= 2.0
+
+
+def gpt2(seed: int, tokenizer: Tokenizer, folder: Path) -> tuple[Model, Any]:
+    """Random weights, and the same opened by transformers from what we export."""
+    settings = {"vocab_size": VOCABULARY, "n_positions": 32, "n_embd": 24, "n_layer": 3, "n_head": 4}
+    model = Model(keys.read(settings, GPT2.keys, GPT2.base), {"vocabulary": Vocabulary()}).eval()
+    randomise(model, seed=seed)
+    often_ending(model.core.embedding.word.weight)
+    hub.export(Pretrained(model, tokenizer, "gpt2"), folder)
+    other = transformers.GPT2LMHeadModel.from_pretrained(folder).eval()
+    other.generation_config.eos_token_id, other.generation_config.pad_token_id = END, PAD
+    return model, other
+
+
+@pytest.fixture(scope="module")
+def pairs_of_gpt2(vocabulary: Path, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Model, Any]]:
+    tokenizer = Tokenizer.load(vocabulary)
+    return [gpt2(seed, tokenizer, tmp_path_factory.mktemp("gpt2")) for seed in SEEDS]
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_gpt2(name: str, pairs_of_gpt2: list[tuple[Model, Any]]) -> None:
+    decoding = Decoding(maximum=MOST, **SETTINGS[name], answers=SETTINGS[name].get("beams", 1))
+    seen: Counter[str] = Counter()
+    for seed, (model, other) in zip(SEEDS, pairs_of_gpt2, strict=True):
+        found = ours(NextToken(model), prompts(seed), decoding, rules_of(decoding))
+        seen += compare(found, theirs(other, prompts(seed), decoding, None), decoding.searches)
+    settled(seen)
+    if not decoding.minimum and decoding.length_penalty <= 1.0:
+        assert seen["ended early"]
+
+
+def test_phrases_that_must_not_appear(pairs_of_gpt2: list[tuple[Model, Any]]) -> None:
+    decoding = Decoding(maximum=MOST, beams=3, answers=3)
+    for seed, (model, other) in zip(SEEDS, pairs_of_gpt2, strict=True):
+        free = ours(NextToken(model), prompts(seed), decoding, ())
+        words = [free[0][0].tokens[0], free[1][0].tokens[0]]
+        pair = free[2][0].tokens[:2]
+        banned = ((words[0],), (words[1],), pair)
+        found = ours(NextToken(model), prompts(seed), decoding, (Banned(banned),))
+        expected = theirs(other, prompts(seed), decoding, None, bad_words_ids=[list(phrase) for phrase in banned])
+        compare(found, expected, True)
+        assert [h.tokens for h in found[0]] != [h.tokens for h in free[0]]
+
+
+def encoder_decoder(
+    family: Family, settings: dict[str, Any], seed: int, tokenizer: Path, folder: Path
+) -> tuple[Pretrained, Any]:
+    config = getattr(transformers, f"{NAMES[family.name]}Config")(**settings | {"max_position_embeddings": 32})
+    other = getattr(transformers, f"{NAMES[family.name]}ForConditionalGeneration")(config).eval()
+    randomise(other, seed=seed)
+    often_ending(other.get_input_embeddings().weight)
+    other.generation_config.eos_token_id, other.generation_config.pad_token_id = END, PAD
+    other.save_pretrained(folder)
+    Tokenizer.load(tokenizer).save(folder)
+    return hub.load(folder), other
+
+
+FORCED: dict[str, dict[str, int | None]] = {
+    "free": {"forced_bos_token_id": None, "forced_eos_token_id": None},
+    "first and last": {"forced_bos_token_id": 7, "forced_eos_token_id": END},
+}
+
+
+@pytest.mark.parametrize("forced", FORCED)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_encoder_decoders(name: str, forced: str, vocabulary: Path, tmp_path: Path) -> None:
+    family, settings = CONFIGS[name]
+    chosen = ("greedy", "greedy, n-grams, minimum", "four, longer", "five, repetition, early", "three, never")
+    for seed in SEEDS[:2]:
+        own, other = encoder_decoder(family, settings, seed, vocabulary, tmp_path / str(seed))
+        begin = other.generation_config.decoder_start_token_id
+        assert own.model.config.decoder is not None
+        assert own.model.config.decoder.start == begin
+        for number, token in FORCED[forced].items():
+            setattr(other.generation_config, number, token)
+        for setting in chosen:
+            decoding = Decoding(maximum=MOST, **SETTINGS[setting], answers=SETTINGS[setting].get("beams", 1))
+            rules = rules_of(decoding)
+            if (first := FORCED[forced]["forced_bos_token_id"]) is not None:
+                rules += [Forced(0, first), Forced(MOST - 1, END)]
+            reader = Writing(own.model, begin)
+            found = ours(reader, prompts(seed), decoding, rules)
+            compare(found, theirs(other, prompts(seed), decoding, 1), decoding.searches)
+
+
+def test_what_a_file_says_of_writing(vocabulary: Path, tmp_path: Path) -> None:
+    """Forced tokens are read where newer files have them, generation_config.json, and written where older ones do."""
+    family, settings = CONFIGS["bart"]
+    config = getattr(transformers, f"{NAMES[family.name]}Config")(**settings)
+    other = transformers.BartForConditionalGeneration(config)
+    other.generation_config.forced_bos_token_id = 7
+    other.save_pretrained(tmp_path)
+    Tokenizer.load(vocabulary).save(tmp_path)
+    assert "forced_bos_token_id" not in weights.read_json(tmp_path / "config.json")
+    own = hub.load(tmp_path)
+    assert own.carried["forced_bos_token_id"] == 7
+    way = way_of(own)
+    assert (way.first, way.last, way.ends) == (7, END, (END,))
+    hub.export(own, tmp_path / "again")
+    assert way_of(hub.load(tmp_path / "again")).first == 7
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"top_k": 5},
+        {"top_k": 200},
+        {"top_p": 0.7},
+        {"top_p": 0.05},
+        {"min_p": 0.2},
+        {"temperature": 0.5},
+        {"temperature": 1.7, "top_k": 20, "top_p": 0.9, "min_p": 0.02},
+    ],
+    ids=str,
+)
+def test_what_is_drawn_from(settings: dict[str, Any]) -> None:
+    logits = torch.randn(7, 600, generator=torch.Generator().manual_seed(0)) * 2
+    kinds = {
+        "temperature": transformers.TemperatureLogitsWarper,
+        "top_k": transformers.TopKLogitsWarper,
+        "top_p": transformers.TopPLogitsWarper,
+        "min_p": transformers.MinPLogitsWarper,
+    }
+    expected = logits
+    for name, kind in kinds.items():
+        if name in settings:
+            expected = kind(settings[name])(torch.zeros(7, 1, dtype=torch.int64), expected)
+    found = narrowed(logits, Decoding(sample=True, **settings))
+    assert torch.equal(found == NEVER, expected == NEVER)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_n_grams_and_repetition(size: int) -> None:
+    """Ragged histories: theirs, each alone."""
+    generator = torch.Generator().manual_seed(size)
+    texts = [torch.randint(4, (n,), generator=generator).tolist() for n in (1, 2, 5, 9, 14)]
+    history = History(texts, 2, 3, torch.device("cpu"))
+    for _ in range(3):
+        history.add(torch.randint(4, (5, 2), generator=generator))
+    scores = torch.randn(5, 2, 12, generator=generator)
+    blocked, penalised = NoRepeat(size)(scores.clone(), history), Repetition(1.3)(scores.clone(), history)
+    for b, r in itertools.product(range(5), range(2)):
+        ids = torch.tensor([[t for t in history.tokens[b, r].tolist() if t >= 0]])
+        alone = scores[b, r, None]
+        torch.testing.assert_close(blocked[b, r], transformers.NoRepeatNGramLogitsProcessor(size)(ids, alone)[0])
+        torch.testing.assert_close(
+            penalised[b, r], transformers.RepetitionPenaltyLogitsProcessor(1.3)(ids, alone.clone())[0]
+        )

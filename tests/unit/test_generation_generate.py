@@ -1,0 +1,392 @@
+"""Texts in, texts out: answers, batches, streaming, draws, likelihoods, blanks, and what is complained of."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tokenizers
+import torch
+from scipy.stats import chisquare
+from tokenizers import decoders, models, pre_tokenizers
+from torch import nn
+
+import didact
+from didact import hub
+from didact.batch import Batch, Labels, Side
+from didact.config import PRE_NORM, ModelConfig, Output, Position
+from didact.errors import InputError
+from didact.generation import WRITER, Decoding, generate, likelihoods, mask_predict, pseudo_likelihoods, stream
+from didact.generation.draw import draw, narrowed, uniforms
+from didact.generation.texts import Following, Pieces, Stopping
+from didact.generation.top import top
+from didact.heads import Vocabulary
+from didact.model import Model, Pretrained
+from didact.objectives import Causal
+from didact.packed import Packed
+from didact.runs.write import generate_files
+from didact.tokenization.tokenizer import Tokenizer, frame
+
+PROMPTS = ["the cat", "a", "Заяц 🙂 бежал", "one two three four five"]
+
+
+def wide(model: nn.Module, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in model.parameters():
+            if p.ndim > 1:
+                p.copy_(torch.randn(p.shape, generator=generator) * 0.3)
+
+
+def byte_level() -> Tokenizer:
+    """A byte-level BPE of single bytes: every character beyond ASCII is several tokens."""
+    pieces = ["<|endoftext|>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    backend = tokenizers.Tokenizer(models.BPE({piece: i for i, piece in enumerate(pieces)}, []))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.add_special_tokens(["<|endoftext|>"])
+    return Tokenizer(backend)
+
+
+@pytest.fixture(scope="module")
+def writer() -> Pretrained:
+    """A GPT-2 over bytes."""
+    config = ModelConfig(
+        vocabulary=257,
+        width=24,
+        layers=2,
+        heads=4,
+        feedforward=32,
+        segments=0,
+        position=Position(maximum=96),
+        norms=PRE_NORM,
+        pooler=False,
+        output=Output(transform=False, bias=False),
+        visibility="causal",
+    )
+    model = Model(config, {"vocabulary": Vocabulary()}).eval()
+    wide(model, 0)
+    return Pretrained(model, byte_level(), "gpt2", writer=WRITER)
+
+
+@pytest.fixture(scope="module")
+def filler(tmp_path_factory: pytest.TempPathFactory) -> Pretrained:
+    """A BERT over a handful of words."""
+    folder = tmp_path_factory.mktemp("words")
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{i}" for i in range(25))]
+    (folder / "vocab.txt").write_text("\n".join(pieces) + "\n")
+    config = ModelConfig(vocabulary=30, width=16, layers=2, heads=4, feedforward=24, position=Position(maximum=32))
+    model = Model(replace(config, pooler=False), {"vocabulary": Vocabulary()}).eval()
+    wide(model, 1)
+    return Pretrained(model, Tokenizer.load(folder))
+
+
+def logits_of(pretrained: Pretrained, tokens: list[int], segments: list[int] | None = None) -> torch.Tensor:
+    """Every row's, by the model's own forward pass."""
+    side = Side(Packed.of([tokens], None if segments is None else [segments]))
+    rows = torch.arange(len(tokens))
+    with torch.no_grad():
+        return pretrained.model(Batch(side, (Labels("vocabulary", rows, rows),)))[0]
+
+
+def test_load_and_generate(writer: Pretrained, tmp_path: Path) -> None:
+    hub.export(writer, tmp_path)
+    model = didact.load(tmp_path)
+    answers = model.generate(PROMPTS, beams=3, answers=2, maximum=8)
+    assert [len(own) for own in answers] == [2] * 4
+    assert answers == generate(writer, PROMPTS, Decoding(beams=3, answers=2, maximum=8))
+    assert "".join(model.stream(PROMPTS[0], maximum=8)) == model.generate([PROMPTS[0]], maximum=8)[0][0].text
+    with pytest.raises(ValueError, match="writer"):
+        hub.load(tmp_path).generate(PROMPTS)
+
+
+def test_greedy_by_hand(writer: Pretrained) -> None:
+    """The likeliest token of a full pass each time; the score is their log-likelihood."""
+    for prompt, (answer,) in zip(PROMPTS, generate(writer, PROMPTS, maximum=7), strict=True):
+        tokens = writer.tokenizer.encode(prompt).tokens.tolist()
+        total = 0.0
+        for found in answer.tokens:
+            said = logits_of(writer, tokens)[-1].log_softmax(0)
+            assert found == int(said.argmax())
+            total += float(said[found])
+            tokens.append(found)
+        assert answer.score == pytest.approx(total, abs=1e-3)
+        assert len(answer.tokens) == 7 or answer.tokens[-1] == writer.tokenizer.eos
+
+
+@pytest.mark.parametrize("settings", [{}, {"beams": 3}, {"sample": True, "answers": 3, "seed": 5}], ids=str)
+def test_batches_change_nothing(writer: Pretrained, settings: dict) -> None:
+    one = generate(writer, PROMPTS, batch=1, maximum=10, **settings)
+    many = generate(writer, PROMPTS, batch=3, maximum=10, **settings)
+    assert [[a.tokens for a in own] for own in one] == [[a.tokens for a in own] for own in many]
+
+
+def test_seeds(writer: Pretrained) -> None:
+    def drawn(seed: int) -> list[tuple[int, ...]]:
+        return [
+            a.tokens for own in generate(writer, ["a", "a"], sample=True, answers=4, seed=seed, maximum=6) for a in own
+        ]
+
+    assert drawn(1) == drawn(1)
+    assert drawn(1) != drawn(2)
+    assert len(set(drawn(1))) == 8
+
+
+def test_draws_follow_the_probabilities() -> None:
+    """Chi-square, 20,000 draws of one distribution, at one step and over prompts, answers and steps."""
+    logits = torch.tensor([2.0, 0.0, -1.0, 1.0, 0.5, -3.0, 1.5])
+    for settings in ({}, {"top_k": 4}, {"top_p": 0.8}, {"temperature": 2.0, "min_p": 0.1}):
+        kept = narrowed(logits[None], Decoding(sample=True, **settings))
+        expected = kept[0].double().softmax(0).numpy()
+        uniform = torch.cat([uniforms(3, np.arange(50), 20, step).flatten() for step in range(20)])
+        found = np.bincount(draw(kept.expand(len(uniform), -1), uniform).numpy(), minlength=7)
+        assert (found[expected == 0] == 0).all()
+        some = expected > 0
+        assert chisquare(found[some], expected[some] / expected[some].sum() * len(uniform)).pvalue > 1e-3
+
+
+def test_draws_at_the_borders() -> None:
+    logits = torch.tensor([[float("-inf"), 0.0, 0.0, float("-inf")]]).expand(2, -1)
+    assert draw(logits, torch.tensor([0.0, 1.0 - 2.0**-53], dtype=torch.float64)).tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("size", [3, 64, 500, 1000, 4096])
+@pytest.mark.parametrize("k", [1, 3, 8])
+def test_the_largest(size: int, k: int) -> None:
+    scores = torch.randn(5, size, generator=torch.Generator().manual_seed(size))
+    scores[0, : size // 2] = float("-inf")
+    values, places = top(scores, k)
+    torch.testing.assert_close(values, scores.topk(min(k, size)).values)
+    torch.testing.assert_close(scores.gather(1, places), values)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_pieces_are_the_text_and_end_in_no_character(writer: Pretrained, seed: int) -> None:
+    """Random bytes: mostly none that make characters."""
+    settings = Decoding(maximum=40, sample=True, seed=seed, temperature=3.0)
+    for prompt in PROMPTS:
+        pieces = list(stream(writer, prompt, settings))
+        assert "".join(pieces) == generate(writer, [prompt], settings)[0][0].text
+
+
+TEXTS = ("naïve façade 🙂 Заяц 我爱", "don't stop . it 's we 're", "  two  spaces\n\nand lines")
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_no_piece_holds_half_a_character(text: str) -> None:
+    tokenizer = byte_level()
+    tokens = tokenizer.encode(text).tokens.tolist()
+    pieces = Pieces(Following(tokenizer))
+    given = [pieces.add(token) for token in tokens] + [pieces.end()]
+    assert "".join(given) == text
+    assert not any("�" in piece for piece in given)
+    assert sum(piece != "" for piece in given) >= len(text) - 1  # a character is said as soon as it is whole
+
+
+def test_word_pieces_that_are_pulled_together() -> None:
+    """WordPiece's decoder writes "don't" only once it has seen the last piece."""
+    pieces = ["[UNK]", "do", "n", "'", "t", ".", "we", "re", "play", "##ing"]
+    backend = tokenizers.Tokenizer(models.WordPiece({p: i for i, p in enumerate(pieces)}, unk_token="[UNK]"))
+    backend.decoder = decoders.WordPiece()
+    tokenizer = Tokenizer(backend)
+    tokens = [6, 3, 7, 1, 2, 3, 4, 8, 9, 8, 5]
+    following = Pieces(Following(tokenizer))
+    given = [following.add(token) for token in tokens] + [following.end()]
+    assert "".join(given) == tokenizer.decode(tokens)
+    assert sum(piece != "" for piece in given) > 2
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_stop_texts(writer: Pretrained, beams: int) -> None:
+    free = generate(writer, PROMPTS, maximum=12, beams=beams, temperature=1.0)
+    for prompt, (answer, *_) in zip(PROMPTS, free, strict=True):
+        text = answer.text.replace("�", "")
+        if len(text) < 4:
+            continue
+        stop = text[2:4]
+        (found,) = generate(writer, [prompt], maximum=12, beams=beams, stop=stop)[0]
+        assert stop not in found.text
+        if beams == 1:
+            assert found.text == answer.text[: answer.text.index(stop)]
+            assert "".join(stream(writer, prompt, maximum=12, stop=(stop,))) == found.text
+            assert len(found.tokens) <= len(answer.tokens)
+
+
+def test_a_stop_text_that_only_begins() -> None:
+    tokenizer = byte_level()
+    pieces = Pieces(Following(tokenizer), Stopping(tokenizer, ("\n\nQ:",)))
+    given = [pieces.add(t) for t in tokenizer.encode("a\n\nb\n\nQ: c").tokens.tolist()]
+    assert given[1] == ""
+    assert "".join(given) + pieces.end() == "a\n\nb"
+
+
+def test_phrases_and_bans_in_words(writer: Pretrained) -> None:
+    (free,) = generate(writer, ["a"], maximum=12, beams=4)[0]
+    (found,) = generate(writer, ["a"], maximum=12, beams=4, phrases=("xy",))[0]
+    assert " xy" in found.text
+    assert " xy" not in free.text
+    letter = next(c for c in free.text if c.isprintable() and c not in "� ")
+    (without,) = generate(writer, ["a"], maximum=12, beams=4, banned=(letter,))[0]
+    assert letter not in without.text
+
+
+def test_likelihoods_by_hand(writer: Pretrained) -> None:
+    pairs = [("the", " cat"), ("a ", "b"), ("", "xyz"), ("Заяц", " бежал"), ("the", " dog runs")]
+    for (prompt, text), found in zip(pairs, likelihoods(writer, pairs, batch_tokens=8), strict=True):
+        tokens = writer.tokenizer.encode(prompt + text).tokens.tolist() if prompt else [0, *text.encode()]
+        if not prompt:
+            tokens = [0, *writer.tokenizer.encode(text).tokens.tolist()]
+        new = len(tokens) - (len(writer.tokenizer.encode(prompt.rstrip())) if prompt else 1)
+        said = logits_of(writer, tokens).log_softmax(1)
+        each = [float(said[i - 1, tokens[i]]) for i in range(len(tokens) - new, len(tokens))]
+        assert found.tokens == tuple(tokens[-new:])
+        assert found.each == pytest.approx(each, abs=1e-4)
+        assert found.total == pytest.approx(sum(each), abs=1e-4)
+        assert found.greedy == all(
+            int(said[i - 1].argmax()) == tokens[i] for i in range(len(tokens) - new, len(tokens))
+        )
+
+
+def test_what_greedy_decoding_writes_is_greedy(writer: Pretrained) -> None:
+    (answer,) = generate(writer, ["the cat"], maximum=6)[0]
+    (found,) = likelihoods(writer, [("the cat", answer.text)]) if "�" not in answer.text else (None,)
+    if found is not None:
+        assert found.greedy
+        assert found.total == pytest.approx(answer.score, abs=1e-3)
+
+
+def by_hand(pretrained: Pretrained, text: str, within_word: bool) -> list[float]:
+    """Kauf & Ivanova (2023): each token hidden; with it, or not, those of its word to its right."""
+    example = frame(pretrained.tokenizer, pretrained.tokenizer.encode(text))
+    assert example.words is not None
+    assert example.segments is not None
+    mask = pretrained.tokenizer.mask
+    found = []
+    for row in np.flatnonzero(~example.special):
+        tokens = example.tokens.tolist()
+        for other in range(len(tokens)):
+            same_word = example.words[other] == example.words[row]
+            if other == row or (within_word and other > row and same_word):
+                tokens[other] = mask
+        said = logits_of(pretrained, tokens, example.segments.tolist())[row].log_softmax(0)
+        found.append(float(said[example.tokens[row]]))
+    return found
+
+
+@pytest.mark.parametrize("within_word", [True, False])
+def test_pseudo_likelihoods_by_hand(within_word: bool, tmp_path: Path) -> None:
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "sou", "##ven", "##ir", "a", "the", "is", "##s", "."]
+    (tmp_path / "vocab.txt").write_text("\n".join(pieces) + "\n")
+    config = ModelConfig(vocabulary=13, width=16, layers=2, heads=4, feedforward=24, pooler=False)
+    model = Model(config, {"vocabulary": Vocabulary()}).eval()
+    wide(model, 2)
+    pretrained = Pretrained(model, Tokenizer.load(tmp_path))
+    texts = ["the souvenir is a souvenirs.", "a", "souven the"]
+    found = pseudo_likelihoods(pretrained, texts, within_word, batch_tokens=40)
+    for text, one in zip(texts, found, strict=True):
+        assert one.each == pytest.approx(by_hand(pretrained, text, within_word), abs=1e-4)
+    if within_word:
+        assert found[0].each != pytest.approx(by_hand(pretrained, texts[0], False), abs=1e-4)
+
+
+def test_mask_predict_by_hand(filler: Pretrained) -> None:
+    """Ghazvininejad et al. (2019), §3.2, text by text."""
+    texts = ["w1 [MASK] [MASK] w3 [MASK] [MASK] [MASK]", "[MASK]", "w2 [MASK] [MASK] [MASK]"]
+    tokenizer, rounds = filler.tokenizer, 4
+    assert tokenizer.mask is not None
+    for text, answer in zip(texts, mask_predict(filler, texts, rounds), strict=True):
+        example = frame(tokenizer, tokenizer.encode(text, special=True))
+        assert example.segments is not None
+        tokens = example.tokens.tolist()
+        blanks = [i for i, token in enumerate(tokens) if token == tokenizer.mask]
+        likely = dict.fromkeys(blanks, -math.inf)
+        for done in range(rounds):
+            again = sorted(blanks, key=lambda i: likely[i])[: len(blanks) * (rounds - done) // rounds]
+            for i in again:
+                tokens[i] = tokenizer.mask
+            said = logits_of(filler, tokens, example.segments.tolist())
+            said[:, list(tokenizer.special_ids)] = -math.inf
+            for i in again:
+                best = said[i].log_softmax(0).max(0)
+                tokens[i], likely[i] = int(best.indices), float(best.values)
+        assert answer.tokens == tuple(tokens[i] for i in blanks)
+        assert answer.score == pytest.approx(sum(likely.values()), abs=1e-4)
+        assert "[MASK]" not in answer.text
+
+
+BAD = {
+    "a long prompt": (
+        lambda w, _: generate(w, ["x" * 90]),
+        "prompt 1 of 90 tokens, and 64 new ones; expected at most 96",
+    ),
+    "one text": (lambda w, _: generate(w, "abc"), "a list of texts"),
+    "an unknown setting": (lambda w, _: generate(w, ["a"], beam=3), "decoding with beam; expected some of maximum"),
+    "sampled beams": (lambda w, _: generate(w, ["a"], beams=3, sample=True), "beams that are sampled"),
+    "too many answers": (lambda w, _: generate(w, ["a"], answers=3), "3 answers of 1 beams"),
+    "groups": (lambda w, _: generate(w, ["a"], beams=4, groups=3), "4 beams in 3 groups"),
+    "phrases too long": (lambda w, _: generate(w, ["a"], maximum=3, phrases=["abcdef"]), "phrases of 7 tokens"),
+    "what cannot be met": (
+        lambda w, _: generate(w, ["a"], maximum=8, beams=2, phrases=["ab"], banned=["ab"]),
+        "prompt 1: nothing can be written by these rules",
+    ),
+    "beams in a stream": (lambda w, _: list(stream(w, "a", beams=2)), "one answer"),
+    "a model that fills": (lambda _, f: generate(f, ["w1"]), "was not trained to write"),
+    "a language for a model without a decoder": (lambda w, _: generate(w, ["a"], first="de"), "a model with a decoder"),
+    "an empty continuation": (lambda w, _: likelihoods(w, [("a", "")]), "pair 1: a continuation without tokens"),
+    "pseudo-likelihoods of a GPT": (lambda w, _: pseudo_likelihoods(w, ["a"]), "fills no blanks"),
+    "no blank": (lambda _, f: mask_predict(f, ["w1"]), "text 1 has no blank"),
+    "an empty stop": (lambda w, _: generate(w, ["a"], stop=""), "an empty text"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_one_clear_line(name: str, writer: Pretrained, filler: Pretrained) -> None:
+    act, message = BAD[name]
+    with pytest.raises(InputError) as found:
+        act(writer, filler)
+    assert message in str(found.value)
+    assert "\n" not in str(found.value)
+
+
+def test_the_command(writer: Pretrained, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hub.export(writer, tmp_path / "m")
+    (tmp_path / "a.txt").write_text("the cat\n\na\n")
+    given = {"beams": 2, "answers": 2, "maximum": 6, "sample": False, "seed": 0}
+    generate_files(str(tmp_path / "m"), [tmp_path / "a.txt"], tmp_path / "out.jsonl", given, "{no_repeat: 2}", False)
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [row["prompt"] for row in rows] == ["the cat", "", "a"]
+    expected = generate(writer, ["the cat", "", "a"], beams=2, answers=2, maximum=6, no_repeat=2)
+    assert [[a["text"] for a in row["answers"]] for row in rows] == [[a.text for a in own] for own in expected]
+    greedy = given | {"beams": 1, "answers": 1}
+    generate_files(str(tmp_path / "m"), [tmp_path / "a.txt"], None, greedy, "", True)
+    assert capsys.readouterr().out == "".join(
+        f"{own[0].text}\n" for own in generate(writer, ["the cat", "", "a"], maximum=6)
+    )
+    for more, message in (
+        ("{beams: 3}", "expected --beams"),
+        ("[", "not YAML"),
+        ("3", "found '3'"),
+        ("{top_p: high}", "top_p 'high'"),
+        ("{wide: 3}", "decoding with wide"),
+        ("{stop: [1]}", "stop [1]"),
+    ):
+        with pytest.raises(InputError) as found:
+            generate_files(str(tmp_path / "m"), [tmp_path / "a.txt"], None, given, more, False)
+        assert message in str(found.value)
+
+
+def test_training_and_writing_agree(writer: Pretrained) -> None:
+    """The objective's loss of a text is the likelihood of its tokens."""
+    text = "the cat sat"
+    example = frame(writer.tokenizer, writer.tokenizer.encode(text))
+    batch = Causal()([example], np.zeros(1, np.uint64)).batch([0])
+    with torch.inference_mode():
+        loss = Causal().loss({"main": writer.model}, batch).parts["clm"].total
+    (found,) = likelihoods(writer, [(text[:1], text[1:])])
+    assert found.total == pytest.approx(-float(loss), abs=1e-3)
+    assert Counter(found.tokens) == Counter(example.tokens[1:].tolist())
