@@ -27,6 +27,7 @@ from lm_eval.api.registry import register_model
 
 from didact import hub
 from didact.errors import InputError
+from didact.generation import Decoding, generate
 from didact.generation.asking import Question, ask
 from didact.generation.borders import around
 from didact.generation.score import windows
@@ -133,9 +134,36 @@ class DidactLM(TemplateLM):
             found.append(total)
         return found
 
-    def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:  # noqa: ARG002
-        """Not yet: raises InputError."""
-        raise InputError("the task asks for generated text", expected="tasks that score given answers")
+    def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
+        """Greedy text up to one of the task's stop texts, or `max_gen_toks` tokens (256 unless said). A context that
+        leaves no room loses its beginning. Raises InputError for a task that wants to sample.
+        """
+        del disable_tqdm
+        found = []
+        for request in requests:
+            context, settings = request.args
+            if settings.get("do_sample") or settings.get("temperature"):
+                raise InputError("the task wants sampled text", expected="a task of greedy text")
+            stop = settings.get("until") or ()
+            most = int(settings.get("max_gen_toks", 256))
+            ((answer,),) = generate(
+                self.pretrained,
+                [self._end(context, most)],
+                Decoding(maximum=most, stop=(stop,) if isinstance(stop, str) else tuple(stop)),
+            )
+            self.cache_hook.add_partial("generate_until", (context, settings), answer.text)
+            found.append(answer.text)
+        return found
+
+    def _end(self, context: str, new: int) -> str:
+        """As much of the end of a context as leaves room for new tokens."""
+        if self.max_length is None:
+            return context
+        room = self.max_length - new - len(self._before)
+        if room < 1:
+            raise InputError(f"{new} tokens to be written", expected=f"fewer than {self.max_length} (max_gen_toks)")
+        tokens = self.pretrained.tokenizer.encode(context).tokens
+        return context if len(tokens) <= room else self.pretrained.tokenizer.decode(tokens[-room:])
 
 
 def main() -> None:

@@ -20,12 +20,13 @@ METRICS = {
     "multiple_choice": ["acc", "acc_norm"],
     "loglikelihood": ["perplexity", "acc"],
     "loglikelihood_rolling": ["word_perplexity", "byte_perplexity", "bits_per_byte"],
+    "generate_until": ["exact_match"],
 }
 
 
 @pytest.fixture(scope="module")
 def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of three tasks, their records beside them: choices with examples, last words, whole texts."""
+    """Four tasks, their records beside them: choices with examples, last words, whole texts, text to write."""
     folder = tmp_path_factory.mktemp("tasks")
     rng = random.Random(0)
     for kind, metrics in METRICS.items():
@@ -56,6 +57,12 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 task |= {"doc_to_text": "{{text}}", "doc_to_target": " {{last}}"}
             case "loglikelihood_rolling":
                 task |= {"doc_to_text": "", "doc_to_target": "{{text}}"}
+            case "generate_until":
+                task |= {
+                    "doc_to_text": "{{text}}",
+                    "doc_to_target": "{{last}}",
+                    "generation_kwargs": {"until": ["."], "max_gen_toks": 12},
+                }
         (folder / f"{kind}.yaml").write_text(yaml.safe_dump(task))
     return folder
 
@@ -93,6 +100,9 @@ def test_the_same_figures(tasks: Path, tmp_path: Path, monkeypatch: pytest.Monke
         for a, b in zip(ours, theirs, strict=True):
             assert a["arguments"] == b["arguments"]
             for own, other in zip(a["filtered_resps"], b["filtered_resps"], strict=True):
+                if kind == "generate_until":
+                    assert own == other
+                    continue
                 own, other = ([value] if isinstance(value, float) else value for value in (own, other))
                 assert float(own[0]) == pytest.approx(float(other[0]), rel=1e-4, abs=1e-3)
                 assert list(own[1:]) == list(other[1:])
@@ -102,9 +112,15 @@ def test_the_same_figures(tasks: Path, tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_what_it_refuses() -> None:
     peer("lm_eval")
+    from lm_eval.api.instance import Instance
+
     from didact.evaluation.harness import DidactLM
 
     with pytest.raises(InputError, match="asks for continuations; expected a causal model"):
         DidactLM(bert())
-    with pytest.raises(InputError, match="asks for generated text"):
-        DidactLM(gpt()).generate_until([])
+    request = Instance("generate_until", {}, ("the cat", {"until": ["\n"], "do_sample": True}), 0)
+    with pytest.raises(InputError, match="wants sampled text"):
+        DidactLM(gpt()).generate_until([request])
+    request = Instance("generate_until", {}, ("the cat", {"max_gen_toks": 128}), 0)
+    with pytest.raises(InputError, match="128 tokens to be written; expected fewer than 128"):
+        DidactLM(gpt()).generate_until([request])
