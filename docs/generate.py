@@ -29,7 +29,7 @@ from pydantic.fields import FieldInfo
 from didact.batch import Example
 from didact.config import ModelConfig
 from didact.data.documents import FORMATS
-from didact.exchange.keys import PARTS, Key
+from didact.exchange.keys import OPTIONAL, PARTS, Key
 from didact.families import FAMILIES, Family
 from didact.nn import cores
 from didact.nn import position as positions
@@ -116,7 +116,10 @@ def entries_of(cls: type[Any], prefix: str = "", leave_out: Sequence[str] = ()) 
         if name not in said:
             raise SystemExit(f"{cls.__module__}.{cls.__name__}: the docstring does not say what {name!r} is")
         kind = spelled(hint) + "".join(f", {bound}" for bound in bounds)
+        optional = next((one for one in get_args(hint) if one in OPTIONAL.values()), None)
+        kind = kind if optional is None else "keys or null"
         found.append(Entry(f"{prefix}{name}", kind, shown(default), said[name]))
+        found += [] if optional is None else entries_of(optional, f"{prefix}{name}.")
     return found
 
 
@@ -346,7 +349,7 @@ def _shape(family: Family) -> Row:
     places = {"attention_out": "after each sublayer", "attention_in": "before each sublayer"}
     norm = next((place for slot, place in places.items() if slot in filled), "none")
     position = f"{c.position.scheme}, {c.position.maximum}" if c.position.maximum else c.position.scheme
-    size = f"{c.layers} × {c.width}"
+    size = f"{c.layers if c.decoder is None else f'{c.layers} + {c.decoding.layers}'} × {c.width}"
     return (family.name, size, str(c.heads), str(c.feedforward), position, norm, c.activation, f"{c.vocabulary:,}")
 
 
@@ -380,7 +383,9 @@ def _first(cls: type[Any]) -> str:
 
 
 def _tokenizer(family: Family) -> Any:
-    return SimpleNamespace(mask=4, vocabulary=family.base.vocabulary, special_ids=(0, 1, 2, 3, 4))
+    start = 2 if family.base.decoder is None else family.base.decoder.start
+    known = {"pad": start, "eos": start, "sep": start}  # whichever of them a decoder starts with
+    return SimpleNamespace(mask=4, vocabulary=family.base.vocabulary, special_ids=(0, 1, 2, 3, 4), **known)
 
 
 def _parts(objective: Objective) -> Sequence[Objective]:
@@ -391,7 +396,8 @@ def _seen(family: Family, part: Objective) -> str:
     """Who sees whom: the stream's own rule, else those that come with examples; the names of their pictures."""
     streams = cores.entry(family.base.core).streams
     own = ", ".join(dict.fromkeys(_drawn(family, part, seed) for seed in range(32)))
-    return "; ".join(f"{streams[stream]} ({stream})" if streams[stream] else own for stream in part.streams)
+    each = [f"{streams[stream]} ({stream})" if streams[stream] else own for stream in part.streams]
+    return "; ".join([*each, *(["causal (decoder)"] if part.decoder else [])])
 
 
 def _drawn(family: Family, part: Objective, seed: int) -> str:

@@ -14,7 +14,7 @@ import torch
 from nn_tools import CONFIGS, RECURRENT
 
 from didact.batch import Example
-from didact.config import ModelConfig
+from didact.config import Decoder, ModelConfig
 from didact.data.stream import BySequences, Stream
 from didact.model import Model, beside
 from didact.objectives import (
@@ -22,6 +22,7 @@ from didact.objectives import (
     Causal,
     Combined,
     Distilled,
+    Forced,
     Masked,
     NextSentence,
     Objective,
@@ -108,12 +109,15 @@ MADE: tuple[Objective, ...] = (
     replaced(sharing="difference"),
     Permuted(),
     BidirectionalLM(),
+    Forced(start=SEP),
     Combined((masked(), SentenceOrder()), (1.0, 0.25)),
 )
 
 
 def core_of(objective: Objective) -> dict[str, Any]:
-    """What of a configuration gives a core the streams that the objective asks: nothing for "main"."""
+    """What of a configuration gives a model the streams or the decoder that the objective asks."""
+    if objective.decoder:
+        return {"decoder": Decoder(layers=3, heads=4, feedforward=48, start=SEP), "segments": 0}
     if set(objective.streams) <= {"main"}:
         return {}
     return RECURRENT | CONFIGS["from characters"]

@@ -127,6 +127,15 @@ class Names:
         others = {name for rule in every if not rule.ours.startswith(POOLER) for name in rule.theirs}
         return bool(present & (pooler | (self.poolers() - others)))
 
+    def untied(self, tensors: Tensors) -> bool:
+        """Whether a file holds an output matrix that is not the word embeddings'."""
+        given = {self.canonical(name): tensor for name, tensor in tensors.items()}
+        own = {name for slot in self.heads.values() for rule in slot if rule.tied is False for name in rule.theirs}
+        for rule in self.core:
+            if rule.tied and (there := [given[name] for name in rule.theirs if name in given]):
+                return any(not torch.equal(there[0], given[name]) for name in own if name in given)
+        return False
+
     def slots_in(self, names: Collection[str]) -> set[str]:
         """The slots all of whose tensors a file has, going by their names. Slots may share names (`classifier`); a
         pooler that a slot brings with it tells nothing: another slot may call a layer of its own the same (ModernBERT).

@@ -12,9 +12,13 @@ from didact.families.distilbert import DISTILBERT
 from didact.families.electra import ELECTRA
 from didact.families.elmo import ELMO
 from didact.families.gpt2 import GPT2
+from didact.families.mass import MASS
+from didact.families.mbart import MBART
 from didact.families.modernbert import MODERNBERT
 from didact.families.openai_gpt import OPENAI_GPT
 from didact.families.roberta import ROBERTA, XLM_ROBERTA
+from didact.families.t5 import MT5, T5
+from didact.families.transformer import TRANSFORMER
 from didact.families.unilm import UNILM
 from didact.families.xlnet import XLNET
 
@@ -32,7 +36,12 @@ FAMILIES: tuple[Family, ...] = (
     GPT2,
     OPENAI_GPT,
     ELMO,
+    TRANSFORMER,
     BART,
+    MBART,
+    MASS,
+    T5,
+    MT5,
 )
 
 __all__ = [
@@ -45,9 +54,14 @@ __all__ = [
     "ELMO",
     "FAMILIES",
     "GPT2",
+    "MASS",
+    "MBART",
     "MODERNBERT",
+    "MT5",
     "OPENAI_GPT",
     "ROBERTA",
+    "T5",
+    "TRANSFORMER",
     "UNILM",
     "XLM_ROBERTA",
     "XLNET",
@@ -58,9 +72,12 @@ __all__ = [
 
 
 def by_name(name: object, file: object = None) -> Family:
-    """The family of this name (its `model_type`). Raises InputError."""
+    """The family of this name, or else the first with this `model_type`. Raises InputError."""
     for family in FAMILIES:
         if family.name == name:
+            return family
+    for family in FAMILIES:
+        if family.model_type is not None and family.model_type == name:
             return family
     known = ", ".join(family.name for family in FAMILIES)
     raise InputError(f"model_type {name!r}", file=None if file is None else str(file), expected=f"one of {known}")

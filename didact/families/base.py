@@ -51,7 +51,8 @@ class Family:
     all of whose slots a model has is what its checkpoint says it is, the last is the bare model, none for a family that
     transformers does not have; tokenizer: the `kind` that its tokenizers are of; recipe: how it was pre-trained;
     sources: papers and code; dropouts: see DROPOUTS; fitted: fields of the configuration, besides the vocabulary, that
-    a tokenizer decides; pooling: the key that says which rows classes of a whole sequence are asked.
+    a tokenizer decides; pooling: the key that says which rows classes of a whole sequence are asked; tied_by_tensors:
+    whether a model that calls itself tied is not where its file holds another output matrix (T5).
     """
 
     name: str
@@ -66,6 +67,7 @@ class Family:
     fitted: Callable[[Tokenizer], Mapping[str, Any]] = lambda _tokenizer: {}
     model_type: str | None = None
     pooling: str | None = None
+    tied_by_tensors: bool = False
 
     def base_for(self, tokenizer: Tokenizer) -> ModelConfig:
         """The settings of a fresh model that is to read what this tokenizer writes."""
@@ -106,7 +108,8 @@ class Family:
     def read_config(self, config: Mapping[str, Any], tensors: Mapping[str, Tensor], file: object) -> ModelConfig:
         """Their config.json, and the pooler if the file has one. Raises InputError."""
         ours = key_table.read(config, self.keys, self.base, file)
-        return key_table.changed(ours, {"pooler": self.names.has_pooler(tensors)})
+        tied = ours.tied and not (self.tied_by_tensors and self.names.untied(tensors))
+        return key_table.changed(ours, {"pooler": self.names.has_pooler(tensors), "tied": tied})
 
     def read_heads(self, config: Mapping[str, Any], tensors: Mapping[str, Tensor], file: object) -> dict[str, Head]:
         """The heads of a checkpoint that was not written here, by slot name: those whose tensors it has.

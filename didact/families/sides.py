@@ -79,15 +79,17 @@ def whole(name: str, value: Any) -> int:
     return value
 
 
-def decoder(theirs: Mapping[str, tuple[str, str, int]], start: int) -> Together:
+def decoder(theirs: Mapping[str, tuple[str, str, int | None]], start: int) -> Together:
     """The decoder's own keys. theirs: what the decoder's "layers", "heads" and "feedforward" are called, what the
-    encoder's are, and what both are where the file says nothing; start: likewise of `decoder_start_token_id`.
+    encoder's are, and what both are where the file says nothing, None = as the encoder has it; start: likewise of
+    `decoder_start_token_id`.
     """
 
     def read(config: Mapping[str, Any]) -> dict[str, Any]:
         values: dict[str, int | None] = {}
         for field, (name, encoder, absent) in theirs.items():
-            value = whole(name, config.get(name, absent))
+            said = config.get(name, absent)
+            value = None if said is None and absent is None else whole(name, said)
             values[field] = None if value == config.get(encoder, absent) else value
         said = config.get("decoder_start_token_id")
         return {"decoder": Decoder(start=start if said is None else whole("decoder_start_token_id", said), **values)}

@@ -190,6 +190,10 @@ class Objective(ABC):
         """Whether its questions are put to a decoder's rows, for which a model must have one."""
         return False
 
+    def beginning(self, start: int) -> Objective:  # noqa: ARG002
+        """The objective for a decoder whose first row reads this token (`config.Decoder.start`)."""
+        return self
+
     def at(self, step: int) -> Objective:  # noqa: ARG002
         """The objective as it is at this step, schedules resolved."""
         return self

@@ -113,6 +113,9 @@ class Combined(Objective):
     def decoder(self) -> bool:
         return any(part.decoder for part in self.parts)
 
+    def beginning(self, start: int) -> Combined:
+        return replace(self, parts=tuple(part.beginning(start) for part in self.parts))
+
     def at(self, step: int) -> Combined:
         return replace(self, parts=tuple(part.at(step) for part in self.parts))
 

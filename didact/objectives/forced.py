@@ -5,7 +5,7 @@ the decoder writes another, or the same, and reads what it should have written s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -30,7 +30,7 @@ class Forced(Objective):
 
     kind: ClassVar[str] = "forced"
 
-    start: int
+    start: int = 2
     name: str = "s2s"
 
     @property
@@ -44,6 +44,9 @@ class Forced(Objective):
     @property
     def decoder(self) -> bool:
         return True
+
+    def beginning(self, start: int) -> Forced:
+        return replace(self, start=start)
 
     def prepare(self, example: Example, rng: np.random.Generator) -> Prepared:  # noqa: ARG002
         target = np.asarray(example.targets.get("target", example.tokens), np.int64)

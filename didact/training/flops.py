@@ -23,10 +23,15 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from didact.batch import Batch
+from didact.batch import Batch, Side
+from didact.config import ModelConfig
 from didact.heads import Head, Vocabulary
 from didact.model import Model
+from didact.nn.attention import CrossAttention
+from didact.nn.core import Stack
+from didact.nn.position import Scheme
 from didact.nn.relation import Relation
+from didact.packed import Packed
 
 SIZES = (1024, 2048, 4096)
 
@@ -38,60 +43,104 @@ def step_flops(models: Mapping[str, nn.Module], batches: Iterable[Batch]) -> flo
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What a batch costs a model, all that does not change from batch to batch worked out beforehand.
-
-    per_token: operations of the stack's matrix products; per_word: of each distinct token (a character CNN); pairs: per
-    window of attention, operations of each pair of rows that see each other; answers: by name, a head and the
-    operations of each of its answers (a question to another model's head costs this one nothing); distances: how many
-    there are (I) for a bound of lengths; by_distance: operations of a layer stack for each of them, and for each of
-    them and row; causal: whether the model looks back only, whatever the batch says.
+class StackCost:
+    """What rows cost a stack. per_token: operations of its matrix products, of each row; pairs: per window of
+    attention, operations of each pair of rows that see each other; distances: how many there are (I) for a bound of
+    lengths; by_distance: operations of a layer stack for each of them, and for each of them and row; causal: whether
+    its rows look back only, whatever the batch says; cross: of a decoder, operations of each row of the source, and of
+    each pair of a row and one of its source.
     """
 
     per_token: float
-    per_word: float
     pairs: tuple[tuple[int | None, float], ...]
-    answers: Mapping[str, tuple[Head, float]]
     distances: Callable[[int], int]
     by_distance: tuple[float, float]
     causal: bool = False
+    cross: tuple[float, float] = (0.0, 0.0)
 
     @staticmethod
-    def of(model: Model) -> Cost:
-        """Reads which parameters are trained: to be asked after layers were frozen."""
-        config = model.config
-        each = 6.0 if _trains(model) else 2.0  # a teacher has no backward pass
+    def of(stack: Stack, config: ModelConfig, position: Scheme, trains: bool) -> StackCost:
+        """config: with the stack's own sizes; trains: whether anything below it is trained."""
         pairs: dict[int | None, float] = {}
         projected = compared = 0.0  # of distances
-        trains = _trains(model.core.embedding)
-        per_token, per_word = ((6.0 if trains else 2.0) * count for count in model.core.embedding.products)
-        for layer in model.core.passes:
+        per_token = per_source = per_look = 0.0
+        rows = config.heads * config.key_width
+        below = trains  # of a decoder: the encoder
+        for layer in stack.passes:
             trains = trains or _trains(layer.block)
             one = 6 if trains else 2
             per_token += one * _matrices(layer.block)
-            for relation in (m for m in layer.block.modules() if isinstance(m, Relation)):
-                per_token -= one * _matrices(relation)  # not of every row
-                projected += relation.operations(trains) * config.width * config.heads * config.key_width
-                compared += one * relation.terms * config.heads * config.key_width
+            for module in layer.block.modules():
+                if isinstance(module, Relation):
+                    per_token -= one * _matrices(module)  # not of every row
+                    projected += module.operations(trains) * config.width * rows
+                    compared += one * module.terms * rows
+                if isinstance(module, CrossAttention):
+                    of_source = _matrices(module.kv)
+                    per_token -= one * of_source
+                    per_source += (one if below or not trains else 4) * of_source
+                    per_look += 2 * one * rows
             if layer.attends:
-                pairs[layer.window] = pairs.get(layer.window, 0.0) + 2 * one * config.heads * config.key_width
-        answers = {name: (spec, each * _answer(model, name)) for name, spec in model.specs.items()}
-        distances, causal = model.core.embedding.position.distances, config.visibility == "causal"
-        return Cost(per_token, per_word, tuple(pairs.items()), answers, distances, (projected, compared), causal)
+                pairs[layer.window] = pairs.get(layer.window, 0.0) + 2 * one * rows
+        terms = projected, compared
+        causal = config.visibility == "causal"
+        return StackCost(per_token, tuple(pairs.items()), position.distances, terms, causal, (per_source, per_look))
 
-    def __call__(self, batch: Batch) -> float:
-        """Operations of forward and backward of a batch that is still on the host."""
-        packed = batch.inputs.packed
-        lengths = np.diff(packed.cu_seqlens.numpy()).astype(np.int64)
-        causal = self.causal or batch.inputs.visibility.kind == "causal"
-        rows = batch.tokens if packed.queries is None else len(packed.tokens)  # a batch that counts nothing costs none
+    def __call__(self, side: Side, rows: int, source: Packed | None = None) -> float:
+        """Operations of forward and backward of so many rows of a side."""
+        packed = side.packed
+        lengths = _lengths(packed)
+        causal = self.causal or side.visibility.kind == "causal"
         total = self.per_token * rows
-        if self.per_word:
-            total += self.per_word * len(np.unique(packed.tokens.numpy()))
         if any(self.by_distance):
             alone, each = self.by_distance
             total += self.distances(packed.max_seqlen) * (alone + each * rows)
         total += sum(each * _seen(lengths, window, causal) for window, each in self.pairs)
+        if source is not None and rows:
+            of_source, look = self.cross
+            total += of_source * len(source.tokens) + look * float((lengths * _lengths(source)).sum())
+        return total
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a batch costs a model, all that does not change from batch to batch worked out beforehand.
+
+    core and decoder: of the stacks; per_input: operations of the embedding, of each row; per_word: of each distinct
+    token (a character CNN); answers: by name, a head and the operations of each of its answers (a question to another
+    model's head costs this one nothing).
+    """
+
+    core: StackCost
+    decoder: StackCost | None
+    per_input: float
+    per_word: float
+    answers: Mapping[str, tuple[Head, float]]
+
+    @staticmethod
+    def of(model: Model) -> Cost:
+        """Reads which parameters are trained: to be asked after layers were frozen."""
+        config, embedding = model.config, model.core.embedding
+        each = 6.0 if _trains(model) else 2.0  # a teacher has no backward pass
+        trains = _trains(embedding)
+        per_input, per_word = ((6.0 if trains else 2.0) * count for count in embedding.products)
+        core, decoder = StackCost.of(model.core, config, embedding.position, trains), None
+        if model.decoder is not None:
+            below = _trains(model.core)
+            decoder = StackCost.of(model.decoder, config.decoding, model.decoder.embedding.position, below)
+        answers = {name: (spec, each * _answer(model, name)) for name, spec in model.specs.items()}
+        return Cost(core, decoder, per_input, per_word, answers)
+
+    def __call__(self, batch: Batch) -> float:
+        """Operations of forward and backward of a batch that is still on the host."""
+        packed = batch.inputs.packed
+        rows = batch.tokens if packed.queries is None else len(packed.tokens)  # a batch that counts nothing costs none
+        total = self.core(batch.inputs, rows) + self.per_input * rows
+        if self.decoder is not None and batch.outputs is not None:
+            total += self.decoder(batch.outputs, len(batch.outputs.packed.tokens) if batch.tokens else 0, packed)
+        if self.per_word:
+            sides = [packed] if batch.outputs is None else [packed, batch.outputs.packed]
+            total += self.per_word * sum(len(np.unique(side.tokens.numpy())) for side in sides)
         for asked in batch.labels:
             if asked.head in self.answers:  # not of another model
                 head, operations = self.answers[asked.head]
@@ -146,6 +195,10 @@ def _wait(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
+def _lengths(packed: Packed) -> NDArray[np.int64]:
+    return np.diff(packed.cu_seqlens.numpy()).astype(np.int64)
+
+
 def _matrices(module: nn.Module) -> int:
     """Parameters that every row is multiplied with."""
     return sum(p.numel() for p in module.parameters() if p.ndim == 2)
@@ -176,7 +229,7 @@ def _answer(model: Model, head: str) -> float:
 
 def _attention_formulas() -> dict[Any, Any]:
     """The counter does not look into the operators that hold a whole attention: it is told what they come to."""
-    import didact.nn.grouped  # noqa: F401  (registers them)
+    import didact.nn.grouped  # noqa: F401  (registers them, cross-attention's as well)
 
     def pairs(qkv: torch.Tensor, groups: torch.Tensor) -> int:
         _, _, heads, width = qkv.shape
@@ -188,5 +241,15 @@ def _attention_formulas() -> dict[Any, Any]:
     def backward(_g: Any, _o: Any, _l: Any, qkv: torch.Tensor, groups: torch.Tensor, *_: Any, **__: Any) -> int:
         return 8 * pairs(qkv, groups)
 
-    forward._get_raw = backward._get_raw = True  # type: ignore[attr-defined]  # tensors, not their shapes
-    return {torch.ops.didact.grouped: forward, torch.ops.didact.grouped_backward: backward}
+    def crossed(q: torch.Tensor, _kv: Any, table: torch.Tensor, *_: Any, **__: Any) -> int:
+        return 4 * sum(n * rows * keys for n, rows, keys in table.tolist()[1:]) * q.shape[1] * q.shape[2]
+
+    def crossed_backward(_g: Any, _o: Any, _l: Any, *others: Any, **__: Any) -> int:
+        return 2 * crossed(*others)
+
+    ops = torch.ops.didact
+    found: dict[Any, Any] = {ops.grouped: forward, ops.grouped_backward: backward}
+    found |= {ops.crossed: crossed, ops.crossed_backward: crossed_backward}
+    for formula in found.values():
+        formula._get_raw = True  # tensors, not their shapes
+    return found

@@ -16,7 +16,7 @@ from torch import nn
 
 from didact.training.parallel import sharded
 
-_BLOCK = re.compile(r"(?:^|\.)blocks\.(\d+)\.")
+_BLOCK = re.compile(r"(?:^|\.)(decoder\.)?blocks\.(\d+)\.")
 _EMBEDDING = re.compile(r"(?:^|\.)embedding\.")
 
 
@@ -46,19 +46,19 @@ class AdamW:
         if self.freeze is None:
             return
         lowest = 0 if self.freeze == "embeddings" else self.freeze
-        blocks = _blocks(module)
+        blocks, below = _blocks(module)
         if lowest > blocks:
             raise ValueError(f"cannot freeze {lowest} layers of a model that has {blocks}")
         for name, parameter in module.named_parameters():
-            if depth(name, blocks) <= lowest:
+            if depth(name, blocks, below) <= lowest:
                 parameter.requires_grad_(False)
 
     def build(self, module: nn.Module) -> torch.optim.AdamW:
         """The optimizer over what is trained in `module`. A group's `scale` is its share of the scheduled rate."""
         groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
-        blocks = _blocks(module)
+        blocks, below = _blocks(module)
         for name, parameter in trained(module):
-            scale = self.layer_decay ** (blocks + 1 - depth(name, blocks))
+            scale = self.layer_decay ** (blocks + 1 - depth(name, blocks, below))
             groups.setdefault((scale, decays(parameter)), []).append(parameter)
         if not groups:
             raise ValueError("every parameter is frozen: nothing to train")
@@ -89,12 +89,14 @@ def decays(parameter: nn.Parameter) -> bool:
     return parameter.ndim >= 2
 
 
-def depth(name: str, blocks: int) -> int:
-    """How far from the input: embeddings 0, block i is i + 1, all above (final norm, pooler, heads) blocks + 1."""
+def depth(name: str, blocks: int, below: int = 0) -> int:
+    """How far from the input: embeddings 0, block i is i + 1, a decoder's stands on the `below` blocks of the encoder,
+    all above (final norms, pooler, heads) is blocks + 1.
+    """
     if _EMBEDDING.search(name):
         return 0
     if found := _BLOCK.search(name):
-        return int(found[1]) + 1
+        return int(found[2]) + 1 + (below if found[1] else 0)
     return blocks + 1
 
 
@@ -104,7 +106,9 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate * group["scale"]
 
 
-def _blocks(module: nn.Module) -> int:
-    """Blocks of the deepest stack that is trained."""
-    found = (_BLOCK.search(name) for name, _ in trained(module))
-    return max((int(match[1]) + 1 for match in found if match), default=0)
+def _blocks(module: nn.Module) -> tuple[int, int]:
+    """How high the highest trained block stands; and the blocks of the deepest encoder, on which decoders stand."""
+    every = [(match, p) for name, p in module.named_parameters() if (match := _BLOCK.search(name))]
+    below = max((int(match[2]) + 1 for match, _ in every if not match[1]), default=0)
+    heights = (int(match[2]) + 1 + (below if match[1] else 0) for match, p in every if p.requires_grad)
+    return max(heights, default=0), below

@@ -64,8 +64,10 @@ def tiny(family: Family, heads: dict[str, Head] | None = None, tied: bool = True
     sizes: dict[str, Any] = {"vocabulary": 11, "width": 8, "layers": 2, "feedforward": 32, "tied": tied}
     sizes |= {"heads": min(2, base.heads), "position.maximum": None if base.position.maximum is None else 6}
     sizes |= {"pooler": base.pooler or any(head.pools(base) for head in (heads or {}).values())}
-    if base.decoder is not None:  # of other sizes than the encoder
-        sizes |= {"decoder.layers": 3, "decoder.heads": 1, "decoder.feedforward": 24}
+    if base.decoder is not None:  # of other sizes than the encoder, where the family's keys can say so
+        sizes |= {"decoder.layers": 3, "head_width": None if base.head_width is None else 4}
+        own = {"decoder.heads": 1, "decoder.feedforward": 24}
+        sizes |= {} if family.unsupported(keys.changed(base, own)) else own
     if base.characters.filters:  # which have no table to be tied to
         sizes |= {"characters.filters": () if tied else ((1, 2), (2, 3)), "output.transform": tied}
     return keys.changed(base, sizes)
@@ -214,7 +216,7 @@ CHANGES: tuple[dict[str, Any], ...] = (
 
 
 STRANGE: dict[str, dict[str, Any]] = {  # by core: settings that none of its families has
-    "transformer": {"position.scheme": "bucketed", "norms.attention_in": "rms"},
+    "transformer": {"position.scheme": "rotary", "norms.attention_out": "rms"},
     "recurrent": {"biases": False, "norms.embedding": "rms"},
 }
 

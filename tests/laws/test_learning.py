@@ -98,10 +98,11 @@ def swapped(batch: Batch) -> Array:
 
 
 def optimum(batches: list[Batch], name: str, objective: Objective) -> float:
-    """The relation follows from the symbols: 0. A hidden symbol's distribution follows from what of its segment its row
-    sees, and so does whether a symbol was put there; the next symbol's from the one before it.
+    """The relation follows from the symbols, and what is copied from what is read: 0. A hidden symbol's distribution
+    follows from what of its segment its row sees, and so does whether a symbol was put there; the next symbol's from
+    the one before it.
     """
-    if name in ("nsp", "sop", "soft", "cosine"):
+    if name in ("nsp", "sop", "soft", "cosine", "s2s"):
         return 0.0
     if name == "clm":
         return following(batches)

@@ -65,6 +65,21 @@ def test_a_shared_block_is_one_layer() -> None:
     assert scales == {1.0, 0.5, 0.25}
 
 
+def test_a_decoder_stands_on_its_encoder() -> None:
+    (objective,) = [made for made in MADE if made.decoder]
+    step = step_of(objective)  # two layers and three
+    scales = {name: group["scale"] for name, group in group_of(step, AdamW(layer_decay=0.5).build(step)).items()}
+    for name, down in (("heads.vocabulary.bias", 0), ("decoder.blocks.2.cross.q.weight", 1)):
+        assert scales[f"models.main.{name}"] == 0.5**down
+    assert scales["models.main.core.blocks.1.attention.qkv.weight"] == 0.5**4
+    assert scales["models.main.decoder.embedding.position.weight"] == 0.5**6
+    AdamW(freeze=3).frozen(step)
+    frozen = {name for name, p in step.named_parameters() if not p.requires_grad}
+    stacks = ("core.blocks.0.", "core.blocks.1.", "decoder.blocks.0.", "core.embedding.", "decoder.embedding.")
+    expected = {name for name, _ in step.named_parameters() if any(stack in name for stack in stacks)}
+    assert frozen == expected
+
+
 def test_refusals() -> None:
     with pytest.raises(ValueError, match="cannot freeze 4 layers of a model that has 3"):
         AdamW(freeze=4).frozen(a_step())
