@@ -175,7 +175,7 @@ class ModelConfig:
     objective does not say it, everybody, or each row itself and the ones before it; core: a name of `nn.cores.CORES`;
     recurrent: of a recurrent core, see `Recurrent` (its width is that of both directions together, feedforward the
     cells of one; width, heads and feedforward of an opposed one are of both together); characters: see `Characters`;
-    mix: see `Mix`; decoder: of an encoder-decoder, the other stack, null = there is none; scaled_words: whether words'
+    mix: see `Mix`; decoder: of an encoder-decoder, the other stack, None = there is none; scaled_words: whether words'
     vectors are multiplied by sqrt(width) (Vaswani et al., 2017, §3.4); scaled_attention: whether attention's logits are
     divided by sqrt(head width) (T5's are not).
     """
