@@ -13,11 +13,14 @@ def run(name: str, out: Path | None = None, *, long: bool = False, plan: bool = 
     Finished cells are skipped, an interrupted one goes on. Raises InputError for a file that is no grid, and after the
     report is written the error of the first cell that failed.
     """
+    from didact.errors import InputError
+
+    if plan and (long or name == "quickstart"):
+        raise InputError("--plan", expected="it with a grid")
     if name == "quickstart":
         from didact.lab import quickstart
 
         return quickstart.run(out or Path("runs/quickstart-long" if long else "runs/quickstart"), long=long)
-    from didact.errors import InputError
     from didact.lab import experiment
     from didact.runs import runfile
 

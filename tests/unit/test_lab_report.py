@@ -119,6 +119,8 @@ def test_nothing_finished_is_a_report_all_the_same(file: Path, tmp_path: Path) -
 def test_long_is_for_the_quickstart(file: Path) -> None:
     with pytest.raises(ValueError, match="--long"):
         run(str(file), long=True)
+    with pytest.raises(ValueError, match="--plan"):
+        run("quickstart", plan=True)
 
 
 def test_curves_of_a_run_without_validation(tmp_path: Path) -> None:
