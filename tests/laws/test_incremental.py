@@ -10,11 +10,11 @@ import torch
 from nn_tools import CONFIGS, NORMS, tiny
 from torch import Tensor
 
-from didact.batch import Side
-from didact.config import ModelConfig, Position
+from didact.batch import Batch, Labels, Side
+from didact.config import Decoder, ModelConfig, Position
 from didact.exchange import keys
 from didact.families import FAMILIES, Family
-from didact.generation.reader import Blank, Cached, NextToken
+from didact.generation.reader import Blank, Cached, NextToken, Writing
 from didact.heads import Vocabulary
 from didact.model import Model
 from didact.nn.cache import Cache
@@ -37,6 +37,8 @@ WRITERS = [
     for family in FAMILIES
     if family.base.core == "transformer" and (family.base.visibility == "causal" or family.base.segments >= SEGMENTS)
 ]
+
+DECODERS = [family for family in FAMILIES if family.base.decoder is not None]
 
 
 def drawn(lengths: tuple[int, ...]) -> list[list[int]]:
@@ -150,5 +152,41 @@ def test_for_every_family_that_writes(family: Family) -> None:
         logits = reader.read(tokens)
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize("family", DECODERS, ids=lambda family: family.name)
+def test_for_every_family_with_a_decoder(family: Family) -> None:
+    """Sources of several lengths, hypotheses that move, prompts that leave, against the decoder's own full pass."""
+    config = replace(keys.changed(family.base, SIZES | {"layers": 2, "head_width": 5}), init_std=0.3)
+    config = replace(
+        config, decoder=Decoder(layers=3, start=2), position=replace(config.position, buckets=8, distance=20)
+    )
+    model = Model(config, {"vocabulary": Vocabulary()}, torch.Generator().manual_seed(3)).eval()
+    reader, R = Writing(model, 2), 2
+    prompts = drawn(PROMPTS)
+    generator = torch.Generator().manual_seed(4)
+    logits = reader.start(prompts, R, 6)[:, None].expand(-1, R, -1)
+    texts: list[list[list[int]]] = [[[2] for _ in range(R)] for _ in prompts]
+    for step in range(6):
+        outputs = Packed.of([text for own in texts for text in own])
+        inputs = Side(Packed.of([prompt for prompt in prompts for _ in range(R)]))
+        last = outputs.cu_seqlens[1:].long() - 1
+        asked = Labels("vocabulary", last, last, side="outputs")
+        (expected,) = model(Batch(inputs, (asked,), Side(outputs)))
+        torch.testing.assert_close(logits.flatten(0, 1), expected, atol=2e-5, rtol=1e-5)
+        tokens = torch.randint(40, (len(prompts), R), generator=generator)
+        parents = torch.randint(R, (len(prompts), R), generator=generator)
+        reader.move(parents)
+        texts = [
+            [[*own[p], token] for p, token in zip(moved, new, strict=True)]
+            for own, moved, new in zip(texts, parents.tolist(), tokens.tolist(), strict=True)
+        ]
+        if step == 3:
+            left = [2, 0]
+            reader.keep(torch.tensor(left))
+            prompts, texts, tokens = [prompts[b] for b in left], [texts[b] for b in left], tokens[left]
+        logits = reader.read(tokens)
+
+
 def test_there_are_families_that_write() -> None:
     assert {"gpt2", "openai-gpt", "unilm"} <= {family.name for family in WRITERS}
+    assert {"bart", "mbart", "t5", "mt5", "transformer"} <= {family.name for family in DECODERS}
