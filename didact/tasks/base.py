@@ -147,7 +147,7 @@ class Task(ABC):
         return self.metrics()[0].higher
 
     @property
-    def longest(self) -> int:
+    def largest(self) -> int:
         """The most tokens of a sequence that a model reads."""
         return self.length
 

@@ -60,8 +60,8 @@ class Translate(Task):
     guided: weight of guided attention (encoder-decoders), 0 = none; guide: "diagonal", after Tachibana et al. (2018),
     or "monotonic", after Rios et al. (2021); guide_strength: the width of the one's diagonal, as a share of the texts,
     or the margin of the other; copy: whether tokens of the source can be copied, by where a row looks (See et al.,
-    2017); coverage: weight of the loss for looking again where one has looked; looking: the decoder's layer whose attention is
-    guided and copied by, -1 = the last.
+    2017); coverage: weight of the loss for looking again where one has looked; looking: the decoder's layer whose
+    attention is guided and copied by, -1 = the last.
     teaching: of scheduled sampling, how the share of right tokens that are read decays, "linear", "exponential" or
     "inverse_sigmoid" (see `objectives.scheduled.TeacherRate`), None = all are right; teaching_k: how fast;
     teaching_least: the share it ends with.
@@ -143,7 +143,7 @@ class Translate(Task):
         return self.target_length or self.length
 
     @property
-    def longest(self) -> int:
+    def largest(self) -> int:
         return max(self.length, self.room) if self.form == "encoder_decoder" else self.length + self.room
 
     def size(self, example: Example) -> int:
