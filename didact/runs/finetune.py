@@ -162,7 +162,7 @@ def _one(run: FinetuneRun, files: Files, seed: int, rate: float, folder: Path) -
         batch_of(run.batch),
         max(run.batch.micro_tokens, *(objective.most(task.size(e), _several(e)) for e in files.train.examples)),
         seed=seed,
-        max_seqlen=task.most_tokens,
+        max_seqlen=task.largest,
     )
     budget = _budget(run, len(files.train))
     own = run.model_copy(update={"optimizer": run.optimizer.model_copy(update={"learning_rate": rate})})

@@ -147,7 +147,7 @@ class Task(ABC):
         return self.metrics()[0].higher
 
     @property
-    def most_tokens(self) -> int:
+    def largest(self) -> int:
         """The most tokens of a sequence that a model reads."""
         return self.length
 

@@ -143,7 +143,7 @@ class Translate(Task):
         return self.target_length or self.length
 
     @property
-    def most_tokens(self) -> int:
+    def largest(self) -> int:
         return max(self.length, self.room) if self.form == "encoder_decoder" else self.length + self.room
 
     def size(self, example: Example) -> int:
