@@ -31,8 +31,8 @@ UL2 = (
 
 @dataclass(frozen=True)
 class Mixed(Objective):
-    """Hidden and asked: what one of `parts` hides and asks, drawn for each example by its own key. Where there are
-    modes, the encoder reads a token before all others that says which kind of part it is.
+    """Hidden: what one of `parts` hides, drawn for each example by its own key. Asked: what that part asks. Where there
+    are modes, the encoder reads a token before all others that says which kind of part it is.
 
     All parts ask a decoder. Parts may share a name, and then count as one in the figures. Each name's loss is the mean
     over its own answers, times the shares of its parts: what a mean over batches of one kind each comes to. (In UL2's
