@@ -173,7 +173,7 @@ class ModelConfig:
     fast kernels do without; init_std: standard deviation of fresh weights; visibility: who sees whom where the
     objective does not say it, everybody, or each row itself and the ones before it; core: a name of `nn.cores.CORES`;
     recurrent: of a recurrent core, see `Recurrent` (its width is that of both directions together, feedforward the
-    cells of one); characters: see `Characters`; mix: see `Mix`; decoder: of an encoder-decoder, the other stack, null =
+    cells of one); characters: see `Characters`; mix: see `Mix`; decoder: of an encoder-decoder, the other stack, None =
     there is none; scaled_words: whether words' vectors are multiplied by sqrt(width) (Vaswani et al., 2017, §3.4);
     scaled_attention: whether attention's logits are divided by sqrt(head width) (T5's are not).
     """

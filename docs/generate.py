@@ -29,7 +29,7 @@ from pydantic.fields import FieldInfo
 from didact.batch import Example
 from didact.config import ModelConfig
 from didact.data.documents import FORMATS
-from didact.exchange.keys import PARTS, Key
+from didact.exchange.keys import OPTIONAL, PARTS, Key
 from didact.families import FAMILIES, Family
 from didact.nn import cores
 from didact.nn import position as positions
@@ -124,7 +124,10 @@ def entries_of(cls: type[Any], prefix: str = "", leave_out: Sequence[str] = ()) 
         if name not in said:
             raise SystemExit(f"{cls.__module__}.{cls.__name__}: the docstring does not say what {name!r} is")
         kind = spelled(hint) + "".join(f", {bound}" for bound in bounds)
+        optional = next((one for one in get_args(hint) if one in OPTIONAL.values()), None)
+        kind = kind if optional is None else "keys or null"
         found.append(Entry(f"{prefix}{name}", kind, shown(default), said[name]))
+        found += [] if optional is None else entries_of(optional, f"{prefix}{name}.")
     return found
 
 
@@ -362,7 +365,7 @@ def _shape(family: Family) -> Row:
     places = {"attention_out": "after each sublayer", "attention_in": "before each sublayer"}
     norm = next((place for slot, place in places.items() if slot in filled), "none")
     position = f"{c.position.scheme}, {c.position.maximum}" if c.position.maximum else c.position.scheme
-    size = f"{c.layers} × {c.width}"
+    size = f"{c.layers if c.decoder is None else f'{c.layers} + {c.decoding.layers}'} × {c.width}"
     return (family.name, size, str(c.heads), str(c.feedforward), position, norm, c.activation, f"{c.vocabulary:,}")
 
 
@@ -396,7 +399,8 @@ def _first(cls: type[Any]) -> str:
 
 
 def _tokenizer(family: Family) -> Any:
-    ids = {"pad": 0, "cls": 2, "sep": 3, "bos": 2, "eos": 3, "mask": 4}
+    start = 2 if family.base.decoder is None else family.base.decoder.start
+    ids = {"pad": start, "eos": start, "sep": start, "mask": 4}  # whichever of them a decoder starts with
     return SimpleNamespace(**ids, vocabulary=family.base.vocabulary, special_ids=(0, 1, 2, 3, 4), sentinels=(5, 6, 7))
 
 

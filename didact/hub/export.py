@@ -43,6 +43,8 @@ def export(pretrained: Pretrained, folder: str | Path, tensors: Mapping[str, Ten
     config = described(family, model.config, model.specs, pretrained.carried, section, native)
     for role in ("pad", "bos", "eos", "cls", "sep"):  # where a family leaves them open, and the file it had, too
         name, found = f"{role}_token_id", getattr(pretrained.tokenizer, role)
+        if role == "eos" and found is None and model.decoder is not None:
+            found = pretrained.tokenizer.sep  # what ends the texts that it reads ends those that it writes
         if name in config and config[name] is None and name not in pretrained.carried and found is not None:
             config[name] = found
     _write(

@@ -7,7 +7,7 @@ is what spreading them evenly from the first to the last gives.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from torch import Tensor
 from didact.errors import InputError
 from didact.model import Model
 
-_BLOCK = re.compile(r"core\.blocks\.(\d+)\.(.+)")
+_BLOCK = re.compile(r"(core|decoder)\.blocks\.(\d+)\.(.+)")
 
 
 def spread(layers: int, among: int) -> tuple[int, ...]:
@@ -29,8 +29,9 @@ def spread(layers: int, among: int) -> tuple[int, ...]:
 
 @torch.no_grad()
 def take_layers(smaller: Model, larger: Model, layers: Sequence[int] | None = None) -> tuple[str, ...]:
-    """Copy into `smaller`, in place, the blocks of `larger` that `layers` names (None: spread evenly), its embeddings,
-    final norm, pooler and heads of the same name. Returns the parameters that `larger` had nothing for.
+    """Copy into `smaller`, in place, the blocks of `larger` that `layers` names (None: spread evenly, as a decoder's
+    always are), its embeddings, final norms, pooler and heads of the same name. Returns the parameters that `larger`
+    had nothing for.
 
     What the smaller one has no place for (a table of segments) is left behind, as in the reference script; a table of
     positions may be shorter. Raises InputError where a matrix that both have is of another shape.
@@ -39,13 +40,16 @@ def take_layers(smaller: Model, larger: Model, layers: Sequence[int] | None = No
     chosen = spread(count, among) if layers is None else tuple(layers)
     if len(chosen) != count or not all(0 <= layer < among for layer in chosen):
         raise InputError(f"layers {list(chosen)}", expected=f"{count} of 0 to {among - 1}")
+    taken = {"core": chosen}
+    if smaller.decoder is not None and larger.decoder is not None:
+        taken["decoder"] = spread(len(smaller.decoder.blocks), len(larger.decoder.blocks))
     source = dict(larger.state_dict())
     fresh: list[str] = []
     for name, own in smaller.state_dict().items():
-        theirs = source.get(_origin(name, chosen))
+        theirs = source.get(_origin(name, taken))
         if theirs is None:
             fresh.append(name)
-        elif name == "core.embedding.position.weight":
+        elif name.endswith(".embedding.position.weight"):
             own.copy_(_positions(theirs, own, larger, smaller))
         elif own.shape != theirs.shape:
             raise InputError(
@@ -56,9 +60,11 @@ def take_layers(smaller: Model, larger: Model, layers: Sequence[int] | None = No
     return tuple(fresh)
 
 
-def _origin(name: str, chosen: Sequence[int]) -> str:
+def _origin(name: str, taken: Mapping[str, Sequence[int]]) -> str:
     found = _BLOCK.fullmatch(name)
-    return name if found is None else f"core.blocks.{chosen[int(found[1])]}.{found[2]}"
+    if found is None or found[1] not in taken:
+        return name
+    return f"{found[1]}.blocks.{taken[found[1]][int(found[2])]}.{found[3]}"
 
 
 def _positions(theirs: Tensor, own: Tensor, larger: Model, smaller: Model) -> Tensor:

@@ -43,8 +43,8 @@ def tiled(
     (a norm that its first layer lacks). Raises ValueError where anything is to become smaller, or the two differ in
     more than sizes.
     """
-    if to.core != "transformer":
-        raise ValueError(f"layers of a {to.core} core cannot be tiled")
+    if to.core != "transformer" or to.decoder is not None:
+        raise ValueError(f"layers of a {to.core} core{' with a decoder' if to.decoder else ''} cannot be tiled")
     for name in ("core", "vocabulary", "embedding_width", "embedding_projected", "layer_groups", "gated", "characters"):
         if getattr(of, name) != getattr(to, name):
             raise ValueError(f"{name} {getattr(of, name)} cannot be tiled into {getattr(to, name)}")

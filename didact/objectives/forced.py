@@ -30,7 +30,7 @@ class Forced(Objective):
 
     kind: ClassVar[str] = "forced"
 
-    start: int
+    start: int = 2
     name: str = "s2s"
 
     @property
