@@ -135,13 +135,16 @@ class Decoder:
     that the encoder made of the source. Whatever is not said here is as in the encoder; words have one table.
 
     layers: how many, None = the encoder's; heads: of its attention, None = the encoder's; feedforward: its inner width,
-    None = the encoder's; start: the id of the token that its first row reads (BART: </s>, T5 and Marian: <pad>).
+    None = the encoder's; start: the id of the token that its first row reads (BART: </s>, T5 and Marian: <pad>); blank:
+    whether that is no piece of the tokenizer but the vocabulary's last row, which reads zeros and is never written
+    (Marian: Junczys-Dowmunt et al., 2018; so CTranslate2 has it).
     """
 
     layers: int | None = None
     heads: int | None = None
     feedforward: int | None = None
     start: int = 2
+    blank: bool = False
 
 
 @dataclass(frozen=True)
@@ -248,6 +251,8 @@ class ModelConfig:
         }
         if wrong := [name for name, right in wanted.items() if not right]:
             raise ValueError(f"a model with a decoder is not made with {', '.join(f'this {name}' for name in wrong)}")
+        if decoder.blank and decoder.start != self.vocabulary - 1:
+            raise ValueError(f"decoder.start {decoder.start} is blank, and not the last of {self.vocabulary} rows")
         if self.head_width is None and decoder.heads is not None and self.width % decoder.heads:
             raise ValueError(f"width {self.width} is not a multiple of decoder.heads {decoder.heads}")
 
@@ -285,6 +290,11 @@ class ModelConfig:
         own = {name: value for name in DECODED if (value := getattr(self.decoder, name)) is not None}
         position = replace(self.position, bidirectional=False)
         return replace(self, decoder=None, visibility="causal", position=position, **own)
+
+    @property
+    def pieces(self) -> int:
+        """Rows of the vocabulary that can be written: all but a decoder's blank one."""
+        return self.vocabulary - (self.decoder is not None and self.decoder.blank)
 
     @property
     def word_width(self) -> int:

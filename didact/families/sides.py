@@ -16,6 +16,7 @@ from didact.families import bert
 from didact.tokenization.tokenizer import Tokenizer
 
 SHARED = "core.embedding.word.weight"
+BLANK = "decoder_start_is_blank"  # a key that no other library knows
 TABLES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")  # which repeat the shared one
 
 
@@ -91,17 +92,21 @@ def decoder(theirs: Mapping[str, tuple[str, str, int | None]], start: int) -> To
             said = config.get(name, absent)
             value = None if said is None and absent is None else whole(name, said)
             values[field] = None if value == config.get(encoder, absent) else value
-        said = config.get("decoder_start_token_id")
-        return {"decoder": Decoder(start=start if said is None else whole("decoder_start_token_id", said), **values)}
+        said, blank = config.get("decoder_start_token_id"), config.get(BLANK, False)
+        if not isinstance(blank, bool):
+            raise InputError(f"{BLANK} {blank!r}", expected="true or false")
+        first = start if said is None else whole("decoder_start_token_id", said)
+        return {"decoder": Decoder(start=first, blank=blank, **values)}
 
     def write(config: ModelConfig) -> dict[str, Any]:
         if config.decoder is None:
             return {}
         own = {name: getattr(config.decoding, field) for field, (name, _, _) in theirs.items()}
-        return {**own, "decoder_start_token_id": config.decoder.start}
+        blank = {BLANK: True} if config.decoder.blank else {}
+        return {**own, "decoder_start_token_id": config.decoder.start, **blank}
 
     names = tuple(name for name, _, _ in theirs.values())
-    return Together((*names, "decoder_start_token_id"), ("decoder",), read, write)
+    return Together((*names, "decoder_start_token_id", BLANK), ("decoder",), read, write)
 
 
 def fairseq_keys(layers: int, heads: int, feedforward: int, width: int, vocabulary: int) -> tuple[Key, ...]:
@@ -161,5 +166,11 @@ def starts_with_end(tokenizer: Tokenizer) -> dict[str, Any]:
 
 
 def starts_with_padding(tokenizer: Tokenizer) -> dict[str, Any]:
-    """The decoder's first token is the padding (T5, Marian)."""
+    """The decoder's first token is the padding (T5)."""
     return starts_with(tokenizer.pad, tokenizer.eos, tokenizer.sep)
+
+
+def starts_blank(tokenizer: Tokenizer) -> dict[str, Any]:
+    """The decoder's first token is a row of its own, behind all pieces (Marian)."""
+    own = {"decoder.start": tokenizer.vocabulary, "decoder.blank": True}
+    return {"vocabulary": tokenizer.vocabulary + 1, **own}

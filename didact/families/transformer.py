@@ -2,6 +2,8 @@
 for both sides and the output. Its checkpoints are Marian's (Junczys-Dowmunt et al., 2018), which is the same model.
 
 The norms' eps is 1e-5 (Marian's class knows no other; tensor2tensor has 1e-6), and the output has a bias, as Marian's.
+A fresh model's decoder begins with a row of zeros behind the tokenizer's pieces, as Marian's does: CTranslate2 cuts the
+last row off, and starts from zeros.
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ KEYS = Keys(
 
 def recipe(tokenizer: Tokenizer) -> Objective:
     """The target, by teacher forcing (§5)."""
-    return Forced(sides.starts_with_padding(tokenizer)["decoder.start"])
+    return Forced(tokenizer.vocabulary)
 
 
 TRANSFORMER = Family(
@@ -82,5 +84,5 @@ TRANSFORMER = Family(
     tokenizer="unigram",
     recipe=recipe,
     sources=("Vaswani et al., 2017, arXiv:1706.03762", "github.com/marian-nmt/marian"),
-    fitted=sides.starts_with_padding,
+    fitted=sides.starts_blank,
 )

@@ -66,7 +66,7 @@ class Scores:
         assert isinstance(layers, VocabularyLayers)
         matrix = layers.matrix(model.core.embedding.table)
         self._before = for_steps(layers)
-        self._product = Product(matrix, layers.bias)
+        self._product = Product(matrix, layers.offset)
 
     def __call__(self, rows: Tensor) -> Tensor:
         return self._product(self._before.before(rows)).float()

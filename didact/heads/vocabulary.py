@@ -19,7 +19,10 @@ from didact.config import ModelConfig
 from didact.heads.base import Head, HeadLayers, part
 from didact.heads.cross_entropy import cross_entropy
 from didact.nn.feedforward import ACTIVATIONS
+from didact.nn.init import Begins
 from didact.nn.norm import build_norm
+
+NEVER = -1e4  # the score, for other libraries, of a row that is never answered
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,10 @@ class Vocabulary(Head):
         return part(*cross_entropy(logits, labels.values), labels)
 
 
-class VocabularyLayers(HeadLayers):
+class VocabularyLayers(HeadLayers, Begins):
     """hidden (n, D) -> logits (n, V). Tied: the output matrix is the `table` handed in, so that it is one parameter
-    of the model under one name; untied: a matrix of its own. Without `output.transform` it gets rows as they are.
+    of the model under one name; untied: a matrix of its own. Without `output.transform` it gets rows as they are. A
+    blank row (`config.Decoder`) is never answered: V is then without it.
     """
 
     def __init__(self, config: ModelConfig, width: int) -> None:
@@ -63,6 +67,12 @@ class VocabularyLayers(HeadLayers):
         self.decoder = None if config.tied else nn.Linear(narrow, config.vocabulary, bias=False)
         self.bias = nn.Parameter(torch.zeros(config.vocabulary)) if output.bias else None
         self.scale = width**-0.5 if output.scaled else 1.0
+        self.pieces = config.pieces
+
+    def begin(self, generator: torch.Generator | None = None) -> None:
+        del generator
+        if self.bias is not None:
+            self.bias[self.pieces :] = NEVER
 
     @torch.no_grad()
     def start(self, counts: Tensor) -> None:
@@ -75,7 +85,7 @@ class VocabularyLayers(HeadLayers):
         if self.bias is None:
             return
         share = (counts + 1.0) / (counts + 1.0).sum()
-        self.bias.copy_(share.log())
+        self.bias[: self.pieces] = share.log()[: self.pieces]
 
     def before(self, hidden: Tensor) -> Tensor:
         """hidden (n, D) -> what the output matrix is multiplied with, (n, its columns)."""
@@ -84,11 +94,16 @@ class VocabularyLayers(HeadLayers):
         return hidden if self.scale == 1.0 else hidden * self.scale
 
     def matrix(self, table: Tensor | None) -> Tensor:
-        """The output matrix (V, columns): one of its own, or the word embeddings that are handed in."""
+        """The output matrix (pieces, columns): one of its own, or the word embeddings that are handed in."""
         matrix = table if self.decoder is None else self.decoder.weight
         assert matrix is not None, "a tied vocabulary head needs the word embeddings"
-        return matrix
+        return matrix[: self.pieces]
+
+    @property
+    def offset(self) -> Tensor | None:
+        """What is added to the scores, (pieces,), or nothing."""
+        return None if self.bias is None else self.bias[: self.pieces]
 
     def forward(self, hidden: Tensor, groups: Tensor | None = None, table: Tensor | None = None) -> Tensor:
         assert groups is None, "the vocabulary head answers row by row"
-        return F.linear(self.before(hidden), self.matrix(table), self.bias)
+        return F.linear(self.before(hidden), self.matrix(table), self.offset)

@@ -14,20 +14,22 @@ from torch import Tensor, nn
 
 from didact.config import Characters
 from didact.nn.characters import CharacterCNN, spell
+from didact.nn.init import Begins
 from didact.nn.position import Scheme
 from didact.packed import Packed
 
 WORDS = Characters()  # no filters: a table
 
 
-class Embedding(nn.Module):
+class Embedding(Begins):
     """project(dropout(norm(word + position + segment))). A pack without segments is all segment 0, and so is every
     pack to a model that knows one segment alone (RoBERTa).
 
     narrow: E differs from D (ALBERT, Lan et al., 2020, §3.1; ELECTRA-small); projected: project even where it does not;
     characters: where they have filters, words are read from their bytes (nn.characters), and there is no table.
     queries: whether there is a vector that query rows begin as, whatever their tokens (XLNet, Yang et al., 2019, §2.3);
-    scale: what words' vectors are multiplied by (Vaswani et al., 2017, §3.4).
+    scale: what words' vectors are multiplied by (Vaswani et al., 2017, §3.4); blank: the row of the table that is zeros
+    and stays so, None = there is none.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Embedding(nn.Module):
         characters: Characters = WORDS,
         queries: bool = False,
         scale: float = 1.0,
+        blank: int | None = None,
     ) -> None:
         super().__init__()
         inner = narrow or width
@@ -51,13 +54,18 @@ class Embedding(nn.Module):
         if characters.filters:
             self.word = CharacterCNN(vocabulary, inner, characters)
         else:
-            self.word = nn.Embedding(vocabulary, inner)
+            self.word = nn.Embedding(vocabulary, inner, padding_idx=blank)
         self.position = position
         self.segment = nn.Embedding(segments, inner) if segments else None
         self.query = nn.Parameter(torch.empty(1, 1, inner)) if queries else None  # as checkpoints have it
         self.norm = norm
         self.project = nn.Linear(inner, width) if inner != width or projected else None
         self.dropout = dropout
+
+    def begin(self, generator: torch.Generator | None = None) -> None:
+        del generator
+        if isinstance(self.word, nn.Embedding) and self.word.padding_idx is not None:
+            self.word.weight[self.word.padding_idx].zero_()
 
     def forward(self, packed: Packed) -> Tensor:
         """-> (T, D)."""

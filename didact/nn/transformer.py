@@ -199,6 +199,7 @@ def build(config: ModelConfig, generator: torch.Generator | None = None) -> Tran
             config.characters,
             config.queries,
             word_scale(config),
+            config.decoder.start if config.decoder is not None and config.decoder.blank else None,
         ),
         blocks=nn.ModuleList(blocks),
         final_norm=norm("final"),

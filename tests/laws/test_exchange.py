@@ -216,7 +216,7 @@ CHANGES: tuple[dict[str, Any], ...] = (
 
 
 STRANGE: dict[str, dict[str, Any]] = {  # by core: settings that none of its families has
-    "transformer": {"position.scheme": "rotary", "norms.attention_out": "rms"},
+    "transformer": {"position.scheme": "none", "norms.attention_out": "rms"},
     "recurrent": {"biases": False, "norms.embedding": "rms"},
 }
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from parity_tools import LENGTHS, VOCABULARY, assert_equal, randomise
+from parity_tools import LENGTHS, VOCABULARY, assert_equal, peer, randomise
 from torch import Tensor
 from transformers.models.marian.modeling_marian import MarianSinusoidalPositionalEmbedding
 
@@ -21,6 +21,7 @@ from didact.families import BART, MBART, MT5, T5, TRANSFORMER, Family
 from didact.heads import Classes, Head, Span, Vocabulary
 from didact.hub import weights
 from didact.model import Model, Pretrained
+from didact.nn.init import Begins
 from didact.packed import Packed
 from didact.tokenization.tokenizer import Tokenizer
 
@@ -193,3 +194,67 @@ def test_what_we_wrote(family: Family, settings: dict[str, Any], kind: str, tmp_
     assert again.model.specs == model.specs
     assert again.model.config == config
     assert all(torch.equal(t, again.model.state_dict()[n]) for n, t in model.state_dict().items())
+
+
+def blank(vocabulary: Path) -> tuple[Pretrained, int]:
+    """A fresh Transformer of the tokenizer's size, drawn as the parity tests draw; its row that reads zeros."""
+    tokenizer = Tokenizer.load(vocabulary)
+    sizes = {"width": 24, "heads": 4, "layers": 2, "feedforward": 40}
+    model = Model(keys.changed(TRANSFORMER.base_for(tokenizer), sizes), {"vocabulary": Vocabulary()}).eval()
+    randomise(model)
+    for module in model.modules():
+        if isinstance(module, Begins):
+            with torch.no_grad():
+                module.begin()
+    return Pretrained(model, tokenizer, "transformer"), tokenizer.vocabulary
+
+
+def test_a_blank_start_stays_blank(tmp_path: Path, vocabulary: Path) -> None:
+    """It reads zeros, is never answered, and no gradient comes to it; to transformers it is all that, too."""
+    pretrained, start = blank(vocabulary)
+    model = pretrained.model
+    source, target = Packed.of([[2, 9, 3], [2, 3]]), Packed.of([[start, 8, 9], [start, 7]])
+    rows = torch.arange(5)
+    asked = (Labels("vocabulary", rows, rows + 5, side="outputs"),)
+    (logits,) = model(Batch(Side(source), asked, Side(target)))
+    assert logits.shape == (5, start)
+    torch.nn.functional.cross_entropy(logits, rows + 5, label_smoothing=0.1).backward()
+    table = model.core.embedding.table
+    assert table is not None
+    assert table.grad is not None
+    assert not table[start].any()
+    assert not table.grad[start].any()
+    assert table.grad[:start].abs().amax(1).gt(0).all()
+    hub.export(pretrained, tmp_path)
+    theirs = transformers.MarianMTModel.from_pretrained(tmp_path).eval()
+    mask = source.pad(torch.ones(5, dtype=torch.int64))
+    with torch.no_grad():
+        out = theirs(source.pad(source.tokens), mask, decoder_input_ids=target.pad(target.tokens)).logits
+    expected = out[target.pad(torch.ones(5, dtype=torch.int64)).bool()]
+    assert_equal(logits.detach(), expected[:, :start])
+    assert expected[:, start].max() < -9e3
+    assert hub.load(tmp_path).model.config == model.config
+
+
+def test_ctranslate2_gives_the_same_scores(tmp_path: Path, vocabulary: Path) -> None:
+    """Its own converter takes what we write; the log-probability of every token of any target, its end included."""
+    ctranslate2 = peer("ctranslate2")
+    pretrained, start = blank(vocabulary)
+    hub.export(pretrained, tmp_path / "model")
+    settings = tmp_path / "model" / "tokenizer_config.json"
+    weights.write_json(weights.read_json(settings) | {"eos_token": "[SEP]"}, settings)
+    ctranslate2.converters.TransformersConverter(str(tmp_path / "model")).convert(str(tmp_path / "converted"))
+    translator = ctranslate2.Translator(str(tmp_path / "converted"), device="cpu", compute_type="float32")
+    generator = torch.Generator().manual_seed(0)
+    drawn = [[torch.randint(5, start, (n,), generator=generator).tolist() for n in each] for each in (LENGTHS, TARGETS)]
+    sources, targets = ([[*ids, 3] for ids in side] for side in drawn)
+    words = [[[pretrained.tokenizer.token(i) for i in ids] for ids in side] for side in (sources, drawn[1])]
+    found = [score.log_probs for score in translator.score_batch(*words)]
+    asked = torch.tensor([i for ids in targets for i in ids])
+    rows = torch.arange(len(asked))
+    labels = (Labels("vocabulary", rows, asked, side="outputs"),)
+    read = Packed.of([[start, *ids] for ids in drawn[1]])
+    with torch.inference_mode():
+        (logits,) = pretrained.model(Batch(Side(Packed.of(sources)), labels, Side(read)))
+    ours = torch.log_softmax(logits, -1)[rows, asked]
+    torch.testing.assert_close(torch.tensor([x for each in found for x in each]), ours, atol=1e-4, rtol=1e-4)
