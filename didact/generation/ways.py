@@ -65,7 +65,7 @@ def way_of(pretrained: Pretrained, begin: str | None = None, first: str | None =
             _writing(pretrained.model, config.decoder.start if begin is None else _piece(tokenizer, begin)),
             False,
             ends,
-            banned=tuple(tuple(phrase) for phrase in said.get("bad_words_ids") or ()),
+            banned=tuple(tuple(phrase) for phrase in said.get("bad_words_ids") or () if max(phrase) < config.pieces),
             first=said.get("forced_bos_token_id") if first is None else _piece(tokenizer, first),
             last=said.get("forced_eos_token_id"),
             apart=True,

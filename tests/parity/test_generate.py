@@ -8,6 +8,8 @@ Where two hypotheses of theirs are closer than 1e-4, rounding may turn their ord
 from __future__ import annotations
 
 import itertools
+import json
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from parity_tools import VOCABULARY, randomise
+from parity_tools import VOCABULARY, peer, randomise
 from test_encoder_decoders import CONFIGS, NAMES, draw
 
 from didact import hub
@@ -33,7 +35,9 @@ from didact.generation.rules import AtLeast, Banned, Forced, NoRepeat, Repetitio
 from didact.generation.walk import Hypothesis, Walk
 from didact.generation.ways import way_of
 from didact.heads import Vocabulary
+from didact.heads.vocabulary import VocabularyLayers
 from didact.hub import weights
+from didact.lab.bench.material import made_up_tokenizer
 from didact.model import Model, Pretrained
 from didact.tokenization.tokenizer import Tokenizer
 
@@ -312,3 +316,49 @@ def test_n_grams_and_repetition(size: int) -> None:
         torch.testing.assert_close(
             penalised[b, r], transformers.RepetitionPenaltyLogitsProcessor(1.3)(ids, alone.clone())[0]
         )
+
+
+@pytest.mark.parametrize("name", ["bart", "mbart", "t5", "t5, v1.1"])
+def test_ctranslate2_writes_the_same(name: str, tmp_path: Path) -> None:
+    """Our export, converted by its own converter: greedy, token for token, ragged sources, two draws of the weights."""
+    texts = [text for seed in (2, 6) for text in by_ctranslate2(name, seed, tmp_path / str(seed))]
+    assert len(texts) == 2 * len(SEEDS) * len(LENGTHS)
+    assert any(text[-1] == END for text in texts)
+
+
+def by_ctranslate2(name: str, seed: int, folder: Path) -> list[tuple[int, ...]]:
+    ctranslate2 = peer("ctranslate2")
+    converters = pytest.importorskip("ctranslate2.converters")
+    family, settings = CONFIGS[name]
+    # CTranslate2 knows one number of heads, for both sides.
+    longer = {"max_position_embeddings": 32, "decoder_attention_heads": 4} if "d_kv" not in settings else {}
+    model = Model(keys.read(settings | longer, family.keys, family.base), {"vocabulary": Vocabulary()}).eval()
+    randomise(model, seed=seed)
+    layers = model.heads["vocabulary"]
+    assert isinstance(layers, VocabularyLayers)
+    often_ending(layers.matrix(model.core.embedding.table))
+    tokenizer = made_up_tokenizer(VOCABULARY)
+    carried = {key: settings[key] for key in ("pad_token_id", "eos_token_id")}
+    hub.export(Pretrained(model, tokenizer, family.name, carried=carried), folder / "model")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what transformers says of the tables that a T5 does not tie
+        converters.TransformersConverter(str(folder / "model")).convert(str(folder / "converted"))
+    assert model.config.decoder is not None
+    pieces = tokenizer.tokens(range(VOCABULARY))
+    begin, path = model.config.decoder.start, folder / "converted" / "config.json"
+    names = {"decoder_start_token": pieces[begin], "eos_token": pieces[END], "bos_token": pieces[begin]}
+    path.write_text(json.dumps(json.loads(path.read_text()) | names))
+    translator = ctranslate2.Translator(str(folder / "converted"), compute_type="float32", intra_threads=1)
+    sources = [text for seed in SEEDS for text in prompts(seed)]
+    found = translator.translate_batch(
+        [tokenizer.tokens(text) for text in sources],
+        beam_size=1,
+        max_decoding_length=MOST,
+        min_decoding_length=0,
+        max_batch_size=0,
+    )
+    mine = ours(Writing(model, begin), sources, Decoding(maximum=MOST), ())
+    for (own,), other in zip(mine, found, strict=True):
+        tokens = own.tokens[:-1] if own.tokens[-1] == END else own.tokens
+        assert tokenizer.tokens(tokens) == other.hypotheses[0]
+    return [own.tokens for (own,) in mine]
