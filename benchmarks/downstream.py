@@ -64,7 +64,7 @@ class Setting:
 SETTINGS: dict[str, Setting] = {
     "sst2": Setting(
         Classify(columns={"text": "sentence"}, length=128),
-        "classify/sst2/train.tsv", "classify/sst2/dev.tsv", epochs=1, batch=32, rate=5e-5,
+        "classify/sst2/train.tsv", "classify/sst2/dev.tsv", epochs=1, batch=32, rate=1e-4,
     ),
     "upos": Setting(
         Tag(columns={"words": "form", "tags": "upos"}, length=256),
