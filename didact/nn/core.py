@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from torch import Tensor, nn
 
@@ -44,14 +45,18 @@ class Pass:
     window: int | None = None
 
 
-class Stack(nn.Module, ABC):
-    """blocks: the distinct layers, from the input up, whose parameters are named `blocks.<i>.…`; kernel: of attention,
-    whatever the table says, None = the table's choice; compiled: set by nn.compiled, whether sizes that change are to
-    be declared before each call.
+E = TypeVar("E", bound=nn.Module)
+
+
+class Stack(nn.Module, ABC, Generic[E]):
+    """embedding: what the first layer reads comes from it; blocks: the distinct layers, from the input up, whose
+    parameters are named `blocks.<i>.…`; kernel: of attention, whatever the table says, None = the table's choice;
+    compiled: set by nn.compiled, whether sizes that change are to be declared before each call.
     """
 
-    def __init__(self, blocks: nn.ModuleList, kernel: str | None = None) -> None:
+    def __init__(self, embedding: E, blocks: nn.ModuleList, kernel: str | None = None) -> None:
         super().__init__()
+        self.embedding: E = embedding  # first, as weights are drawn in this order
         self.blocks = blocks
         self.kernel = kernel
         self.compiled = False
@@ -67,12 +72,8 @@ class Stack(nn.Module, ABC):
         """What compilation pays for, each compiled by itself; none where torch has one fused operator already."""
 
 
-class Core(Stack):
-    """A stack that reads tokens by itself: embedding, blocks."""
-
-    def __init__(self, embedding: Embedding, blocks: nn.ModuleList, kernel: str | None = None) -> None:
-        super().__init__(blocks, kernel)
-        self.embedding = embedding
+class Core(Stack[Embedding]):
+    """A stack that reads tokens by itself."""
 
     @abstractmethod
     def forward(self, side: Side, layers: bool = False, attention: Collection[int] = ()) -> Hidden:

@@ -28,7 +28,7 @@ from didact.packed import Packed
 from didact.visibility import bidirectional
 
 
-class Decoder(Stack):
+class Decoder(Stack[DecoderEmbedding]):
     """Embedding, then layers, then a final norm where there is one. Words are read through the encoder's table."""
 
     def __init__(
@@ -39,8 +39,7 @@ class Decoder(Stack):
         attention_dropout: float,
         kernel: str | None = None,
     ) -> None:
-        super().__init__(blocks, kernel)
-        self.embedding = embedding
+        super().__init__(embedding, blocks, kernel)
         self.final_norm = final_norm
         self.attention_dropout = attention_dropout
 
