@@ -6,6 +6,8 @@
     Overlap        pairs: how much the two texts share, and a linear model of that (scikit-learn)
     Nearest        answers: the sentence that shares most with the question, less the question's own words
     SharedWords    choices: the one that shares most with context and question
+    Copied         texts for texts: the source as it is
+    Cosine         vectors of texts: the cosine of their words' counts, each times its inverse document frequency
 
 All fit on training items and predict test items in the task's own form, so the same `task.score` scores them.
 """
@@ -21,9 +23,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from didact.evaluation.floor import UNSPACED, Floor, Predict, plain, tokens
+from didact.evaluation.floor import UNSPACED, Floor, Predict, plain, rarity, tokens
 from didact.evaluation.nearest import Nearest, SharedWords
-from didact.tasks import Answer, Classify, Item, Prediction, Tag, Task
+from didact.tasks import Answer, Classify, Embed, Item, Prediction, Tag, Task, Translate
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Majority(Floor):
     name: ClassVar[str] = "majority"
 
     def suits(self, task: Task) -> bool:
-        return not isinstance(task, Answer) or bool(task.nullable)
+        return not isinstance(task, Answer | Translate | Embed) or (isinstance(task, Answer) and bool(task.nullable))
 
     def fit(self, task: Task, train: Sequence[Item]) -> Predict:
         task = plain(task)
@@ -177,7 +179,42 @@ class Overlap(Floor):
         return np.array(rows, np.float64).reshape(-1, 5)
 
 
-FLOORS: tuple[type[Floor], ...] = (Majority, Linear, FrequentTag, Overlap, Nearest, SharedWords)
+@dataclass(frozen=True)
+class Copied(Floor):
+    name: ClassVar[str] = "the source itself"
+
+    def suits(self, task: Task) -> bool:
+        return isinstance(task, Translate)
+
+    def fit(self, task: Task, train: Sequence[Item]) -> Predict:  # noqa: ARG002
+        return lambda items: [{"id": i.id, "target": i.fields["source"]} for i in items]
+
+
+@dataclass(frozen=True)
+class Cosine(Floor):
+    """How rare a word is, is learned of the texts that are judged: they need no answers for it."""
+
+    name: ClassVar[str] = "TF-IDF cosine"
+
+    def suits(self, task: Task) -> bool:
+        return isinstance(task, Embed)
+
+    def fit(self, task: Task, train: Sequence[Item]) -> Predict:  # noqa: ARG002
+        def predict(items: Sequence[Item]) -> list[Prediction]:
+            pairs = [(i.fields["text"], i.fields["text_b"]) for i in items]
+            rare = rarity(text for pair in pairs for text in pair)
+            return [{"id": i.id, "score": _cosine(*pair, rare)} for i, pair in zip(items, pairs, strict=True)]
+
+        return predict
+
+
+def _cosine(a: str, b: str, rare: Callable[[str], float]) -> float:
+    left, right = ({w: n * rare(w) for w, n in Counter(tokens(text)).items()} for text in (a, b))
+    size = math.hypot(*left.values()) * math.hypot(*right.values())
+    return sum(value * right.get(w, 0.0) for w, value in left.items()) / size if size else 0.0
+
+
+FLOORS: tuple[type[Floor], ...] = (Majority, Linear, FrequentTag, Overlap, Nearest, SharedWords, Copied, Cosine)
 
 
 def floors_of(task: Task) -> list[Floor]:

@@ -31,7 +31,7 @@ from didact.training.optim import AdamW, trained
 from didact.training.parallel import How, Ranks, processes, started, whole
 from didact.training.record import read_metrics
 
-SEQUENCES = 13
+SEQUENCES = 14
 UNEVEN = Chain(100, lengths=(9, 20), unrelated=3)  # sequences of 21 to 43 tokens, a third of them without a relation
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from task_tools import CASES, CORPUS
 
 from didact.evaluation.floor import tokens
-from didact.evaluation.floors import FLOORS, FrequentTag, Linear, Majority, Overlap, floors_of
+from didact.evaluation.floors import FLOORS, Copied, Cosine, FrequentTag, Linear, Majority, Overlap, floors_of
 from didact.evaluation.nearest import Nearest, SharedWords
-from didact.tasks import Answer, Choose, Classify, Tag, Task
+from didact.tasks import Answer, Choose, Classify, Embed, Tag, Task, Translate
 
 
 def scored(floor, task: Task, train: list, test: list | None = None) -> dict[str, float]:  # type: ignore[no-untyped-def, type-arg]
@@ -20,11 +21,16 @@ def scored(floor, task: Task, train: list, test: list | None = None) -> dict[str
     return task.score(floor.fit(task, items)(others), others)
 
 
+def learned(task: Task, items: list) -> Task:  # type: ignore[type-arg]
+    """Pairs with a score are to be judged by, not to be learned from."""
+    return task if isinstance(task, Embed) else task.learn(items)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_every_task_has_a_floor(name: str) -> None:
     task, records = CASES[name]
     items = task.items(records)
-    task = task.learn(items)
+    task = learned(task, items)
     found = floors_of(task)
     assert found
     for floor in found:
@@ -34,7 +40,7 @@ def test_every_task_has_a_floor(name: str) -> None:
 
 
 def test_all_floors_are_used() -> None:
-    tasks = [task.learn(task.items(records)) for task, records in CASES.values()]
+    tasks = [learned(task, task.items(records)) for task, records in CASES.values()]
     assert {type(floor) for task in tasks for floor in floors_of(task)} == set(FLOORS)
 
 
@@ -95,3 +101,21 @@ def test_the_stated_floor_of_a_treebank(shared_data: Path) -> None:
     task = task.learn(train)
     test = task.items(folder / "test.conllu", limit=500)
     assert 0.82 < task.score(FrequentTag().fit(task, train)(test), test)["accuracy"] < 0.88
+
+
+def test_the_source_itself() -> None:
+    records = [{"source": "ein Haus", "target": "ein Haus"}, {"source": "ein Baum", "target": "a tree"}]
+    assert scored(Copied(), Translate(scores=("exact",)), records)["exact"] == 0.5
+
+
+def test_cosine_of_words() -> None:
+    """scikit-learn's, with this inverse document frequency."""
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    texts = [("a cat sat on a mat", "a cat sat"), ("the prize", "who won the prize"), ("cat", "dog"), ("?", "dog")]
+    items = Embed().items([{"text": a, "text_b": b, "score": 0.5} for a, b in texts])
+    counts = CountVectorizer(token_pattern=r"[^\W_]+").fit_transform([t for pair in texts for t in pair]).toarray()
+    weighted = counts * (np.log((1 + len(counts)) / (1 + (counts > 0).sum(0))) + 1e-6)
+    for (a, b), found in zip(weighted.reshape(len(texts), 2, -1), Cosine().fit(Embed(), [])(items), strict=True):
+        size = np.linalg.norm(a) * np.linalg.norm(b)
+        assert found["score"] == pytest.approx(float(a @ b / size) if size else 0.0)

@@ -167,8 +167,8 @@ def test_settings_without_effect_are_refused(changes: dict[str, Any], message: s
 
 
 def test_cores_are_found_by_name() -> None:
-    assert [entry.name for entry in CORES] == ["transformer", "recurrent"]
-    with pytest.raises(ValueError, match="no core 'spiral'; there are transformer, recurrent"):
+    assert [entry.name for entry in CORES] == ["transformer", "recurrent", "opposed"]
+    with pytest.raises(ValueError, match="no core 'spiral'; there are transformer, recurrent, opposed"):
         build(tiny(core="spiral"))
 
 
