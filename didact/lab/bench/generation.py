@@ -63,7 +63,9 @@ class Generation(Benchmark):
             config = replace(self.config, init_std=_SPREAD)
             model = Model(config, {"vocabulary": Vocabulary()}, torch.Generator().manual_seed(0)).eval()
             with torch.no_grad():
-                model.core.embedding.word.weight[END] = 0.0
+                table = model.core.embedding.table
+                assert table is not None
+                table[END] = 0.0
             export(Pretrained(model, tokenizer, GPT2.name), folder / "model")
             _convert(folder / "model", folder / "converted")
             for beams in self.beams:
@@ -127,7 +129,7 @@ class Generation(Benchmark):
         return act
 
     def _theirs(self, folder: Path, prompts: Texts, beams: int) -> Any:
-        model = peer.open_model("GPT2LMHeadModel", folder).eval()
+        model: Any = peer.open_model("GPT2LMHeadModel", folder).eval()
         model.generation_config.eos_token_id, model.generation_config.pad_token_id = END, END
         ids = torch.zeros(len(prompts), max(map(len, prompts)), dtype=torch.int64)
         mask = torch.zeros_like(ids)
