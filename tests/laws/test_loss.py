@@ -57,9 +57,8 @@ def weights_of(objective: Objective) -> tuple[float, ...]:
     if isinstance(objective, Replaced):
         return (1.0, objective.detection)
     if isinstance(objective, Mixed):
-        return tuple(
-            sum(part.name == name for part in objective.parts) / len(objective.parts) for name in objective.names
-        )
+        names = [part.name for part in objective.parts]  # type: ignore[attr-defined]
+        return tuple(names.count(name) / len(names) for name in objective.names)
     return (1 / 3, 1 / 6, 1 / 6, 1 / 3, 1 / 3) if isinstance(objective, UniLM) else (1.0,) * len(objective.names)
 
 

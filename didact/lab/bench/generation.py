@@ -63,7 +63,9 @@ class Generation(Benchmark):
             config = replace(self.config, init_std=_SPREAD)
             model = Model(config, {"vocabulary": Vocabulary()}, torch.Generator().manual_seed(0)).eval()
             with torch.no_grad():
-                model.get_parameter("core.embedding.word.weight")[END] = 0.0
+                table = model.core.embedding.table
+                assert table is not None
+                table[END] = 0.0
             export(Pretrained(model, tokenizer, GPT2.name), folder / "model")
             _convert(folder / "model", folder / "converted")
             for beams in self.beams:
