@@ -48,6 +48,7 @@ STEPS, EVERY, LENGTH, MAXIMUM = 60, 20, 64, 128
 TUNED, LIMIT = 24, 100  # steps, records of each file
 CLOCK = {"seconds", "tokens_per_second", "memory_mib", "mfu"}  # what differs between two equal runs
 TEACHER = "bert"
+UPOS = "ADJ ADP ADV AUX CCONJ DET INTJ NOUN NUM PART PRON PROPN PUNCT SCONJ SYM VERB X"  # few sentences lack some
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,7 @@ def tuning(place: Place, start: Path, case: str) -> tuple[Path, list[str]]:
         "quiet=true",
     ]
     changes += ["task.classify.pooling=mean"] if case in ("text", "pair") else []
+    changes += [f"task.tag.tags=[{', '.join(UPOS.split())}]"] if case == "tag" else []
     changes += ["task.tag.joiner=''"] if case == "tag" and language == "zh" else []
     if case == "answer":
         changes.append("task.answer.stride=24")

@@ -50,8 +50,9 @@ def plan(packed: Packed, visibility: Visibility) -> Plan:
         at = torch.arange(starts[-1], device=positions.device)
     else:
         at = torch.cat([torch.arange(starts[b], starts[b + 1]) for b in order]).to(positions.device)
-        positions, segments, rank, reach = (None if x is None else x[at] for x in (positions, segments, rank, reach))
-        assert positions is not None
+    # Copied where nothing moves, too: which of them are one tensor is a thing the compiler compiles anew for.
+    positions, segments, rank, reach = (None if x is None else x[at] for x in (positions, segments, rank, reach))
+    assert positions is not None
     table = torch.tensor([(order is not None, plain, causal), (window, 0, 0), *groups], dtype=torch.int64)
     return Plan(table, at, positions, segments, rank, reach)
 

@@ -57,7 +57,8 @@ SEEN: dict[str, np.ndarray[Any, Any]] = {}
 
 
 def stream_of(objective: Objective, micro_tokens: int) -> Stream:
-    return Stream(UNEVEN, objective, BySequences(SEQUENCES), objective.most(micro_tokens), seed=5)
+    count = SEQUENCES - (objective.group > 1)  # of pairs, one is left over
+    return Stream(UNEVEN, objective, BySequences(count), objective.most(micro_tokens), seed=5)
 
 
 def one_step(objective: Objective, micro_tokens: int, folder: Path, how: How = "auto") -> dict[str, Any]:

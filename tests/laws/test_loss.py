@@ -16,6 +16,7 @@ import gradients
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from gradients import one_step
 from safetensors.torch import load_file
 from training_tools import MADE
@@ -71,8 +72,17 @@ def test_weights_hold_whatever_the_counts(objective: Objective, tmp_path: Path) 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What rank 0 of three processes wrote, for DDP and FSDP2 and every objective."""
-    folder = tmp_path_factory.mktemp("ranks")
+    """What rank 0 of three processes wrote, for DDP and FSDP2 and every objective; once for all workers of a run."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "ranks"
+    with FileLock(folder.with_suffix(".lock")):
+        if not folder.exists():
+            write_ranks(folder)
+    return folder
+
+
+def write_ranks(folder: Path) -> None:
+    folder.mkdir()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -90,7 +100,6 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     problems = [process.communicate(timeout=300)[1] for process in started]
     assert not any(process.returncode for process in started), "\n".join(problems)
-    return folder
 
 
 @pytest.mark.slow
