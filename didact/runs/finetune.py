@@ -1,4 +1,4 @@
-"""`didact finetune`: a start (or scratch), a task and labelled files -> a run a seed, scores on dev and test.
+"""`didact finetune`: a start (or fresh weights), a task and labelled files -> a run a seed, scores on dev and test.
 
 RUN/seed-N holds the run of each seed, RUN/best the model of the one best on dev. With several learning rates the
 first seed runs them all, dev chooses, and the other seeds take the chosen one. RUN/result.json says what came of it.
@@ -23,11 +23,10 @@ from didact.batch import Batch, Example
 from didact.data.store import write_aside
 from didact.data.stream import Stream
 from didact.errors import InputError
-from didact.exchange import keys
-from didact.hub.checkpoint import open_checkpoint
 from didact.model import Pretrained
 from didact.randomness import key
 from didact.runs import common
+from didact.runs.begin import Begin
 from didact.runs.build import batch_of, task_of
 from didact.runs.corpus import say
 from didact.runs.runfile import load_plugins, read
@@ -35,7 +34,6 @@ from didact.runs.schema import FinetuneRun
 from didact.tasks import Task
 from didact.tasks.answering import answer, forced
 from didact.tasks.base import Counts, Dataset, Prediction
-from didact.tokenization.tokenizer import Tokenizer
 from didact.training.checkpoint import RunFolder
 from didact.training.flops import step_flops
 from didact.training.loop import fit
@@ -59,7 +57,8 @@ def finetune(run: FinetuneRun) -> Path:
         _report(run, before)
         return run.run
     common.set_threads(run.hardware.threads)
-    files = Files.read(run)
+    begin = Begin.of(run)
+    files = Files.read(run, begin)
     for split, dataset in files.all.items():
         for what, count in dataset.counts.items():
             say(f"{split}: {count:,} {what}")
@@ -73,18 +72,18 @@ def finetune(run: FinetuneRun) -> Path:
     for number, seed in enumerate(seeds):
         folder = run.run / f"seed-{seed}"
         if number == 0 and len(rates) > 1:
-            cells = {r: _one(run, files, seed, r, folder / f"rate-{r:g}") for r in rates}
+            cells = {r: _one(run, begin, files, seed, r, folder / f"rate-{r:g}") for r in rates}
             tried = {f"{r:g}": cell["dev"][files.task.main] for r, cell in cells.items()}
             sign = 1.0 if files.task.higher else -1.0
             rate = max(cells, key=lambda r: _worst_if_nan(sign * cells[r]["dev"][files.task.main]))
             results[str(seed)] = cells[rate]
             _point(folder, f"rate-{rate:g}")
         else:
-            results[str(seed)] = _one(run, files, seed, rate, folder)
+            results[str(seed)] = _one(run, begin, files, seed, rate, folder)
     summary = {
         "task": files.task.kind,
         "main": files.task.main,
-        "start": None if run.scratch else run.start,
+        "start": None if begin.scratch else begin.name,
         "learning_rate": rate,
         "learning_rates": tried,
         "seeds": results,
@@ -114,11 +113,10 @@ class Files:
     test: Dataset | None
 
     @staticmethod
-    def read(run: FinetuneRun) -> Files:
+    def read(run: FinetuneRun, begin: Begin) -> Files:
         """Read all files before anything is trained: a mistake in the last row of the test file stops it now."""
-        found = open_checkpoint(hub.fetch(run.start))
-        tokenizer = Tokenizer.load(found.folder)
-        task = task_of(run.task, run.length).suited(keys.changed(found.model, run.model), tokenizer)
+        tokenizer = begin.tokenizer
+        task = task_of(run.task, run.length).suited(begin.config, tokenizer)
         paths = run.data.train if isinstance(run.data.train, tuple) else (run.data.train,)
         counts: Counts = Counter()
         items = [item for path in paths for item in task.items(path, limit=run.data.limit, counts=counts)]
@@ -147,13 +145,13 @@ class Answers(nn.Module):
         return self.step(batch, logits=True)
 
 
-def _one(run: FinetuneRun, files: Files, seed: int, rate: float, folder: Path) -> dict[str, Any]:
+def _one(run: FinetuneRun, begin: Begin, files: Files, seed: int, rate: float, folder: Path) -> dict[str, Any]:
     """One seed at one learning rate."""
     if (before := common.finished(folder)) is not None:
         return before
     task, objective = files.task, files.task.objective()
     generator = torch.Generator().manual_seed(key(seed, 2) % 2**63)
-    start = hub.load(run.start, task.heads(), changes=run.model, scratch=run.scratch, generator=generator)
+    start = begin.load(task.heads(), generator)
     _fits(start, run, task, files.train.examples)
     state = _State(replace(start, task=task))
     stream = Stream(

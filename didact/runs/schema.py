@@ -115,7 +115,7 @@ class Schedule(Part):
     floor: the last rate, as a share of the peak.
     """
 
-    kind: Literal["linear", "cosine", "wsd", "constant"] = "linear"
+    kind: Literal["linear", "cosine", "inverse_sqrt", "wsd", "constant"] = "linear"
     warmup: float = Field(default=0.1, ge=0, lt=1)
     decay: float = Field(default=0.2, gt=0, le=1)
     floor: float = Field(default=0.0, ge=0, lt=1)
@@ -236,15 +236,16 @@ class FinetuneRun(Run):
     """`didact finetune RUN.yaml`.
 
     start: a checkpoint (run folder, Hugging Face folder or hub name); scratch: the same architecture and tokenizer
-    with fresh weights, the honest baseline; seeds: one run each, in RUN/seed-N, none = `seed` alone; length: longest
-    input in tokens; evaluate_every: steps between two looks at dev, None = a third of the run (its
-    end, where the budget is tokens or minutes); learning_rates: each
-    tried with the first seed, the best on dev is taken for all; patience: looks at dev without a better one after
-    which to stop.
+    with fresh weights, the honest baseline; tokenizer: in place of a start, what the fresh weights of `model.family`
+    read; model: fields of the model's configuration that are not as the start, or the family, has them; seeds: one run
+    each, in RUN/seed-N, none = `seed` alone; length: longest input in tokens; evaluate_every: steps between looks at
+    dev, None = a third of the run (its end, where the budget is tokens or minutes); learning_rates: each tried with the
+    first seed, the best on dev is taken for all; patience: looks at dev without a better one after which to stop.
     """
 
-    start: str
+    start: str | None = None
     scratch: bool = False
+    tokenizer: str | None = None
     task: dict[str, dict[str, Any]]
     data: TaskData
     seeds: tuple[int, ...] = ()
@@ -256,3 +257,14 @@ class FinetuneRun(Run):
     learning_rates: tuple[float, ...] = ()
     optimizer: Optimizer = Optimizer(learning_rate=5e-5, betas=(0.9, 0.999), eps=1e-8)
     patience: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _begins(self) -> FinetuneRun:
+        fresh = [
+            name for name, given in (("tokenizer", self.tokenizer), ("model.family", self.model.get("family"))) if given
+        ]
+        if self.start is not None and fresh:
+            raise ValueError(f"start and {' and '.join(fresh)}: one thing says how the weights begin")
+        if self.start is None and (len(fresh) < 2 or self.scratch):
+            raise ValueError("a start, or tokenizer and model.family for a family's fresh weights (without scratch)")
+        return self

@@ -3,10 +3,11 @@
 Because it reads a share and not a step number, a run whose budget is minutes or tokens decays to its end like one
 whose budget is steps.
 
-    linear     down to the floor in a straight line (Devlin et al., 2019)
-    cosine     half a cosine down to the floor (Loshchilov & Hutter, 2017)
-    wsd        the peak until the last `decay` of the run, then down as 1 - sqrt (Hägele et al., 2024, §3.2)
-    constant   the peak to the end
+    linear         down to the floor in a straight line (Devlin et al., 2019)
+    cosine         half a cosine down to the floor (Loshchilov & Hutter, 2017)
+    inverse_sqrt   down as 1 / sqrt(step), the floor at the least (Vaswani et al., 2017, §5.3; T5)
+    wsd            the peak until the last `decay` of the run, then down as 1 - sqrt (Hägele et al., 2024, §3.2)
+    constant       the peak to the end
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-KINDS = ("linear", "cosine", "wsd", "constant")
+KINDS = ("linear", "cosine", "inverse_sqrt", "wsd", "constant")
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Schedule:
     floor: where it ends, as a share of the peak.
     """
 
-    kind: Literal["linear", "cosine", "wsd", "constant"] = "linear"
+    kind: Literal["linear", "cosine", "inverse_sqrt", "wsd", "constant"] = "linear"
     warmup: float = 0.1
     decay: float = 0.2
     floor: float = 0.0
@@ -34,16 +35,21 @@ class Schedule:
             raise ValueError(f"schedule {self.kind!r}; expected one of {', '.join(KINDS)}")
         if not (0 <= self.warmup < 1 and 0 < self.decay <= 1 and 0 <= self.floor <= 1):
             raise ValueError(f"not shares of a run or of the peak: {self}")
+        if self.kind == "inverse_sqrt" and not self.warmup:
+            raise ValueError("inverse_sqrt falls from where the warm-up ends: a warmup above 0 is expected")
 
     def __call__(self, done: float, ahead: float = 0.0) -> float:
         """The rate's share of the peak, for the step that begins when `done` (0 … 1) of the run is done.
 
         ahead: the share that this step takes, where it is known (1 / steps): the warm-up counts it in, so that the
-        first step already moves. Step s of n: warm-up (s + 1) / w, then linear (n - s) / (n - w), w = warmup · n.
+        first step already moves. Step s of n: warm-up (s + 1) / w, then linear (n - s) / (n - w) or inverse_sqrt
+        sqrt(w / (s + 1)), w = warmup · n.
         """
         done = min(max(done, 0.0), 1.0)
         if done + ahead < self.warmup:
             return (done + ahead) / self.warmup
+        if self.kind == "inverse_sqrt":
+            return max(self.floor, math.sqrt(self.warmup / (done + ahead)))
         fallen = self._fallen(done)
         return 1.0 - (1.0 - self.floor) * fallen
 

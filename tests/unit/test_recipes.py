@@ -57,10 +57,17 @@ def test_every_recipe_runs(recipe: Path, world: Path, pretrained: Path, tmp_path
     values["task"] = {
         kind: {k: v for k, v in (own or {}).items() if k != "stride"} for kind, own in values["task"].items()
     }
-    values |= {"start": str(pretrained), "length": 64, "batch": {"size": "8 sequences", "micro_tokens": 128}}
-    if recipe.stem == "translate":
-        values["start"] = str(writing_start(world, tmp_path / "start"))
+    unit = "tokens" if "tokens" in values.get("batch", {}).get("size", "") else "sequences"
+    size = "256 tokens" if unit == "tokens" else "8 sequences"
+    values |= {"length": 64, "batch": {"size": size, "micro_tokens": 128}}
+    if "start" in values:
+        values["start"] = str(writing_start(world, tmp_path / "start") if "translate" in values["task"] else pretrained)
+    else:
+        values["tokenizer"] = str(world / "tokenizer")
+        values["model"] |= small(values["model"]["family"])
+    if "translate" in values["task"]:
         values["task"]["translate"] |= {"target_length": 8}
+        values |= {"evaluate_every": 1}
     if recipe.stem == "simcse":
         values["data"]["dev"] = str(world / "alike-dev.tsv")
         values["task"]["embed"] |= {"group": 8}

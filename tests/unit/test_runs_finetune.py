@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from run_tools import finetuning
+from run_tools import finetuning, small
 from sklearn.metrics import accuracy_score
 from transformers import AutoModelForSequenceClassification
 
@@ -27,7 +27,9 @@ from didact.tokenization.tokenizer import Tokenizer
 
 
 def run_of(world: Path, folder: Path, start: Path, **changes: Any) -> FinetuneRun:
-    return runfile.checked(FinetuneRun, finetuning(world, folder, start, **changes))
+    """changes: of the values, `begin` of "start" among them."""
+    own = {"start": changes.pop("begin")} if "begin" in changes else {}
+    return runfile.checked(FinetuneRun, finetuning(world, folder, start, **changes) | own)
 
 
 def result(run: Path) -> dict[str, Any]:
@@ -135,6 +137,46 @@ def test_scratch_is_the_same_without_the_weights(world: Path, pretrained: Path, 
     near = [float((m.state_dict()[name] - start[name]).abs().max()) for m in (a, b)]
     assert near[0] < 0.002 < near[1], "one step away from the start, and drawn anew"
     assert result(runs["scratch"])["start"] is None
+
+
+@pytest.mark.parametrize(("family", "task"), [("roberta", "classify"), ("transformer", "translate")])
+def test_fresh_weights_of_a_family(family: str, task: str, world: Path, pretrained: Path, tmp_path: Path) -> None:
+    """No checkpoint: a tokenizer and a family's name; seeds draw other weights, a seed the same ones."""
+    files = "{}.tsv" if task == "classify" else "{}.{{en,de}}"
+    own = {"tokenizer": str(world / "tokenizer"), "model": small(family), "budget": {"steps": 1}}
+    own |= {"task": {task: {"target_length": 8} if task == "translate" else {}}, "seeds": [0, 1]}
+    own |= {"data": {split: str(world / files.format(split)) for split in ("train", "dev")}}
+    runs = [finetune(run_of(world, tmp_path / name, pretrained, begin=None, **own)) for name in "ab"]
+    assert result(runs[0])["start"] is None
+    loaded = [hub.load(run / f"seed-{seed}") for run in runs for seed in (0, 1)]
+    assert {model.family for model in loaded} == {family}
+    words = [model.model.state_dict()["core.embedding.word.weight"] for model in loaded]
+    assert torch.equal(words[0], words[2])
+    assert torch.equal(words[1], words[3])
+    assert float((words[0] - words[1]).abs().max()) > 0.05
+    assert loaded[0].tokenizer.fingerprint == hub.load(pretrained).tokenizer.fingerprint
+    other = run_of(world, tmp_path / "c", pretrained, begin=None, **(own | {"model": small(family) | {"layer": 3}}))
+    with pytest.raises(InputError, match=r"model\.layer: unknown key"):
+        finetune(other)
+    other = run_of(world, tmp_path / "d", pretrained, begin=None, **(own | {"model": small(family) | {"heads": 3}}))
+    with pytest.raises(InputError, match=r"model"):
+        finetune(other)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"begin": None}, "a start, or tokenizer and model.family"),
+        ({"begin": None, "tokenizer": "t"}, "a start, or tokenizer and model.family"),
+        ({"begin": None, "model": {"family": "bert"}}, "a start, or tokenizer and model.family"),
+        ({"begin": None, "model": {"family": "bert"}, "tokenizer": "t", "scratch": True}, "without scratch"),
+        ({"tokenizer": "t"}, "start and tokenizer: one thing says how the weights begin"),
+        ({"model": {"family": "bert"}}, r"start and model\.family: one thing"),
+    ],
+)
+def test_one_thing_says_how_weights_begin(changes: dict[str, Any], message: str, world: Path, pretrained: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        run_of(world, Path("r"), pretrained, **changes)
 
 
 @pytest.mark.parametrize(

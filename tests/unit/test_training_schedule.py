@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR
+from transformers import get_inverse_sqrt_schedule
 
 from didact.training.schedule import KINDS, Budget, Schedule
 
@@ -38,9 +39,26 @@ def test_equals_torch_after_warm_up(kind: str, warmup: int) -> None:
 def test_starts_peaks_and_ends(kind: str, floor: float) -> None:
     schedule = Schedule(kind, warmup=0.25, decay=0.25, floor=floor)  # type: ignore[arg-type]
     values = rates(schedule)
-    assert 0 < values[0] < values[5] < values[10] == max(values) == 1.0
-    assert schedule(1.0) == pytest.approx(1.0 if kind == "constant" else floor)
+    assert 0 < values[0] < values[5] < values[9] == max(values) == 1.0
+    ends = {"constant": 1.0, "inverse_sqrt": 0.5}.get(kind, floor)  # four times as far as the peak
+    assert schedule(1.0) == pytest.approx(ends)
     assert all(a >= b for a, b in itertools.pairwise(values[10:]))
+
+
+@pytest.mark.parametrize("warmup", [1, 4, 20])
+def test_inverse_sqrt_is_that_of_transformers(warmup: int) -> None:
+    """Whose rate is 0 in the first step: it is a step behind."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    falls = get_inverse_sqrt_schedule(optimizer, warmup)
+    wanted = []
+    for _ in range(N):
+        optimizer.step()
+        falls.step()
+        wanted.append(optimizer.param_groups[0]["lr"])
+    assert rates(Schedule("inverse_sqrt", warmup / N)) == pytest.approx(wanted, abs=1e-6)
+    assert min(rates(Schedule("inverse_sqrt", 1 / N, floor=0.5))) == 0.5
+    with pytest.raises(ValueError, match="a warmup above 0"):
+        Schedule("inverse_sqrt", 0.0)
 
 
 def test_wsd_is_one_minus_root() -> None:
