@@ -54,8 +54,8 @@ Pairs = list[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Setting:
-    """One task. pairs: of each split; pieces: kind and size of the tokenizer; model, task: keys of the run file; arms: by
-    name, further keys of the task; budget, rate, batch, warmup: of every run, budgets: of arms that have their own;
+    """One task. pairs: of each split; pieces: kind and size of the tokenizer; model, task: keys of the run file; arms:
+    by name, further keys of the task; budget, rate, batch, warmup: of every run, budgets: of arms that have their own;
     seeds: of each arm; better: which arms are compared.
     """
 
@@ -91,7 +91,7 @@ def translations() -> dict[str, Pairs]:
 
 
 def spellings() -> dict[str, Pairs]:
-    """Words of letters alone, how they are first said to sound, without stress; 20,000, 500 and 2,000, by their SHA-1."""
+    """Words of letters alone, their first pronunciation without stress; 20,000, 500 and 2,000 by their SHA-1."""
     found: dict[str, str] = {}
     for line in lines("cmudict/cmudict.txt.xz"):
         word, number, *phonemes = line.split()
