@@ -123,7 +123,7 @@ SETTINGS: dict[str, Setting] = {
     "multi30k": Setting(
         translations, ("bpe", 5000), SMALL | {"layers": 4, "width": 128, "feedforward": 256, "dropout": 0.2},
         {"smoothing": 0.1, "target_length": 80, "scores": ["bleu", "chrf"], "decoding": {"beams": 4}},
-        {"didact": {}, "transformers": {}}, {"minutes": 60}, rate=2e-3, batch=256, length=80,
+        {"didact": {}, "transformers": {}}, {"minutes": 30}, rate=2e-3, batch=256, length=80,
         better=(("didact", "transformers"),),
     ),
     "phonemes": Setting(
