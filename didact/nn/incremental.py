@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from itertools import chain
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -163,11 +162,15 @@ _LOOK = _Look()
 
 def for_steps(module: M) -> M:
     """The same module for inference: its parameters are shared, and its dense layers multiply few rows fast."""
-    shared = {id(tensor): tensor for tensor in chain(module.parameters(), module.buffers())}
-    own = copy.deepcopy(module, shared)
-    constants: dict[int, Constant] = {}  # a layer that stands in two places stays one
-    for part in list(own.modules()):
-        for name, layer in part.named_children():
-            if isinstance(layer, nn.Linear):
-                setattr(part, name, constants.setdefault(id(layer), Constant(layer)))
-    return own.eval()
+    known: dict[int, nn.Module] = {}
+
+    def made(part: nn.Module) -> nn.Module:
+        if id(part) not in known:  # what stands in two places stays one
+            # Not `copy.deepcopy`, which takes as long as some steps.
+            own = Constant(part) if isinstance(part, nn.Linear) else copy.copy(part)
+            own._modules = {name: child and made(child) for name, child in part._modules.items()}
+            own.training = False
+            known[id(part)] = own
+        return known[id(part)]
+
+    return made(module)  # type: ignore[return-value]

@@ -44,7 +44,7 @@ class Product:
         return torch.ops.mkldnn._linear_pointwise(rows.contiguous(), self._laid, self._bias, "none", [], "")
 
     def _lay(self, n: int) -> None:
-        """For as many rows as these, and for fewer: MKL's layout for 32 rows serves fewer as well as their own would."""
+        """For as many rows as these and fewer; one for 32 rows serves fewer as well as their own would."""
         meant = max(32, -(-n // 16) * 16)
         with torch.inference_mode(False), torch.no_grad():  # the operators know no inference tensors
             plain = (self._matrix.clone() if self._matrix.is_inference() else self._matrix).contiguous()
@@ -61,5 +61,5 @@ class Constant(nn.Linear):
         self.weight, self.bias = layer.weight, layer.bias
         self._product = Product(layer.weight, layer.bias)
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+    def forward(self, input: Tensor) -> Tensor:
         return self._product(input)
