@@ -166,7 +166,6 @@ def for_steps(module: M) -> M:
 
     def made(part: nn.Module) -> nn.Module:
         if id(part) not in known:  # what stands in two places stays one
-            # Not `copy.deepcopy`, which takes as long as some steps.
             own = Constant(part) if isinstance(part, nn.Linear) else copy.copy(part)
             own._modules = {name: child and made(child) for name, child in part._modules.items()}
             own.training = False
