@@ -26,7 +26,7 @@ def main() -> None:
         "names",
         nargs="*",
         metavar="NAME",
-        help="step, rtd, causal, permuted, finetune, inference, generation, masking, store; all if none",
+        help="step, rtd, causal, permuted, denoise, finetune, inference, generation, masking, store; all if none",
     )
     parser.add_argument("--repeats", type=int, default=5, help="rounds, in each of which every side works once")
     parser.add_argument("--texts", type=Path, default=SST2 if SST2.is_file() else None, help="one text a line")

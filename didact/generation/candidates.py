@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from didact.generation.top import top
+from didact.generation.top import log_total, top_of_all
 
 NONE = -1e9  # the score of a hypothesis that there is not; finite, so that a prompt without enough others can go on
 
@@ -31,11 +31,6 @@ def best(running: Tensor, scores: Tensor, k: int, normalise: bool) -> Candidates
     """The k best continuations: running (B, R) scores so far, scores (B, R, V) of the next token; normalise: these are
     logits.
     """
-    B, R, V = scores.shape
-    values, tokens = top(scores.reshape(B * R, V), k)
     if normalise:
-        values = values - scores.reshape(B * R, V).logsumexp(1, keepdim=True)
-    values = values.view(B, R, -1) + running[:, :, None]
-    each = values.shape[2]
-    values, at = values.flatten(1).topk(min(k, R * each))
-    return Candidates(values, at // each, tokens.view(B, -1).gather(1, at))
+        running = running - log_total(scores.flatten(0, 1)).view(running.shape)
+    return Candidates(*top_of_all(scores, running, k))

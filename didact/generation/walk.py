@@ -17,7 +17,7 @@ from didact.generation.draw import draw, narrowed, uniforms
 from didact.generation.history import History
 from didact.generation.reader import Prompts, Reader
 from didact.generation.rules import Rule, apply
-from didact.generation.top import top
+from didact.generation.top import log_total, top
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Walk:
             tokens = top(scores, 1)[1].squeeze(1)
         tokens = tokens.view(B, R)
         chosen = logits.gather(2, tokens[:, :, None]).squeeze(2)
-        return tokens, (chosen - logits.logsumexp(2)).double()
+        return tokens, (chosen - log_total(logits.flatten(0, 1)).view(B, R)).double()
 
     def _stopped(self, history: History, running: Tensor) -> Tensor:
         assert self.stops is not None

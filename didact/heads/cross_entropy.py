@@ -44,8 +44,10 @@ class _CrossEntropy(torch.autograd.Function):
         for start in range(0, n, some):
             rows = slice(start, start + some)
             target = values[rows, None]
-            shifted = logits[rows].to(torch.float32, copy=True)
-            shifted -= shifted.amax(-1, keepdim=True)
+            largest = logits[rows].amax(-1, keepdim=True)
+            # In float32 the gradient's own rows are worked in, and nothing is copied.
+            room = gradient[rows] if logits.dtype == torch.float32 else None
+            shifted = torch.sub(logits[rows].float(), largest.float(), out=room)
             picked = shifted.gather(1, target)
             right[rows] = picked.squeeze(1) >= 0
             if smoothing:
@@ -57,7 +59,8 @@ class _CrossEntropy(torch.autograd.Function):
             if smoothing:
                 probability -= smoothing / vocabulary
             probability.scatter_add_(1, target, torch.full_like(target, smoothing - 1.0, dtype=torch.float32))
-            gradient[rows] = probability
+            if room is None:
+                gradient[rows] = probability
         ctx.save_for_backward(gradient)
         ctx.mark_non_differentiable(right)
         return losses, right

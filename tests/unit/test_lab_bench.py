@@ -79,7 +79,7 @@ def test_sides_must_start_equal() -> None:
 
 
 def test_unknown_names_and_missing_peers(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match="no benchmark spets; expected some of step, rtd, causal, permuted, finetune"):
+    with pytest.raises(InputError, match="no benchmark spets; expected some of step, rtd, causal, permuted, denoise"):
         bench.run(["spets"])
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(InputError, match="pip install transformers"):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from didact.errors import InputError
 from didact.lab.bench.causal import CausalStep
+from didact.lab.bench.denoise import DenoisingStep
 from didact.lab.bench.finetune import Finetuning
 from didact.lab.bench.generation import Generation
 from didact.lab.bench.inference import Inference
@@ -23,6 +24,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     Detection(),
     CausalStep(),
     PermutedStep(),
+    DenoisingStep(),
     Finetuning(),
     Inference(),
     Generation(),
