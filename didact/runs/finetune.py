@@ -118,7 +118,8 @@ class Files:
         """Read all files before anything is trained: a mistake in the last row of the test file stops it now."""
         found = open_checkpoint(hub.fetch(run.start))
         tokenizer = Tokenizer.load(found.folder)
-        task = task_of(run.task, run.length).suited(keys.changed(found.model, run.model), tokenizer)
+        config = keys.changed(found.model, run.model)
+        task = task_of(run.task, run.length).suited(config, tokenizer, found.family.encoder)
         paths = run.data.train if isinstance(run.data.train, tuple) else (run.data.train,)
         counts: Counts = Counter()
         items = [item for path in paths for item in task.items(path, limit=run.data.limit, counts=counts)]
