@@ -185,10 +185,12 @@ class Task(ABC):
         """The task as a model of this configuration can be asked it. encoder: slots of heads that an encoder-decoder's
         encoder is asked (`Family.encoder`). Raises InputError where it cannot be asked.
         """
-        if config.decoder is None:
+        if config.decoder is None and self.start is None:
             return self
-        start, end = forms.borders(config.decoder.start, tokenizer)
         assert dataclasses.is_dataclass(self)
+        if not {"start", "end"} <= {f.name for f in dataclasses.fields(self)}:
+            raise InputError(f"task.{self.kind}: asks no decoder, and the model has one", expected="another model")
+        start, end = (None, None) if config.decoder is None else forms.borders(config.decoder.start, tokenizer)
         return dataclasses.replace(self, start=start, end=end)
 
     def learn(self, items: Sequence[Item]) -> Self:  # noqa: ARG002
