@@ -41,11 +41,15 @@ RECIPE = {  # families whose recipe has another name
     "electra": "electra-small",
     "deberta-v2": "deberta",
     "openai-gpt": "gpt2",
+    "transformer": "bart",  # which was only ever trained on pairs
+    "mbart": "bart",
+    "mt5": "t5",
 }
 CASES = {"text": "classify", "pair": "pair", "tag": "tag", "answer": "answer"}  # folder -> recipe
 PIECES = {"en": 2000, "zh": 4000}
 STEPS, EVERY, LENGTH, MAXIMUM = 60, 20, 64, 128
 TUNED, LIMIT = 24, 100  # steps, records of each file
+SENTINELS = 32
 CLOCK = {"seconds", "tokens_per_second", "memory_mib", "mfu"}  # what differs between two equal runs
 TEACHER = "bert"
 UPOS = "ADJ ADP ADV AUX CCONJ DET INTJ NOUN NUM PART PRON PROPN PUNCT SCONJ SYM VERB X"  # few sentences lack some
@@ -63,8 +67,7 @@ class Row:
         return f"{self.family}:{self.language}"
 
 
-READ = tuple(family for family in FAMILIES if family.base.decoder is None)  # the others write: recipes/translate.yaml
-ROWS = tuple(Row(family.name, language) for family in READ for language in slices.LANGUAGES)
+ROWS = tuple(Row(family.name, language) for family in FAMILIES for language in slices.LANGUAGES)
 
 
 @dataclass(frozen=True)
@@ -82,12 +85,21 @@ class Place:
     def corpus(self) -> Path:
         return self.data / self.row.language / "little.txt"
 
+    @property
+    def recipe(self) -> Path:
+        """The run file of the family's pre-training."""
+        return RECIPES / f"{RECIPE.get(self.row.family, self.row.family)}.yaml"
+
     def store(self) -> Path:
-        """A store of the language by the kind of tokenizer that the family has, made once."""
+        """A store of the language by the kind of tokenizer that the family has, made once; with the sentinels that the
+        recipe's objective writes.
+        """
         kind, language = by_name(self.row.family).tokenizer, self.row.language
-        room = self.data / language / "kinds" / kind
+        sentinels = SENTINELS if "span_corruption" in runfile.values_of(self.recipe)["objective"] else 0
+        room = self.data / language / "kinds" / f"{kind}{'-sentinels' if sentinels else ''}"
         if not (room / "tokenizer").is_dir():
-            train_tokenizer([str(self.corpus)], room / "tokenizer", kind, PIECES[language])  # type: ignore[arg-type]
+            pieces = PIECES[language]
+            train_tokenizer([str(self.corpus)], room / "tokenizer", kind, pieces, sentinels=sentinels)  # type: ignore[arg-type]
         if not (room / "store" / "store.json").is_file():
             prepare_store([str(self.corpus)], str(room / "tokenizer"), room / "store", validation=0.1, processes=1)
         return room / "store"
@@ -104,8 +116,7 @@ def sizes(family: str) -> list[str]:
 
 def pretraining(place: Place, folder: Path) -> tuple[Path, list[str]]:
     """The recipe's file, and the changes that make it small and name its data."""
-    family = place.row.family
-    file = RECIPES / f"{RECIPE.get(family, family)}.yaml"
+    family, file = place.row.family, place.recipe
     changes = [
         f"run={folder}",
         f"data.train={place.store()}",

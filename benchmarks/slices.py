@@ -6,7 +6,8 @@ What is kept never depends on an order or a draw: records are taken by the SHA-1
 documents by the first four bytes of theirs, modulo 100. The data lie beside the repository; nothing goes into it.
 
     OUT/en, OUT/zh    corpus.txt, little.txt (for many passes), unseen.txt (in neither); {text, pair, tag, answer}/…
-    OUT/en            besides: tokenizer, store (of corpus.txt), little-store, {nsp, sop}/{train, dev, test}.tsv
+    OUT/en            besides: tokenizer, store (of corpus.txt), little-store, {nsp, sop}/{train, dev, test}.tsv; for
+                      models that write: write/{train, dev, test}.tsv, marked (a tokenizer with sentinels), marked-store
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ CORPORA = {
 SHARES = {"unseen": (0, 4), "little": (4, 6), "corpus": (6, 36)}  # of documents, in hundredths
 LITTLE = 530_000  # bytes: about 125,000 tokens for training, forty times of which are five million
 PIECES = 4096
+SENTINELS = 32  # of a text of 128 tokens, 15 % in spans of 3 are 7
 TASKS = ("text", "pair", "tag", "answer")
 SIZES = {"train": 4000, "dev": 500, "test": 1500}
 PROBES = {"test": 2000, "dev": 500, "train": 4000}
@@ -225,6 +227,16 @@ def relations(unseen: Path) -> dict[str, Splits]:
     return made
 
 
+def questions(data: Path) -> Splits:
+    """A sentence, and a question that it answers (Du et al., 2017); one of each sentence's, by its SHA-1."""
+    kept = {}
+    for name in ("dev", "test"):
+        sources, targets = (_lines(data, f"seq2seq/squad-questions/{side}-{name}.txt") for side in ("src", "tgt"))
+        rows = sorted(("\t".join((a.strip(), b.strip())) for a, b in zip(sources, targets, strict=True)), key=place)
+        kept[name] = list({row.split("\t")[0]: row for row in rows}.values())
+    return Splits(_three(kept["dev"], kept["test"], key=_column(0)), header="source\ttarget")
+
+
 def make(out: Path, data: Path) -> None:
     """Everything that is not there yet."""
     if not data.is_dir():
@@ -244,10 +256,19 @@ def make(out: Path, data: Path) -> None:
             splits.write(english / name)
     if not (english / "tokenizer").is_dir():
         train_tokenizer([str(english / "corpus.txt")], english / "tokenizer", "wordpiece", PIECES, sample_mb=10)
-    for name, text, held in (("store", "corpus", 0.02), ("little-store", "little", 0.1)):
+    if not (english / "write").is_dir():
+        questions(data).write(english / "write")
+    corpus = [str(english / "corpus.txt")]
+    if not (english / "marked").is_dir():
+        train_tokenizer(corpus, english / "marked", "wordpiece", PIECES, sample_mb=10, sentinels=SENTINELS)
+    little = [str(english / "little.txt")]
+    for name, texts, words, held in (
+        ("store", corpus, "tokenizer", 0.02),
+        ("little-store", little, "tokenizer", 0.1),
+        ("marked-store", corpus, "marked", 0.02),
+    ):
         if not (english / name / "store.json").is_file():
-            source = [str(english / f"{text}.txt")]
-            prepare_store(source, str(english / "tokenizer"), english / name, validation=held, processes=1)
+            prepare_store(texts, str(english / words), english / name, validation=held, processes=1)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

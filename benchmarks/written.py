@@ -199,7 +199,7 @@ class Work:
         """Train, write the test set, and score it; its line of the results file."""
         run = self.run
         begin = Begin.of(run)
-        task = task_of(run.task, run.length).suited(begin.config, begin.tokenizer)
+        task = task_of(run.task, run.length).suited(begin.config, begin.tokenizer, begin.family.encoder)
         used = time.process_time()
         predictions, spent = (self._theirs if self.cell.arm == "transformers" else self._ours)(run, begin, task)
         used = time.process_time() - used
@@ -306,7 +306,7 @@ def _difference(name: str, ours: list[dict[str, Any]], theirs: list[dict[str, An
     """The one arm less the other, sentences and seeds drawn together."""
     run = Work(Cell(name, ours[0]["arm"], ours[0]["seed"]), out).run
     begin = Begin.of(run)
-    task = task_of(run.task, run.length).suited(begin.config, begin.tokenizer)
+    task = task_of(run.task, run.length).suited(begin.config, begin.tokenizer, begin.family.encoder)
     test: list[Item] = task.items(run.data.test or "")
     both = [
         [answers_in(out / "predictions" / f"{r['cell'].replace(':', '-')}.jsonl") for r in some]

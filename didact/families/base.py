@@ -35,10 +35,13 @@ DROPOUTS: Mapping[str, tuple[str, float | None]] = dict.fromkeys(
 
 @dataclass(frozen=True)
 class Architecture:
-    """A class of transformers: its name, and the slots (`Head.slot`) of the heads it has."""
+    """A class of transformers: its name, the slots (`Head.slot`) of the heads it has, and whether the core's tensors
+    carry `Names.prefix` in its files, None = where it has heads.
+    """
 
     name: str
     slots: tuple[str, ...] = ()
+    prefixed: bool | None = None
 
 
 NONE = Architecture("")  # of a family that transformers does not have
@@ -52,7 +55,8 @@ class Family:
     transformers does not have; tokenizer: the `kind` that its tokenizers are of; recipe: how it was pre-trained;
     sources: papers and code; dropouts: see DROPOUTS; fitted: fields of the configuration, besides the vocabulary, that
     a tokenizer decides; pooling: the key that says which rows classes of a whole sequence are asked; tied_by_tensors:
-    whether a model that calls itself tied is not where its file holds another output matrix (T5).
+    whether a model that calls itself tied is not where its file holds another output matrix (T5); encoder: slots of
+    heads that the encoder is asked where there is a decoder, too; all others ask the decoder.
     """
 
     name: str
@@ -68,6 +72,7 @@ class Family:
     model_type: str | None = None
     pooling: str | None = None
     tied_by_tensors: bool = False
+    encoder: tuple[str, ...] = ()
 
     def base_for(self, tokenizer: Tokenizer) -> ModelConfig:
         """The settings of a fresh model that is to read what this tokenizer writes."""
@@ -77,6 +82,11 @@ class Family:
         """What transformers would open a model with these heads as."""
         slots = {head.slot for head in heads.values()}
         return next((a for a in self.architectures if slots.issuperset(a.slots)), NONE)
+
+    def prefixed(self, heads: Mapping[str, Head]) -> bool:
+        """Whether the core's tensors carry the prefix in the file of a model with these heads."""
+        architecture = self.architecture(heads)
+        return bool(architecture.slots) if architecture.prefixed is None else architecture.prefixed
 
     def slots(self, heads: Mapping[str, Head]) -> dict[str, str | None]:
         """The slot of each head: None for a second one of its kind, and for one whose names another already has."""

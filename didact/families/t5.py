@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from didact.config import Decoder, ModelConfig, Norms, Output, Position
+from didact.config import Decoder, ModelConfig, Norms, Output, Position, Summary
 from didact.errors import InputError
 from didact.exchange.keys import Key, Keys, Only, Together
 from didact.exchange.rules import Names, Rule, pairs
@@ -49,23 +49,39 @@ def _stack(ours: str, theirs: str, last: int) -> tuple[Rule, ...]:
     )
 
 
+POOLER = pairs("pooler.dense", "classification_head.dense")
+
 CORE = (
     *sides.CORE[:2],  # the words
     *_stack("core", "encoder", 1),
     *_stack("decoder", "decoder", 2),
-    *pairs("pooler.dense", "classification_head.dense"),
+    *(replace(rule, outside=True) for rule in POOLER),
 )
 
 HEADS = {
     "vocabulary": (Rule("decoder.weight", ("lm_head.weight",), tied=False),),
+    "classes.pooled": (*pairs("dense", "classification_head.out_proj"), *POOLER),
+    "classes.rows": pairs("dense", "classifier"),
     "span": pairs("dense", "qa_outputs"),
 }
 
 NAMES = Names(
     core=CORE,
+    prefix="transformer.",
     heads=HEADS,
     derived=(r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight",),  # of old files, unread
 )
+
+
+def _architectures(name: str) -> tuple[Architecture, ...]:
+    """The classes of transformers, of which two keep the rest of their tensors apart."""
+    return (
+        Architecture(f"{name}ForConditionalGeneration", ("vocabulary",), prefixed=False),
+        Architecture(f"{name}ForSequenceClassification", ("classes.pooled",)),
+        Architecture(f"{name}ForTokenClassification", ("classes.rows",)),
+        Architecture(f"{name}ForQuestionAnswering", ("span",), prefixed=False),
+        Architecture(f"{name}Model"),
+    )
 
 
 def _read_feedforward(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -173,22 +189,21 @@ T5 = Family(
         activation="relu",
         biases=False,
         pooler=False,
+        summary=Summary(dropout=True),
         output=Output(transform=False, bias=False, scaled=True),
         decoder=Decoder(start=0),
         scaled_attention=False,
     ),
     keys=KEYS,
     names=NAMES,
-    architectures=(
-        Architecture("T5ForConditionalGeneration", ("vocabulary",)),
-        Architecture("T5ForQuestionAnswering", ("span",)),
-        Architecture("T5Model"),
-    ),
+    architectures=_architectures("T5"),
     tokenizer="unigram",
     recipe=recipe,
     sources=("Raffel et al., 2020, arXiv:1910.10683", "Shazeer, 2020, arXiv:2002.05202 (v1.1)"),
     fitted=sides.starts_with_padding,
     tied_by_tensors=True,
+    dropouts=dict.fromkeys(("classes.pooled", "classes.rows"), ("classifier_dropout", 0.0)),
+    encoder=("classes.rows",),  # T5ForTokenClassification
 )
 
 MT5_SIZES = {"vocab_size": 250112, "d_ff": 1024, "num_layers": 8, "num_heads": 6}
@@ -213,10 +228,6 @@ MT5 = replace(
         # Its class never scales what the output matrix reads.
         together=tuple(some for some in KEYS.together if some is not SCALE),
     ),
-    architectures=(
-        Architecture("MT5ForConditionalGeneration", ("vocabulary",)),
-        Architecture("MT5ForQuestionAnswering", ("span",)),
-        Architecture("MT5Model"),
-    ),
+    architectures=_architectures("MT5"),
     sources=("Xue et al., 2021, arXiv:2010.11934",),
 )

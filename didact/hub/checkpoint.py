@@ -148,7 +148,7 @@ def theirs(
 ) -> dict[str, Tensor]:
     """Our tensors by Hugging Face's names."""
     table = family.rules(list(tensors), heads, model.tied, model.gated)
-    return rules.write(tensors, family.names, table, bool(family.architecture(heads).slots), model.heads)
+    return rules.write(tensors, family.names, table, family.prefixed(heads), model.heads)
 
 
 def shapes_of(config: ModelConfig, heads: Mapping[str, Head]) -> dict[str, torch.Size]:

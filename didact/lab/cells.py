@@ -131,10 +131,10 @@ def carry_out(grid: Grid, out: Path, run: Runner, flops: Callable[[PretrainRun],
         for arm in grid.arms:
             if grids.pretrained(grid, arm):
                 _choose_rate(grid, out, arm, first, carried, run, say)
+    starts: dict[str, Path | None] = {}
     for seed in grid.seeds:
-        starts: dict[str, Path | None] = {}
         for arm in grid.arms:
-            if grids.pretrained(grid, arm):
+            if grids.pretrained(grid, arm) and seed in grid.pretraining_seeds:
                 cell = _pretrain_cell(grid, out, arm, seed, carried)
                 starts[arm] = cell.folder if cell is not None and _carry(cell, carried, run, say) else None
         for arm in grid.arms:

@@ -88,8 +88,9 @@ class Grid(Part):
     grid: its name; question: what it is to answer, one line for the report; pretrain: the base pre-training run, a
     file (beside the grid) or its content, or none; finetune: the base fine-tuning runs by task name; `run`, `start`
     and `seed` of both are filled in; arms; reference: the arm the others are compared with, the first unless named;
-    seeds: one whole chain of runs each; floors: task -> metric -> what a trivial method reaches on the test file;
-    papers: published figures for the report.
+    seeds: one whole chain of runs each; pretrain_once: whether only the first seed pre-trains, and all fine-tune what
+    came of it: intervals are then of fine-tuning and test examples, and know nothing of pre-training's seed; floors:
+    task -> metric -> what a trivial method reaches on the test file; papers: published figures for the report.
     """
 
     grid: str = Field(min_length=1, pattern=r"^[A-Za-z0-9._-]+$")
@@ -99,6 +100,7 @@ class Grid(Part):
     arms: dict[str, Arm] = Field(min_length=1)
     reference: str = ""
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    pretrain_once: bool = False
     learning_rates: Rates = Rates()
     budget: Equal | None = None
     floors: dict[str, dict[str, float]] = Field(default_factory=dict)
@@ -117,6 +119,8 @@ class Grid(Part):
             raise ValueError(f"`finetune` runs for the arms that are not pre-trained ({', '.join(untrained)})")
         if self.pretrain is not None and len(untrained) == len(self.arms):
             raise ValueError("at least one arm that is pre-trained, or no `pretrain`")
+        if self.pretrain_once and self.pretrain is None:
+            raise ValueError("`pretrain` with `pretrain_once`")
         if self.budget is not None and self.pretrain is None:
             raise ValueError("`pretrain` with `budget`: it is the budget of pre-training")
         if self.budget is not None and self.budget.equal == "flops" and self.arms[self.first].pretrain is False:
@@ -130,6 +134,11 @@ class Grid(Part):
         if strangers := sorted({arm for paper in self.papers for arm in paper.arms} - set(self.arms)):
             raise ValueError(f"papers of the arms {', '.join(self.arms)}; found {', '.join(strangers)}")
         return self
+
+    @property
+    def pretraining_seeds(self) -> tuple[int, ...]:
+        """The seeds that an arm is pre-trained with."""
+        return self.seeds[:1] if self.pretrain_once else self.seeds
 
     @property
     def first(self) -> str:

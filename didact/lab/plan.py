@@ -99,7 +99,7 @@ def _pretraining(grid: Grid, arm: str, room: Path, steps: int | None, start: flo
     whole = run.budget.steps or round((run.budget.tokens or 0) / line.tokens)
     rates, share = grid.learning_rates.pretrain, grid.learning_rates.share
     trials = len(rates) if len(rates) > 1 else 0
-    seeds = len(grid.seeds) - (1 if trials and share == 1.0 else 0)
+    seeds = len(grid.pretraining_seeds) - (1 if trials and share == 1.0 else 0)
 
     def row(stage: str, steps: int, count: int) -> Row:
         looks = 1 + steps // run.validation.every

@@ -108,6 +108,8 @@ def _notes(f: Findings) -> list[str]:
     grid, carried, notes = f.grid, f.carried, []
     if small := short_of(grid, f.results):
         notes.append("Below the smallest comparison worth quoting: " + "; ".join(small) + ".")
+    if grid.pretrain_once:
+        notes.append("Each arm was pre-trained once: intervals are of fine-tuning's seeds and test examples alone.")
     notes += [f"Failed: {failed.name}: {failed.reason}" for failed in carried.failures]
     for arm, rate in carried.rates.items():
         tried = ", ".join(f"{r:g}: {v:.4g}" for r, v in carried.tried[arm].items())

@@ -10,17 +10,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from didact.evaluation.intervals import Interval, over_seeds
+from didact.families import by_name
 from didact.lab import grid as grids
 from didact.lab.grid import Grid
 from didact.lab.results import Results
 from didact.lab.sheets import Sheet
 from didact.runs.schema import PretrainRun
 
-LOWER_IS_BETTER = ("loss", "bits", "mse")
+LOWER_IS_BETTER = ("loss", "bits", "mse", "nll")
+RATES_OF_ERROR = ("cer", "wer", "per")
 Sheets = Mapping[str, Sheet]
 """of each task, as the reference arm was asked it"""
 
@@ -53,7 +56,7 @@ class Comparison:
 
 def higher_is_better(metric: str) -> bool:
     """By the metric's name; what is not a loss is a score."""
-    return not any(word in metric.lower() for word in LOWER_IS_BETTER)
+    return metric not in RATES_OF_ERROR and not any(word in metric.lower() for word in LOWER_IS_BETTER)
 
 
 def compare(grid: Grid, results: Results, sheets: Sheets) -> list[Comparison]:
@@ -131,8 +134,8 @@ def short_of(grid: Grid, results: Results | None = None) -> list[str]:
     if grid.pretrain is not None:
         arms = [arm for arm in grid.arms if grids.pretrained(grid, arm)]
         runs = {arm: grids.pretrain_run(grid, arm, grid.seeds[0], Path("run")) for arm in arms}
-        for name, least in (("layers", LAYERS), ("width", WIDTH)):
-            small = [a for a, run in runs.items() if (_size(run, name) or least) < least]
+        for name, least, size in (("layers", LAYERS, _layers), ("width", WIDTH, partial(_size, name="width"))):
+            small = [a for a, run in runs.items() if (size(run) or least) < least]
             if small:
                 missing.append(f"{name} below {least} ({', '.join(small)})")
         short = [a for a, run in runs.items() if (n := _tokens(a, run, results)) is not None and n < TOKENS]
@@ -153,6 +156,14 @@ def _size(run: PretrainRun, name: str) -> int | None:
     """A size of the model as the run file gives it; None where it is the family's own (large enough)."""
     value: Any = run.model.changes.get(name)
     return value if isinstance(value, int) else None
+
+
+def _layers(run: PretrainRun) -> int | None:
+    """Those that read and, of an encoder-decoder, those that write."""
+    encoder, changed = _size(run, "layers"), run.model.changes.get("decoder")
+    if encoder is None or (changed is None and by_name(run.model.family).base.decoder is None):
+        return encoder
+    return encoder + ((changed or {}).get("layers") or encoder)
 
 
 def _tokens(arm: str, run: PretrainRun, results: Results | None) -> int | None:

@@ -24,13 +24,13 @@ from didact.tokenization.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class Begin:
-    """name: of the checkpoint, None where a family's fresh weights are drawn; family: whose they are, None where the
-    checkpoint says it; tokenizer, config: of the model, before any head asks for a pooler; changes: of the checkpoint's
-    configuration; scratch: whether the checkpoint's weights are left out.
+    """name: of the checkpoint, None where a family's fresh weights are drawn; family: whose they are; tokenizer,
+    config: of the model, before any head asks for a pooler; changes: of the checkpoint's configuration; scratch:
+    whether the checkpoint's weights are left out.
     """
 
     name: str | None
-    family: Family | None
+    family: Family
     tokenizer: Tokenizer
     config: ModelConfig
     changes: Mapping[str, Any]
@@ -42,7 +42,8 @@ class Begin:
         if run.start is not None:
             found = open_checkpoint(hub.fetch(run.start))
             config = keys.changed(found.model, run.model)
-            return Begin(run.start, None, Tokenizer.load(found.folder), config, run.model, run.scratch)
+            tokenizer = Tokenizer.load(found.folder)
+            return Begin(run.start, found.family, tokenizer, config, run.model, run.scratch)
         assert run.tokenizer is not None  # the schema's word
         changes = dict(run.model)
         family = by_name(changes.pop("family"))
@@ -62,7 +63,6 @@ class Begin:
         """
         if self.name is not None:
             return hub.load(self.name, heads, changes=self.changes, scratch=self.scratch, generator=generator)
-        assert self.family is not None
         pooler = self.config.pooler or any(head.pools(self.config) for head in heads.values())
         try:
             model = Model(keys.changed(self.config, {"pooler": pooler}), heads, generator)

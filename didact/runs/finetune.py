@@ -116,7 +116,7 @@ class Files:
     def read(run: FinetuneRun, begin: Begin) -> Files:
         """Read all files before anything is trained: a mistake in the last row of the test file stops it now."""
         tokenizer = begin.tokenizer
-        task = task_of(run.task, run.length).suited(begin.config, tokenizer)
+        task = task_of(run.task, run.length).suited(begin.config, tokenizer, begin.family.encoder)
         paths = run.data.train if isinstance(run.data.train, tuple) else (run.data.train,)
         counts: Counts = Counter()
         items = [item for path in paths for item in task.items(path, limit=run.data.limit, counts=counts)]

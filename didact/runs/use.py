@@ -16,6 +16,7 @@ from didact import hub
 from didact.data.files import lines
 from didact.data.store import write_aside
 from didact.errors import InputError
+from didact.families import by_name
 from didact.heads.embedding import POOLINGS
 from didact.model import Pretrained
 from didact.runs import common
@@ -114,7 +115,8 @@ def _task(model: Pretrained, spec: str | None) -> Task:
         from didact.runs.build import changed
 
         return changed(model.task, named[model.task.kind] or {}, f"task.{model.task.kind}")
-    return task_of(named, model.maximum or 512).suited(model.model.config, model.tokenizer)
+    task = task_of(named, model.maximum or 512)
+    return task.suited(model.model.config, model.tokenizer, by_name(model.family).encoder)
 
 
 def _records(files: Sequence[Path]) -> Iterator[tuple[str, int, list[Mapping[str, Any]]]]:

@@ -77,6 +77,8 @@ class Answer(Task):
     nullable: bool | None = None
     threshold: float = 0.0
     scoring: Literal["squad", "cmrc"] | None = None
+    start: int | None = None
+    end: int | None = None
 
     def heads(self) -> Mapping[str, Head]:
         return {"span": Span(nullable=bool(self.nullable))}

@@ -122,7 +122,7 @@ def _answer(
     answers: list[Any] = [None] * len(dataset)
     heads = task.heads()
     for some in batches(sizes, batch_tokens):
-        prepared = [Prepared(dataset[i], (task.ask(dataset[i]),)) for i in some]
+        prepared = [task.posed(dataset[i]) for i in some]
         batch = lay_prepared(prepared).batch(np.arange(len(some)))
         (logits,) = model(batch.to(device))
         counts = [heads[p.labels[0].head].answers(p.labels[0]) for p in prepared]

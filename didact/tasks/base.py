@@ -17,7 +17,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -26,11 +26,12 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from didact.batch import Example, Labels, Prepared
+from didact.batch import Example, Labels, Prepared, SideName
 from didact.config import ModelConfig
 from didact.errors import InputError
 from didact.heads import Head
 from didact.objectives.base import Objective
+from didact.tasks import forms
 from didact.tasks.columns import Row, Source
 from didact.tasks.metrics import Metric
 from didact.tokenization.encoded import Encoded
@@ -96,13 +97,16 @@ class Task(ABC):
     that a decoding function writes (`tasks.answering.Write`), not logits of asked rows; length: of a sequence in
     tokens, special ones included; columns: which column of the file is which field (of any task: id, and group,
     see `Item`); format: of the file, None = by the name's ending; header: of tsv and csv, whether the first row names
-    the columns, None = it does unless the mapping gives numbers.
+    the columns, None = it does unless the mapping gives numbers. start, end: the token that a decoder begins with and
+    the one that ends a text, learned from model and tokenizer where a decoder is asked.
     """
 
     kind: ClassVar[str]
     answer: ClassVar[str]
     written: ClassVar[bool] = False
     length: int
+    start: int | None = None
+    end: int | None = None
 
     @abstractmethod
     def heads(self) -> Mapping[str, Head]:
@@ -167,9 +171,27 @@ class Task(ABC):
         """
         return self.main, self.higher
 
-    def suited(self, config: ModelConfig, tokenizer: Tokenizer) -> Self:  # noqa: ARG002
-        """The task as a model of this configuration can be asked it. Raises InputError where it cannot."""
-        return self
+    @property
+    def side(self) -> SideName:
+        """Whose rows are asked: those of a decoder that reads the text once more, or of what reads it alone."""
+        return "inputs" if self.start is None else "outputs"
+
+    def posed(self, example: Example) -> Prepared:
+        """A sequence with its question, as a model is asked it: where that is a decoder, it reads the same text."""
+        asked = self.ask(example)
+        return Prepared(example, (asked,)) if self.start is None else forms.twice(example, asked, self.start)
+
+    def suited(self, config: ModelConfig, tokenizer: Tokenizer, encoder: Collection[str] = ()) -> Self:  # noqa: ARG002
+        """The task as a model of this configuration can be asked it. encoder: slots of heads that an encoder-decoder's
+        encoder is asked (`Family.encoder`). Raises InputError where it cannot be asked.
+        """
+        if config.decoder is None and self.start is None:
+            return self
+        assert dataclasses.is_dataclass(self)
+        if not {"start", "end"} <= {f.name for f in dataclasses.fields(self)}:
+            raise InputError(f"task.{self.kind}: asks no decoder, and the model has one", expected="another model")
+        start, end = (None, None) if config.decoder is None else forms.borders(config.decoder.start, tokenizer)
+        return dataclasses.replace(self, start=start, end=end)
 
     def learn(self, items: Sequence[Item]) -> Self:  # noqa: ARG002
         """The task with what only the training file knows."""
@@ -252,13 +274,21 @@ class Supervised(Objective):
         return tuple(self.heads)
 
     def prepare(self, example: Example, rng: np.random.Generator) -> Prepared:  # noqa: ARG002
-        return Prepared(example, (self.task.ask(example),))
+        return self.task.posed(example)
+
+    @property
+    def decoder(self) -> bool:
+        return self.task.side == "outputs"
 
 
-def asked_row(example: Example) -> int:
+def asked_row(example: Example, end: int | None = None) -> int:
     """The row that answers for a whole sequence: the first token where it is special ([CLS]), else the last (XLNet,
-    GPT, T5).
+    GPT). end: where a decoder is asked, the token that ends a text: its row there has seen the most (BART: Lewis et
+    al., 2020, §3.1).
     """
+    if end is not None:
+        ends = np.flatnonzero(example.tokens == end)
+        return int(ends[-1]) if len(ends) else len(example) - 1
     return 0 if len(example) and example.special[0] else len(example) - 1
 
 

@@ -45,6 +45,8 @@ class Choose(Task):
     length: int = 128
     first: int = 0
     dropout: float | None = None
+    start: int | None = None
+    end: int | None = None
 
     def rows(self, source: Source, labelled: bool = True) -> Iterator[Row]:
         return rows(source, {**DEFAULT_COLUMNS, **self.columns}, self.format, self.header, not labelled)
@@ -85,7 +87,7 @@ class Choose(Task):
                 counts["choices cut to the length"] += cut > 0
                 parts.append(frame(tokenizer, context, ending, self.length))
             starts = np.cumsum([0, *(len(part) for part in parts[:-1])])
-            rows = starts + [asked_row(part) for part in parts]
+            rows = starts + [asked_row(part, self.end) for part in parts]
             examples.append(side_by_side(parts, {"rows": rows, "choice": 0 if item.gold is None else item.gold}))
         return Dataset(tuple(items), tuple(examples), np.arange(len(items)), +counts)
 

@@ -1,7 +1,8 @@
 """One answer about a text or a pair of texts: a class, several, or a number (Devlin et al., 2019, figure 4 a, b).
 
 Sentiment, acceptability, topic; with a column for `text_b`, entailment, paraphrase and similarity. The question is
-asked of the [CLS] row (see `tasks.base.asked_row`), or of the mean of all rows.
+asked of the [CLS] row (see `tasks.base.asked_row`; of a decoder, of its row at the end of the text), or of the mean of
+all rows.
 
 Shapes: m sequences, C classes (1 for a number).
 """
@@ -71,6 +72,8 @@ class Classify(Task):
     pooling: Literal["cls", "last", "mean"] = "cls"
     pooled: bool = True
     dropout: float | None = None
+    start: int | None = None
+    end: int | None = None
 
     def rows(self, source: Source, labelled: bool = True) -> Iterator[Row]:
         return rows(
@@ -168,7 +171,7 @@ class Classify(Task):
         value = np.asarray(example.targets["label"], kind)[None]
         if self.pooling == "mean":
             return Labels("classes", np.arange(len(example)), value, groups=np.array([0, len(example)], np.int64))
-        row = len(example) - 1 if self.pooling == "last" else asked_row(example)
+        row = len(example) - 1 if self.pooling == "last" else asked_row(example, self.end)
         return Labels("classes", np.array([row], np.int64), value)
 
     def decode(self, dataset: Dataset, answers: Sequence[Array]) -> list[Prediction]:

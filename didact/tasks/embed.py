@@ -8,7 +8,7 @@ Shapes: D width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
@@ -67,7 +67,7 @@ class Embed(Task):
     def objective(self) -> Objective:
         return Contrastive(self.temperature, self.group, self.pooling, self.projection)
 
-    def suited(self, config: ModelConfig, tokenizer: Tokenizer) -> Self:  # noqa: ARG002
+    def suited(self, config: ModelConfig, tokenizer: Tokenizer, encoder: Collection[str] = ()) -> Self:  # noqa: ARG002
         if config.visibility == "causal" and self.pooling == "cls":
             raise InputError(
                 "task.embed.pooling: cls, and a causal model's first row sees only itself", expected="last"

@@ -8,6 +8,8 @@
     masked            as prefix, a share of the target hidden, asked of the hidden rows themselves (UniLM: Dong et al.,
                       2019, §2.5)
 
+And of asking a decoder about the text that it reads (`twice`).
+
 Only rows of the target are asked, in any form. Hidden, in the first three, from every row is what the target has after
 the row; in `masked`, what was hidden, from all.
 
@@ -24,6 +26,8 @@ import torch
 from numpy.typing import NDArray
 
 from didact.batch import Example, Labels, Prepared
+from didact.errors import InputError
+from didact.tokenization.tokenizer import Tokenizer
 from didact.visibility import Visibility, causal, prefix
 
 Array = NDArray[Any]
@@ -38,6 +42,31 @@ def apart(source: Example, target: Array, start: int) -> Prepared:
     special[0] = True
     labels = Labels(HEAD, np.arange(len(target)), target, side="outputs")
     return Prepared(source, (labels,), outputs=Example(read, special), output_visibility=causal())
+
+
+def twice(example: Example, asked: Labels, start: int) -> Prepared:
+    """The same text on both sides, the decoder's moved one row to the right behind `start`, each part for itself (BART:
+    Lewis et al., 2020, §3.1-3.3; transformers' `shift_tokens_right`). Row i of the decoder answers for token i of the
+    text, of which it has read what comes before, and through the encoder all.
+    """
+    begins = np.zeros(1, np.int64) if example.parts is None else example.parts
+    tokens, special = np.roll(example.tokens, 1), np.roll(example.special, 1)
+    tokens[begins], special[begins] = start, True
+    outputs = Example(tokens, special, parts=example.parts)
+    return Prepared(example, (replace(asked, side="outputs"),), outputs=outputs, output_visibility=causal())
+
+
+def borders(start: int, tokenizer: Tokenizer) -> tuple[int, int]:
+    """The token that a decoder begins with when it reads a text again, and the one that ends a text. start: what the
+    model's decoder begins with; but where the tokenizer puts a token behind the end, as mBART's puts the language, it
+    begins with that one. Raises InputError where no token ends a text.
+    """
+    end = tokenizer.eos if tokenizer.eos is not None else tokenizer.sep
+    if end is None:
+        raise InputError("the tokenizer has no token that ends a text", expected="one with </s> or [SEP]")
+    framed = [content for content, _ in tokenizer.template.single]
+    behind = framed[-1] if end in framed else end
+    return behind if isinstance(behind, int) and behind != end else start, end
 
 
 def behind(source: Example, target: Array, segment: int, whole_source: bool) -> Prepared:

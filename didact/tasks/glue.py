@@ -92,6 +92,8 @@ class Glue(Task):
     name: Name
     length: int = 128
     dropout: float | None = None
+    start: int | None = None
+    end: int | None = None
 
     def __post_init__(self) -> None:
         if self.name not in MEMBERS:
@@ -110,6 +112,8 @@ class Glue(Task):
             labels=member.labels,
             scores=member.scores,
             dropout=self.dropout,
+            start=self.start,
+            end=self.end,
         )
 
     def heads(self) -> Mapping[str, Head]:

@@ -10,7 +10,7 @@ Shapes: n words, p pieces of a text.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, ClassVar, Literal, Self
@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 
 from didact.batch import Example, Labels
+from didact.config import ModelConfig
 from didact.errors import InputError
 from didact.heads import Classes, Head
 from didact.heads.classes import balanced
@@ -59,6 +60,8 @@ class Tag(Task):
     spans: Scheme | Literal["none"] | None = None
     class_weights: Literal["balanced"] | tuple[float, ...] | None = None
     dropout: float | None = None
+    start: int | None = None
+    end: int | None = None
 
     def rows(self, source: Source, labelled: bool = True) -> Iterator[Row]:
         for row in rows(source, self.columns, self.format, None, not labelled, ("words",)):
@@ -77,6 +80,12 @@ class Tag(Task):
             raise InputError("the class weights are not known", expected="a training file to learn them from")
         weights = self.class_weights
         return {"tags": Classes(len(names), "single", False, self.dropout, class_weights=weights, names=names)}
+
+    def suited(self, config: ModelConfig, tokenizer: Tokenizer, encoder: Collection[str] = ()) -> Self:
+        """A decoder's rows are asked (BART: "the top hidden state of the decoder as a representation for each word",
+        Lewis et al., 2020, §3.2), unless the family's encoder is (T5ForTokenClassification).
+        """
+        return self if "classes.rows" in encoder else super().suited(config, tokenizer, encoder)
 
     def item(self, row: Row, labelled: bool, counts: Counts) -> tuple[Mapping[str, Any], Any] | None:  # noqa: ARG002
         words = self._list(row, "words")

@@ -8,7 +8,7 @@ Shapes: L tokens of a source, n of a target.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, get_args
@@ -158,7 +158,7 @@ class Translate(Task):
     def watched(self) -> tuple[str, bool]:
         return "nll", False
 
-    def suited(self, config: ModelConfig, tokenizer: Tokenizer) -> Self:
+    def suited(self, config: ModelConfig, tokenizer: Tokenizer, encoder: Collection[str] = ()) -> Self:  # noqa: ARG002
         """The form that the model can be asked in, and what it needs to know of model and tokenizer.
 
         Raises InputError where it cannot be asked so, or has too few positions.
@@ -302,8 +302,11 @@ class Translate(Task):
             return forms.blanked(example, target, segment, self.mask, self.share, rng)
         return forms.behind(example, target, segment, self.form == "prefix")
 
+    def posed(self, example: Example) -> Prepared:
+        return self.prepared(example, generator(0))
+
     def ask(self, example: Example) -> Labels:
-        return self.prepared(example, generator(0)).labels[0]
+        return self.posed(example).labels[0]
 
     def objective(self) -> Translated:
         return Translated(self)

@@ -56,6 +56,7 @@ TEXTS = {
     "pad_token_id": 0,
     "eos_token_id": END,
     "decoder_start_token_id": 0,
+    "classifier_dropout": 0.1,  # the model's own
 }
 CONFIGS: dict[str, tuple[Family, dict[str, Any]]] = {
     "bart": (BART, FAIRSEQ),

@@ -71,6 +71,17 @@ def test_every_cell_once_seed_by_seed(tmp_path: Path) -> None:
     }
 
 
+def test_what_is_pre_trained_once_is_where_every_seed_starts(tmp_path: Path) -> None:
+    runner = Pretend()
+    done, _ = carried(grid(pretrain_once=True), tmp_path, runner)
+    assert [name for name in runner.ran if "pretrain" in name] == ["low, seed 0, pretrain", "high, seed 0, pretrain"]
+    tuned = [cell for cell in done.cells if cell.stage != PRETRAIN]
+    assert [(cell.arm, cell.seed) for cell in tuned] == [(a, s) for s in (0, 1) for a in ("low", "high", "scratch")]
+    for cell in tuned:
+        source = "high" if cell.arm == "high" else "low"
+        assert cell.run.start == str(tmp_path / "cells" / source / "0" / "pretrain")  # type: ignore[union-attr]
+
+
 def test_finished_cells_are_skipped(tmp_path: Path) -> None:
     carried(grid(), tmp_path, Pretend())
     (tmp_path / "cells/high/1/topic/result.json").unlink()

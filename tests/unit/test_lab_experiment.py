@@ -29,7 +29,7 @@ SMALL = {
     "quiet": True,
 }
 PAIRS = "premise\thypothesis\tlabel"
-FILES = {"text": "text\tlabel", "pair": PAIRS, "nsp": PAIRS, "sop": PAIRS}
+FILES = {"text": "text\tlabel", "pair": PAIRS, "nsp": PAIRS, "sop": PAIRS, "write": "source\ttarget"}
 
 
 def sentence(rng: random.Random, topic: int) -> str:
@@ -42,7 +42,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("world")
     rng = random.Random(0)
     texts = [" ".join(sentence(rng, i % 3) for _ in range(6)) for i in range(60)]
-    tokenizer, _ = train(texts, "wordpiece", 200)
+    tokenizer, _ = train(texts, "wordpiece", 200, sentinels=8)
     build_store(
         (Document(str(i), t) for i, t in enumerate(texts)), tokenizer, folder / "store", processes=1, validation=0.2
     )
@@ -73,7 +73,9 @@ def _words_and_questions(folder: Path, rng: random.Random) -> None:
 def small(recipe: Path, folder: Path, world: Path) -> Path:
     """The recipe with its sizes, and nothing else, made small."""
     values: dict[str, Any] = grids.read(recipe).model_dump(mode="json")
+    family = values["pretrain"]["model"]["family"]
     values["pretrain"] |= SMALL | {"data": values["pretrain"]["data"] | {"train": str(world / "store"), "length": 32}}
+    values["pretrain"]["model"] = SMALL["model"] | {"family": family}
     for arm in values["arms"].values():
         if arm["pretrain"]:
             arm["pretrain"] = {

@@ -97,10 +97,35 @@ def test_an_arm_without_a_counterpart_is_not_compared() -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "higher"), [("accuracy", True), ("bits_per_byte@0.15", False), ("loss/mlm", False), ("f1_macro", True)]
+    ("metric", "higher"),
+    [
+        ("accuracy", True),
+        ("bits_per_byte@0.15", False),
+        ("loss/mlm", False),
+        ("f1_macro", True),
+        ("nll", False),
+        ("cer", False),
+        ("rougeL", True),
+    ],
 )
 def test_which_way_is_better(metric: str, higher: bool) -> None:
     assert higher_is_better(metric) is higher
+
+
+@pytest.mark.parametrize(
+    ("model", "enough"),
+    [
+        ({"family": "bart", "layers": 2}, True),  # and 2 to write
+        ({"family": "bart", "layers": 2, "decoder": {"layers": 1}}, False),
+        ({"family": "t5", "layers": 3}, True),
+        ({"family": "bert", "layers": 3}, False),
+    ],
+)
+def test_layers_that_write_are_layers(model: dict[str, Any], enough: bool) -> None:
+    pretrain = {"run": "r", "model": model, "data": {"train": "x"}, "budget": {"tokens": 5_000_000}}
+    values = {"grid": "g", "pretrain": pretrain, "arms": {"base": {}}}
+    said = short_of(checked(Grid, values))
+    assert any(line.startswith("layers below") for line in said) is not enough
 
 
 def test_small_grids_are_told_what_they_lack() -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
+import tokenizers
 from task_tools import CORPUS, tokenizer
 
 from didact import tasks
 from didact.batch import Example
+from didact.config import Decoder, ModelConfig
 from didact.errors import InputError
 from didact.randomness import generator
 from didact.tasks import Classify
 from didact.tasks.base import asked_row, encode_all
+from didact.tokenization.tokenizer import Tokenizer
 
 
 def write(folder: Path, name: str, text: str) -> Path:
@@ -86,6 +91,35 @@ def test_the_row_that_answers_for_a_sequence() -> None:
     special = np.array([True, False, True])
     assert asked_row(Example(np.arange(3), special)) == 0  # BERT
     assert asked_row(Example(np.arange(3), special[[1, 1, 0]])) == 2  # XLNet
+    ended = Example(np.array([2, 9, 2, 7]), np.array([True, False, True, True]))
+    assert asked_row(ended, end=2) == 2  # mBART: the last end, not the language behind it
+    assert asked_row(ended, end=5) == 3
+
+
+def test_a_task_is_posed_as_the_model_it_is_suited_to() -> None:
+    """To a decoder twice; suited to a model without one again, as ever."""
+    words, reads, writes = tokenizer("wordpiece"), ModelConfig(), ModelConfig(segments=0, decoder=Decoder(start=1))
+    task = Classify(labels=("a",)).suited(writes, words)
+    (example,) = task.read([{"text": "the cat", "label": "a"}], words)
+    made = task.posed(example)
+    assert made.outputs is not None
+    assert made.outputs.tokens.tolist() == [1, *example.tokens[:-1].tolist()]
+    assert task.objective().prepare(example, generator(0)).labels == made.labels
+    again = task.suited(reads, words)
+    assert again == Classify(labels=("a",))
+    assert again.posed(example).outputs is None
+
+
+def test_what_cannot_be_asked_of_a_decoder_is_refused() -> None:
+    @dataclass(frozen=True)
+    class Own(Classify):
+        start: ClassVar[None] = None  # type: ignore[misc, assignment]  # a task that was written before decoders were
+
+    with pytest.raises(InputError, match="asks no decoder"):
+        Own().suited(ModelConfig(segments=0, decoder=Decoder()), tokenizer("wordpiece"))
+    endless = tokenizers.Tokenizer(tokenizers.models.WordPiece({"[UNK]": 0, "a": 1}, unk_token="[UNK]"))  # type: ignore[call-arg]
+    with pytest.raises(InputError, match="no token that ends a text"):
+        Classify().suited(ModelConfig(segments=0, decoder=Decoder()), Tokenizer(endless))
 
 
 def test_encode_all_is_encode() -> None:

@@ -137,7 +137,14 @@ def test_leaderboard_files(tmp_path: Path) -> None:
 
 
 def test_json() -> None:
-    assert to_json(Glue("rte", 64)) == {"kind": "glue", "name": "rte", "length": 64, "dropout": None}
+    assert to_json(Glue("rte", 64)) == {
+        "kind": "glue",
+        "name": "rte",
+        "length": 64,
+        "dropout": None,
+        "start": None,
+        "end": None,
+    }
 
 
 def test_the_real_dev_set(shared_data: Path) -> None:
