@@ -52,24 +52,26 @@ def extend(start: Pretrained, tokenizer: Tokenizer, vocabulary: int = 0) -> Pret
     """The start with the pieces of `tokenizer`, which is the start's own with more pieces.
 
     vocabulary: rows of the word embeddings, no fewer than they are and than the tokenizer needs. A new piece that the
-    old tokenizer cannot write, and a row without a piece, begin as the mean of all old pieces. Raises InputError where
-    the tokenizer is another one.
+    old tokenizer cannot write, and a row without a piece, begin as the mean of all old pieces; the blank row that a
+    decoder may start with stays behind all others. Raises InputError where the tokenizer is another one.
     """
     new = missing_pieces(start.tokenizer, tokenizer)
     if new is None:
         raise InputError("another tokenizer than the start's", expected="the start's own, or it with more pieces")
     small, known = start.model, start.tokenizer.vocabulary
-    rows = max(small.config.vocabulary, tokenizer.vocabulary, vocabulary)
-    model = Model(keys.changed(small.config, {"vocabulary": rows}), small.specs)
+    blank = small.config.vocabulary - small.config.pieces  # rows behind all others: a decoder's start
+    rows = max(small.config.vocabulary, tokenizer.vocabulary + blank, vocabulary)
+    changes = {"vocabulary": rows} | ({"decoder.start": rows - 1} if blank else {})
+    model = Model(keys.changed(small.config, changes), small.specs)
     model.core.embedding.spell(tokenizer.tokens(range(rows)))
     state = small.state_dict()
     scores = [f"heads.{name}.{part}" for name in small.specs for part in ("bias", "decoder.weight")]
     heads = {name for name, head in small.specs.items() if isinstance(head, Vocabulary)}
     tables = ["core.embedding.word.weight", *(s for s in scores if s.split(".")[1] in heads)]
     for name in (table for table in tables if table in state):
-        old = state[name]
+        old, last = state[name][: small.config.pieces], state[name][small.config.pieces :]
         mean = old[:known].mean(0)
-        grown = torch.cat([old, mean.expand(rows - len(old), *mean.shape)])
+        grown = torch.cat([old, mean.expand(rows - len(old) - len(last), *mean.shape), last])
         for piece in new:
             made_of = start.tokenizer.written(tokenizer.token(piece), text=piece in tokenizer.added)
             grown[piece] = old[made_of].mean(0) if made_of else mean

@@ -95,6 +95,12 @@ def _fill(
                 expected="changes that leave the shapes as they are, or a start from scratch",
             )
     fresh = tuple(name for name in own if name not in state)
+    if inside := [name for name in fresh if name.startswith(("core.", "decoder."))]:
+        raise InputError(
+            f"the file has no {inside[0]}",
+            file=found.folder,
+            expected="changes that add no layers, a larger model by model.start_tiled, or a start from scratch",
+        )
     for part in dict.fromkeys(_part(name) for name in fresh):
         initialise(model.get_submodule(part), model.config.init_std, generator)
     model.load_state_dict(state, strict=False)

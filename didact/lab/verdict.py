@@ -20,6 +20,7 @@ from didact.lab import grid as grids
 from didact.lab.grid import Grid
 from didact.lab.results import Results
 from didact.lab.sheets import Sheet
+from didact.runs.models import DEFAULT
 from didact.runs.schema import PretrainRun
 
 LOWER_IS_BETTER = ("loss", "bits", "mse", "nll")
@@ -161,7 +162,7 @@ def _size(run: PretrainRun, name: str) -> int | None:
 def _layers(run: PretrainRun) -> int | None:
     """Those that read and, of an encoder-decoder, those that write."""
     encoder, changed = _size(run, "layers"), run.model.changes.get("decoder")
-    if encoder is None or (changed is None and by_name(run.model.family).base.decoder is None):
+    if encoder is None or (changed is None and by_name(run.model.family or DEFAULT).base.decoder is None):
         return encoder
     return encoder + ((changed or {}).get("layers") or encoder)
 

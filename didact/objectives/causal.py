@@ -71,12 +71,12 @@ class Causal(Objective):
                 ),
                 hidden=asked,
                 visibility=causal(),
-                parts=_apart(flat),
+                parts=apart(flat),
             )
         )
 
 
-def _apart(flat: Flat) -> Array | None:
+def apart(flat: Flat) -> Array | None:
     """(N,) bool: where documents begin, their separators included; None where every sequence is one document's."""
     begins = [
         (start, e.targets["documents"])

@@ -13,6 +13,7 @@ from didact.batch import Example, Labels, Prepared
 from didact.data.flat import Asked, Flat, cuts_of
 from didact.heads import Head, Vocabulary
 from didact.objectives.base import Keys, Objective, alone
+from didact.objectives.causal import apart
 from didact.randomness import unit, words
 from didact.visibility import prefix
 
@@ -26,8 +27,9 @@ class PrefixLM(Objective):
 
     How long the prefix is, is drawn: from one token to all but one, each length as likely. Used by T5 as a decoder
     without an encoder ("prefix LM"), UniLM's fine-tuning, PaLM's and UL2's decoders. With a prefix of one token it is
-    `causal`; `span_corruption` with `select: suffix` and no sentinels is the same for an encoder and a decoder. The
-    whole sequence is one text: a format that never goes on into the next document goes with it.
+    `causal`; `span_corruption` with `select: suffix` and no sentinels is the same for an encoder and a decoder. Each
+    document of a sequence has a prefix of its own and does not see the others; where the next one begins is asked of
+    its last row, as in `causal`.
 
     smoothing: share of each answer that is spread evenly over the vocabulary; name: of its figures.
     """
@@ -52,26 +54,36 @@ class PrefixLM(Objective):
         return alone(self, example, rng)
 
     def ask(self, flat: Flat, keys: Keys) -> Flat:
-        lengths = flat.lengths
-        drawn = 1 + (unit(words(keys ^ _LENGTH, 0)) * (lengths - 1)).astype(np.int64)
-        length = np.minimum(drawn, lengths)
-        place = np.arange(len(flat.tokens)) - flat.cuts[:-1].repeat(lengths)
-        own = length.repeat(lengths)
+        parts = apart(flat)
+        begins = np.zeros(len(flat.tokens), bool) if parts is None else parts.copy()
+        begins[flat.cuts[:-1][flat.lengths > 0]] = True
+        starts = begins.nonzero()[0]  # of every document
+        lengths = np.diff(starts, append=len(flat.tokens))
+        sequence = np.searchsorted(flat.cuts, starts, "right") - 1
+        number = np.arange(len(starts)) - np.searchsorted(sequence, sequence)  # of a document in its sequence
+        drawn = 1 + (unit(words((keys ^ _LENGTH)[sequence], number)) * (lengths - 1)).astype(np.int64)
+        own = np.minimum(drawn, lengths).repeat(lengths)
+        place = np.arange(len(flat.tokens)) - starts.repeat(lengths)
         asked = place >= own  # the token at this row, of the row before it
+        asked |= begins  # what begins a document ends the one before
+        asked[flat.cuts[:-1][flat.lengths > 0]] = False
         at = asked.nonzero()[0]
+        counts = np.diff(np.append(0, asked.cumsum())[flat.cuts])
         source_bytes = flat.column("source_bytes")
-        labels = Labels("vocabulary", rows=place[at] - 1, values=flat.tokens[at], name=self.name)
+        rows = at - 1 - flat.cuts[:-1].repeat(counts)
+        labels = Labels("vocabulary", rows, flat.tokens[at], name=self.name)
         return flat.then(
             replace(
                 flat,
                 labels=(
                     Asked(
                         labels,
-                        cuts_of(lengths - length),
+                        cuts_of(counts),
                         source_bytes=None if source_bytes is None else source_bytes[at],
                     ),
                 ),
                 hidden=asked,
                 visibility=prefix(torch.from_numpy(place), torch.from_numpy(own)),
+                parts=parts,
             )
         )

@@ -31,6 +31,7 @@ def objective_of(parts: Mapping[str, Mapping[str, Any]], tokenizer: Tokenizer) -
     alone = len(built) == 1 and weights == [1.0]
     try:
         objective = built[0] if alone else Combined(tuple(built), tuple(weights))
+        _ = objective.heads  # which check their own fields
     except ValueError as problem:
         raise InputError(f"objective: {problem}") from None
     objective.check(tokenizer)

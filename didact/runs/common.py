@@ -141,10 +141,12 @@ _FREE = {"hardware", "checkpoints", "record", "quiet", "plugins"}  # keys that m
 
 
 def begin(run: Run) -> None:
-    """Write the resolved run file. A folder begun with other settings is refused: its results would be mixed."""
+    """Write the resolved run file. A folder begun with other settings is refused, since its results would be mixed; one
+    in which nothing but the settings stands takes others.
+    """
     run.run.mkdir(parents=True, exist_ok=True)
     path = run.run / RUN_FILE
-    if path.is_file():
+    if path.is_file() and any(file != path for file in run.run.iterdir()):
         before = yaml.safe_load(path.read_text(encoding="utf-8"))
         for name, value in run.model_dump(mode="json").items():
             if name not in _FREE and before.get(name) != value:

@@ -31,6 +31,7 @@ from didact.runs.build import batch_of, task_of
 from didact.runs.corpus import say
 from didact.runs.runfile import load_plugins, read
 from didact.runs.schema import FinetuneRun
+from didact.runs.write import checked
 from didact.tasks import Task
 from didact.tasks.answering import answer, forced
 from didact.tasks.base import Counts, Dataset, Prediction
@@ -153,6 +154,8 @@ def _one(run: FinetuneRun, begin: Begin, files: Files, seed: int, rate: float, f
     generator = torch.Generator().manual_seed(key(seed, 2) % 2**63)
     start = begin.load(task.heads(), generator)
     _fits(start, run, task, files.train.examples)
+    if task.written:
+        _rehearse(replace(start, task=task), files)
     state = _State(replace(start, task=task))
     stream = Stream(
         files.train,
@@ -239,6 +242,20 @@ def _score(model: Pretrained, dataset: Dataset, folder: Path, name: str, run: Fi
     return scores
 
 
+def _rehearse(start: Pretrained, files: Files) -> None:
+    """Write one answer and score it, so that settings that cannot be are refused before anything is trained."""
+    task = files.task
+    checked(task.writing, f"task.{task.kind}.decoding")
+    for dataset in (files.dev, files.test):
+        if dataset is None or not dataset.items:
+            continue
+        shortest = min(dataset.items, key=lambda item: len(str(item.fields)))
+        able = common.able_to_write(start)
+        few = task.dataset([shortest], start.tokenizer)
+        answers = answer(able.model, task, few, write=able.write(task))
+        task.score(task.decode(few, answers), few.items)
+
+
 def _several(example: Example) -> bool:
     """Whether an example has more parts than one."""
     return example.parts is not None and len(example.parts) > 1
@@ -255,6 +272,12 @@ def _fits(start: Pretrained, run: FinetuneRun, task: Task, examples: Sequence[Ex
                 expected="pooling: last or mean, or a tokenizer that puts no token first",
             )
     common.check_groups(run.batch, task.objective())
+    config = start.model.config
+    if task.objective().dropout and not (config.dropout or config.attention_dropout or all(map(_several, examples))):
+        raise InputError(
+            "model.dropout: found 0, and two readings of one text differ by dropout alone",
+            expected="model.dropout above 0, or pairs of texts",
+        )
     if start.maximum is not None and run.length > start.maximum:
         raise InputError(f"length: found {run.length}", expected=f"at most {start.maximum}, the model's positions")
 

@@ -13,6 +13,7 @@ from didact.errors import InputError
 from didact.exchange import keys
 from didact.families import by_name
 from didact.heads.vocabulary import VocabularyLayers
+from didact.hub.checkpoint import open_checkpoint
 from didact.hub.grow import extend, missing_pieces, tile
 from didact.model import Model, Pretrained, beside
 from didact.nn import cores
@@ -22,6 +23,8 @@ from didact.runs.build import changed
 from didact.runs.corpus import say
 from didact.runs.schema import ModelPart, PretrainRun
 from didact.tokenization.tokenizer import Tokenizer
+
+DEFAULT = "bert"  # family of a fresh model of which nothing is said
 
 
 def models_of(
@@ -36,7 +39,7 @@ def models_of(
         pretrained = _started(run.model, objective, tokenizer, generator)
         config = pretrained.model.config
     else:
-        family = by_name(run.model.family)
+        family = by_name(run.model.family or DEFAULT)
         config = changed(family.base_for(tokenizer), run.model.changes, "model")
         if any(head.pools(config) for head in objective.heads.values()):
             config = keys.changed(config, {"pooler": True})
@@ -114,6 +117,7 @@ def _started(part: ModelPart, objective: Objective, tokenizer: Tokenizer, genera
     key, name = ("start", part.start) if part.start is not None else ("start_tiled", part.start_tiled)
     assert name is not None
     changes = dict(part.changes)
+    _check_family(part, name)
     own = Tokenizer.load(hub.fetch(name))
     other = own.fingerprint != tokenizer.fingerprint
     if other and missing_pieces(own, tokenizer) is None:
@@ -128,6 +132,13 @@ def _started(part: ModelPart, objective: Objective, tokenizer: Tokenizer, genera
         say(f"{name}: {tokenizer.vocabulary - own.vocabulary:,} new pieces begin as the mean of those that write them")
         pretrained = extend(pretrained, tokenizer, vocabulary)
     return pretrained if part.start_tiled is None else tile(pretrained, changes, generator)
+
+
+def _check_family(part: ModelPart, name: str) -> None:
+    """Whether the family that was said, if one was, is the start's."""
+    found = open_checkpoint(hub.fetch(name)).family
+    if part.family is not None and by_name(part.family) is not found:
+        raise InputError(f"model.family: found {part.family}", expected=f"{found.name}, which {name} is, or none")
 
 
 def _companions(start: str, objective: Objective, config: ModelConfig) -> dict[str, Model]:

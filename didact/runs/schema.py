@@ -65,17 +65,17 @@ class PretrainData(Part):
 class ModelPart(Part):
     """Every key but these replaces a field of the family's ModelConfig (layers, width, heads, feedforward, dropout …).
 
-    family: a member's name; start: a checkpoint to continue from, fresh weights if absent; where the store's tokenizer
-    is the checkpoint's own with more pieces, each new one begins as the mean of the old pieces that write it;
-    start_tiled: a checkpoint of a smaller model, whose weights are tiled into the sizes given here; start_thinned: one
-    of more layers, of which a fresh model takes some, spread evenly from the first to the last, with all else that fits
-    (DistilBERT begins so); vocabulary_bias: where the bias of a fresh vocabulary head begins, at 0 or at the logarithm
-    of the store's token frequencies.
+    family: a member's name, null = the start's, or bert; start: a checkpoint to continue from, fresh weights if absent;
+    where the store's tokenizer is the checkpoint's own with more pieces, each new one begins as the mean of the old
+    pieces that write it; start_tiled: a checkpoint of a smaller model, whose weights are tiled into the sizes given
+    here; start_thinned: one of more layers, of which a fresh model takes some, spread evenly from the first to the
+    last, with all else that fits (DistilBERT begins so); vocabulary_bias: where the bias of a fresh vocabulary head
+    begins, at 0 or at the logarithm of the store's token frequencies.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
 
-    family: str = "bert"
+    family: str | None = None
     start: str | None = None
     start_tiled: str | None = None
     start_thinned: str | None = None

@@ -33,6 +33,8 @@ def evaluate_files(name: str, data: Sequence[Path], task: str | None, out: Path 
     """
     from didact.evaluation.evaluate import evaluate
 
+    if out is not None:
+        make_room(out)
     model = common.able_to_write(hub.load(name))
     asked = _task(model, task)
     found: dict[str, Any] = {}
@@ -92,6 +94,7 @@ def embed_files(name: str, files: Sequence[Path], out: Path, pooling: str) -> No
     """One vector a line of text, as a .npy file of float32."""
     if pooling not in ("", *POOLINGS):
         raise InputError(f"--pooling: found {pooling!r}", expected=f"one of {', '.join(POOLINGS)}")
+    make_room(out)
     texts = [line for _, _, line in lines_of(files)]
     if not texts:
         raise InputError("no line to embed", file=files[0] if files else "standard input")
@@ -109,8 +112,13 @@ def _task(model: Pretrained, spec: str | None) -> Task:
         if model.task is None:
             raise InputError("the model was fine-tuned for no task", expected="--task")
         return model.task
-    value = yaml.safe_load(spec)
+    try:
+        value = yaml.safe_load(spec)
+    except yaml.YAMLError as problem:
+        raise InputError(f"--task: not YAML: {str(problem).splitlines()[0]}") from None
     named: Mapping[str, Any] = {value: {}} if isinstance(value, str) else value
+    if not isinstance(named, dict):
+        raise InputError(f"--task: found {spec!r}", expected="a task's name, or '{translate: {scores: [bleu]}}'")
     if model.task is not None and set(named) == {model.task.kind}:
         from didact.runs.build import changed
 
@@ -150,12 +158,23 @@ def lines_of(files: Sequence[Path]) -> Iterator[tuple[str, int, str]]:
             yield str(path), row, line
 
 
+def make_room(out: Path) -> None:
+    """The folder that a file is to be written in. Raises InputError where there can be none."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise InputError(f"no folder {out.parent}: {problem.strerror}", expected="one that can be written in") from None
+    if out.is_dir():
+        raise InputError("a folder", file=out, expected="a file to be written")
+
+
 @contextlib.contextmanager
 def output(out: Path | None) -> Iterator[TextIO]:
     """Standard output; or a file that is there whole or not at all."""
     if out is None:
         yield sys.stdout
         return
+    make_room(out)
     aside = out.with_name(f".{out.name}.aside")
     with aside.open("w", encoding="utf-8") as file:
         yield file

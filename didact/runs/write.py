@@ -52,13 +52,22 @@ def decoding_of(given: Mapping[str, Any], more: str) -> Decoding:
         raise InputError(f"--decoding: not YAML: {str(problem).splitlines()[0]}") from None
     if not isinstance(value, dict):
         raise InputError(f"--decoding: found {more!r}", expected="'{top_p: 0.9, no_repeat: 3}'")
-    plain = Decoding()
-    for key, said in value.items():
+    for key in value:
         if key in given:
             raise InputError(f"--decoding with {key}", expected=f"--{key}")
+    return checked({**value, **given}, "--decoding")
+
+
+def checked(values: Mapping[str, Any], where: str) -> Decoding:
+    """Raises InputError for what is no field, or of another kind; where: the option or key they stand under."""
+    plain = Decoding()
+    for key, said in values.items():
         if key in Decoding.__dataclass_fields__ and not _like(said, getattr(plain, key)):
-            raise InputError(f"--decoding: {key} {said!r}", expected=f"one like {getattr(plain, key)!r}")
-    return settled(plain, {**given, **{str(key): said for key, said in value.items()}})
+            raise InputError(f"{where}: {key} {said!r}", expected=f"one like {getattr(plain, key)!r}")
+    try:
+        return settled(plain, {str(key): said for key, said in values.items()})
+    except InputError as problem:
+        raise InputError(f"{where}: {problem.found}", expected=problem.expected) from None
 
 
 def _like(said: Any, wanted: Any) -> bool:

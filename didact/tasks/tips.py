@@ -91,9 +91,9 @@ def losses(task: Translate, model: Answering, batch: Batch) -> Loss:
 
 
 @torch.no_grad()
-def sampled(model: Answering, batch: Batch, rate: float) -> Batch:
-    """The batch as it reads where a token is the right one with probability `rate`, else what the model would write
-    after the right ones.
+def sampled(task: Translate, model: Answering, batch: Batch, rate: float) -> Batch:
+    """The batch as it reads where a token is the right one with probability `rate`, else what the model would write,
+    or copy, after the right ones.
     """
     asked = batch.labels[0]
     side = batch.outputs if asked.side == "outputs" else batch.inputs
@@ -101,6 +101,9 @@ def sampled(model: Answering, batch: Batch, rate: float) -> Batch:
     taken = asked.noise >= rate
     if not bool(taken.any()):
         return batch
-    (logits,) = model(replace(batch, labels=(asked,)))
-    read = reread(side, asked.rows, logits.argmax(-1), taken)
+    if task.copy:
+        scores = copied(model, batch, asked, Read.of(model, batch, task.looking))
+    else:
+        (scores,) = model(replace(batch, labels=(asked,)))
+    read = reread(side, asked.rows, scores.argmax(-1), taken)
     return replace(batch, outputs=read) if asked.side == "outputs" else replace(batch, inputs=read)

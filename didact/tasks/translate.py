@@ -118,6 +118,8 @@ class Translate(Task):
             raise ValueError(f"share {self.share}: expected above 0 and at most 1")
         if min(self.guided, self.coverage) < 0 or (self.coverage and not self.copy):
             raise ValueError("guided and coverage: expected weights from 0, and coverage only beside copy")
+        if self.guide_strength < 0 or (self.guide == "diagonal" and not self.guide_strength):
+            raise ValueError(f"guide_strength {self.guide_strength}: expected above 0, or a margin from 0")
         if self.copy and self.smoothing:
             raise ValueError("copy and smoothing: expected one of them, copied tokens are not spread")
         self.heads()
@@ -372,7 +374,7 @@ class Translated(Supervised):
     def loss(self, models: Mapping[str, Answering], batch: Batch) -> Loss:
         model = models["main"]
         if self.writes.teaching is not None:
-            batch = tips.sampled(model, batch, self.teacher)
+            batch = tips.sampled(self.writes, model, batch, self.teacher)
         if self.writes.looks:
             return tips.losses(self.writes, model, batch)
         return super().loss(models, batch)

@@ -12,13 +12,16 @@ from hub_tools import CONFIG, PIECES, small, tokenizer
 from tokenizers import models, pre_tokenizers
 
 from didact import hub
-from didact.config import Characters, ModelConfig
+from didact.batch import Labels, Side
+from didact.config import Characters, Decoder, ModelConfig
 from didact.errors import InputError
 from didact.exchange import keys
+from didact.families import TRANSFORMER
 from didact.heads import Vocabulary
 from didact.hub.grow import extend, missing_pieces, tile
 from didact.model import Model, Pretrained
 from didact.nn.characters import spell
+from didact.packed import Packed
 from didact.tokenization.tokenizer import Tokenizer
 
 NEW = ["abc", "##bca", "acab", "q9"]
@@ -68,6 +71,35 @@ def test_new_pieces_are_spelled_where_words_are_read_from_their_bytes(tmp_path: 
     assert torch.equal(longer["core.embedding.word.spelling"], spell(new.tokens(range(new.vocabulary)), 9))
     assert len(longer["heads.vocabulary.decoder.weight"]) == new.vocabulary
     assert torch.equal(longer["core.embedding.word.project.weight"], before["core.embedding.word.project.weight"])
+
+
+@pytest.mark.parametrize("pieces", [NEW[:1], NEW])
+def test_a_decoders_blank_row_stays_behind(pieces: list[str], tmp_path: Path) -> None:
+    """Its number is the decoder's start; what the model makes of the old pieces is as it was."""
+    old = tokenizer(tmp_path / "old")
+    sizes = {"width": 8, "layers": 1, "heads": 2, "feedforward": 8}
+    config = keys.changed(TRANSFORMER.base_for(old), sizes)
+    model = Model(config, {"vocabulary": Vocabulary()}, torch.Generator().manual_seed(0)).eval()
+    start = Pretrained(model, old, "transformer")
+    longer = extend(start, more(tmp_path / "more", pieces))
+    count = len(PIECES) + len(pieces)
+    assert longer.model.config.vocabulary == count + 1
+    assert longer.model.config.decoder == Decoder(start=count, blank=True)
+    table, before = (m.state_dict()["core.embedding.word.weight"] for m in (longer.model, model))
+    assert not table[count].any()
+    assert torch.equal(table[: len(PIECES)], before[:-1])
+    assert table[len(PIECES) : count].any(-1).all()
+    source = Side(Packed.of([[5, 6, 7]]))
+    answers = []
+    for own in (model, longer.model):
+        assert own.config.decoder is not None
+        begin = own.config.decoder.start
+        decoded = own.decoded(Side(Packed.of([[begin, 6]])), own.hidden(source), source)
+        asked = Labels("vocabulary", torch.arange(2), torch.arange(2), side="outputs")
+        answers.append(own.answer(decoded, asked)[:, : len(PIECES)])
+    torch.testing.assert_close(*answers)
+    hub.export(longer, tmp_path / "out")
+    assert hub.load(tmp_path / "out").model.config.decoder == longer.model.config.decoder
 
 
 def test_more_rows_than_pieces(tmp_path: Path) -> None:

@@ -242,6 +242,30 @@ def test_a_prefix_sees_itself_and_what_follows_it_looks_back() -> None:
     assert np.array(list(lengths.values())) / 3000 == pytest.approx(0.2, abs=0.035)
 
 
+def test_documents_of_a_sequence_have_prefixes_of_their_own() -> None:
+    """Each is read as it would be alone but for its draw; where the next one begins is asked of its last row."""
+    e = replace(corruptible(12), targets={"documents": np.array([5])})
+    lengths = set()
+    for p in prepared(PrefixLM(), [e] * 300):
+        side = collate([p]).inputs
+        assert side.packed.cu_seqlens.tolist() == [0, 5, 12]
+        assert side.packed.positions.tolist() == [*range(5), *range(7)]
+        (labels,) = p.labels
+        asked = [row + 1 for row in labels.rows.tolist()]  # the tokens
+        assert labels.values.tolist() == e.tokens[asked].tolist()
+        assert 5 in asked
+        assert 0 not in asked
+        seen = side.visibility.matrix(side.packed).numpy()
+        assert not seen[:5, 5:].any()
+        assert not seen[5:, :5].any()
+        for begin, end in ((0, 5), (5, 12)):
+            n = sum(row not in asked or row == begin for row in range(begin, end))
+            lengths.add((begin, n))
+            wanted = np.tri(end - begin, dtype=bool) | (np.arange(end - begin) < n)[None, :]
+            assert seen[begin:end, begin:end].tolist() == wanted.tolist()
+    assert lengths == {(0, n) for n in range(1, 5)} | {(5, n) for n in range(1, 7)}
+
+
 def test_ul2_is_seven_denoisers_of_three_modes() -> None:
     objective = EVERY[-1]
     assert isinstance(objective, Mixed)

@@ -223,6 +223,12 @@ def test_mistakes_stop_it_before_training(world: Path, pretrained: Path, tmp_pat
     with pytest.raises(InputError, match="length: found 100; expected at most 64"):
         finetune(run_of(world, tmp_path / "l", pretrained, length=100, batch={"micro_tokens": 128}))
     assert not list(tmp_path.rglob("metrics.jsonl"))
+    data |= {"test": str(world / "test.tsv")}
+    assert result(finetune(run_of(world, tmp_path / "r", pretrained, data=data)))["items"]["test"] == 12
+    with pytest.raises(InputError, match="this run was begun with"):
+        finetune(run_of(world, tmp_path / "r", pretrained, data=data, seed=5))
+    with pytest.raises(InputError, match=r"the file has no core\.blocks\.1\..*start_tiled"):
+        finetune(run_of(world, tmp_path / "m", pretrained, data=data, model={"layers": 2}))
 
 
 def test_a_run_killed_between_seeds_goes_on(world: Path, pretrained: Path, tmp_path: Path) -> None:

@@ -102,6 +102,9 @@ def test_a_run_starts_from_a_smaller_model(pretrained: Path, world: Path, tmp_pa
     assert (config.width, config.heads, config.layers, config.feedforward) == (24, 3, 3, 48)
     assert type(AutoModelForPreTraining.from_pretrained(tmp_path / "more" / "last")).__name__ == "BertForPreTraining"
     smaller = run_of(world, tmp_path / "less", model={"start_tiled": str(pretrained), "feedforward": 8})
+    other = run_of(world, tmp_path / "other", model={"start": str(pretrained), "family": "gpt2"})
+    with pytest.raises(InputError, match=r"model\.family: found gpt2; expected bert"):
+        assemble(other)
     with pytest.raises(InputError, match=r"model\.start_tiled: 32 cannot be tiled into 8"):
         assemble(smaller)
 

@@ -72,10 +72,52 @@ def test_a_model_that_does_not_write_is_told_before_training(world: Path, pretra
         finetune(run_of(world, tmp_path / "run", pretrained, **translating(world, target_length=60)))
 
 
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "no such field": ({"decoding": {"beam": 4}}, r"task\.translate\.decoding: decoding with beam"),
+    "another kind": ({"decoding": {"beams": "x"}}, r"task\.translate\.decoding: beams 'x'"),
+    "not together": ({"decoding": {"stop": ["a"], "phrases": ["b"]}}, "task.translate.decoding: "),
+    "more than the positions": ({"decoding": {"maximum": 2000}}, "2000 new ones"),
+    "no such piece": ({"decoding": {"first": "xx"}}, "a token for a decoder to begin with"),
+    "no such tokens of BLEU": ({"scores": ["bleu"], "bleu_tokens": "foo"}, "foo"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_cannot_be_written_or_scored_is_refused_first(name: str, world: Path, tmp_path: Path) -> None:
+    """Before anything is trained, and the folder serves the corrected run."""
+    start = writing_start(world, tmp_path / "start")
+    own, message = BAD[name]
+    with pytest.raises(InputError, match=message):
+        finetune(run_of(world, tmp_path / "run", start, **translating(world, **own), budget={"steps": 2}))
+    assert not list((tmp_path / "run").rglob("metrics.jsonl"))
+    run = finetune(run_of(world, tmp_path / "run", start, **translating(world), budget={"steps": 2}))
+    assert (run / "result.json").is_file()
+
+
+def test_a_model_that_cannot_write_is_refused_first(world: Path, pretrained: Path, tmp_path: Path) -> None:
+    """Unless there is nothing to be written: no dev, no test."""
+    changes = translating(world)
+    with pytest.raises(InputError):
+        finetune(run_of(world, tmp_path / "run", pretrained, **changes, budget={"steps": 2}))
+    assert not list((tmp_path / "run").rglob("metrics.jsonl"))
+    data = {"train": changes["data"]["train"]}
+    run = finetune(run_of(world, tmp_path / "bare", pretrained, **(changes | {"data": data}), budget={"steps": 2}))
+    assert (run / "result.json").is_file()
+
+
+def test_guidance_needs_a_strength(world: Path, tmp_path: Path) -> None:
+    start = writing_start(world, tmp_path / "start", "bart")
+    with pytest.raises(InputError, match="guide_strength 0"):
+        finetune(run_of(world, tmp_path / "run", start, **translating(world, guided=1.0, guide_strength=0.0)))
+
+
 def test_sentence_embeddings(world: Path, pretrained: Path, tmp_path: Path) -> None:
     """From texts alone; what embeds is the vector before the projection; people's scores are judged by the cosine."""
     data = {"train": str(world / "train.tsv"), "dev": str(world / "alike-dev.tsv")}
-    changes = {"task": {"embed": {"group": 4, "pooling": "mean"}}, "data": data}
+    changes: dict[str, Any] = {"task": {"embed": {"group": 4, "pooling": "mean"}}, "data": data}
+    with pytest.raises(InputError, match=r"model\.dropout: found 0, and two readings of one text"):
+        finetune(run_of(world, tmp_path / "dry", pretrained, **changes))
+    changes |= {"model": {"dropout": 0.1}}
     run = finetune(run_of(world, tmp_path / "run", pretrained, **changes))
     result = json.loads((run / "result.json").read_text())
     found = result["seeds"]["0"]["dev"]

@@ -25,6 +25,24 @@ def tuned(world: Path, pretrained: Path, tmp_path_factory: pytest.TempPathFactor
     return finetune(runfile.checked(FinetuneRun, finetuning(world, run, pretrained, budget={"epochs": 4})))
 
 
+def test_folders_to_write_in_are_made(tuned: Path, world: Path, tmp_path: Path) -> None:
+    """And what cannot be one is said at once."""
+    (tmp_path / "texts.txt").write_text("a stone.\n")
+    use.embed_files(str(tuned), [tmp_path / "texts.txt"], tmp_path / "a" / "b.npy", "")
+    assert np.load(tmp_path / "a" / "b.npy").shape[0] == 1
+    use.evaluate_files(str(tuned), [world / "test.tsv"], None, tmp_path / "c" / "d.json")
+    assert (tmp_path / "c" / "d.json").is_file()
+    use.predict_files(str(tuned), [world / "test.tsv"], tmp_path / "e" / "f.jsonl")
+    assert len((tmp_path / "e" / "f.jsonl").read_text().splitlines()) == 12
+    with pytest.raises(InputError, match=r"no folder .*texts\.txt"):
+        use.embed_files(str(tuned), [tmp_path / "texts.txt"], tmp_path / "texts.txt" / "x.npy", "")
+    with pytest.raises(InputError, match="a folder; expected a file to be written"):
+        use.evaluate_files(str(tuned), [world / "test.tsv"], None, tmp_path / "c")
+    for spec, said in (("classify: {columns: {", "not YAML"), ("[classify]", "expected a task's name")):
+        with pytest.raises(InputError, match=said):
+            use.evaluate_files(str(tuned), [world / "test.tsv"], spec, None)
+
+
 def texts_of(world: Path) -> list[tuple[str, str]]:
     rows = (line.split("\t") for line in (world / "test.tsv").read_text().splitlines()[1:])
     return [(label, text) for label, text in rows]

@@ -122,14 +122,16 @@ def test_micro_batches_add_up() -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("copy", [False, True])
 @pytest.mark.parametrize("rate", [1.0, 0.5, 0.0])
-def test_scheduled_sampling_reads_its_own_words(rate: float) -> None:
-    """Every row but a sequence's first: what the first pass would write before it, where its number says so."""
-    task, model, dataset = made(teaching="inverse_sigmoid", teaching_k=10)
+def test_scheduled_sampling_reads_its_own_words(rate: float, copy: bool) -> None:
+    """Every row but a sequence's first: what the first pass would write, or copy, before it, where its number says so."""
+    task, model, dataset = made(teaching="inverse_sigmoid", teaching_k=10, copy=copy)
     batch = batch_of(task, dataset)
     assert batch.outputs is not None
-    own = sampled(model, batch, rate)
-    (logits,) = model(batch)
+    own = sampled(task, model, batch, rate)
+    (logits,) = task.objective().answers({"main": model}, batch)
+    assert (logits.argmax(-1) == model(batch)[0].argmax(-1)).all() is not copy
     wanted, start = batch.outputs.packed.tokens.tolist(), 0
     for n in batch.outputs.packed.lengths:
         for row in range(start, start + n - 1):
@@ -142,7 +144,7 @@ def test_scheduled_sampling_reads_its_own_words(rate: float) -> None:
     assert own.labels == batch.labels
     objective = replace(task.objective(), teacher=rate)  # type: ignore[type-var]
     loss = objective.loss({"main": model}, batch).parts["vocabulary"].total
-    (second,) = model(own)
+    (second,) = task.objective().answers({"main": model}, own)
     nats = torch.nn.functional.cross_entropy(second, batch.labels[0].values, reduction="sum")
     assert loss.item() == pytest.approx(nats.item(), rel=1e-5)
 
