@@ -71,7 +71,9 @@ BAD: dict[str, tuple[str, dict[str, Any], dict[str, Any], dict[str, Any], str]] 
         "no mask", small("electra"), {"replaced": {}}, {}, "the tokenizer has no mask token",
     ),
     "UniLM, no mask token": ("no mask", small("unilm"), {"unilm": {}}, {}, "the tokenizer has no mask token"),
-    "smoothing beyond a share": ("whole", small("bart"), {"denoised": {"smoothing": 5.0}}, {}, "smoothing 5.0: a share"),
+    "smoothing beyond a share": (
+        "whole", small("bart"), {"denoised": {"smoothing": 5.0}}, {}, "smoothing 5.0: a share",
+    ),
     "replaced tokens beside others": (
         "whole", small("electra"), {"replaced": {}, "sentence_order": {}}, {}, "cannot stand beside",
     ),

@@ -125,7 +125,7 @@ def test_micro_batches_add_up() -> None:
 @pytest.mark.parametrize("copy", [False, True])
 @pytest.mark.parametrize("rate", [1.0, 0.5, 0.0])
 def test_scheduled_sampling_reads_its_own_words(rate: float, copy: bool) -> None:
-    """Every row but a sequence's first: what the first pass would write, or copy, before it, where its number says so."""
+    """Every row but a sequence's first: what the first pass writes, or copies, before it, where its number says so."""
     task, model, dataset = made(teaching="inverse_sigmoid", teaching_k=10, copy=copy)
     batch = batch_of(task, dataset)
     assert batch.outputs is not None
