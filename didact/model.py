@@ -155,6 +155,19 @@ def beside(
     return models
 
 
+def check_fills(config: ModelConfig) -> None:
+    """Raises InputError for a model that was not trained to say what stands at a row that it reads."""
+    if config.visibility == "causal":
+        raise InputError("a causal model sees nothing after a blank", expected="a model trained to fill blanks")
+    if config.decoder is not None:
+        raise InputError("a model with a decoder writes the whole text anew", expected="a model trained to fill blanks")
+    if config.queries:
+        raise InputError(
+            "a model with query rows (XLNet) was asked at those alone, never at a blank",
+            expected="a model trained to fill blanks",
+        )
+
+
 class Pooler(nn.Module):
     """What `config.summary` says of a row: (n, D) -> (n, D), before every head that answers for a whole sequence
     (BERT's [CLS]: dense and tanh).
@@ -259,12 +272,9 @@ class Pretrained:
         """The `top` likeliest tokens for each mask token written in `text`, likeliest first.
 
         A model without a vocabulary head leaves it to the companion that has one: ELECTRA's generator.
-        Raises InputError where there is none, the model sees nothing after a blank, or the text has no mask token.
+        Raises InputError where there is none, the model fills no blanks, or the text has no mask token.
         """
-        if self.model.config.visibility == "causal":
-            raise InputError("a causal model sees nothing after a blank", expected="a model trained to fill blanks")
-        if self.model.decoder is not None:
-            raise InputError("a model with a decoder writes the whole text anew", expected="a model that fills blanks")
+        check_fills(self.model.config)
         heads = self.model.specs.items()
         name = next((name for name, head in heads if isinstance(head, Vocabulary) and head.stream == "main"), None)
         if name is None:

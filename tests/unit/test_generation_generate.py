@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,8 +21,10 @@ from didact import hub
 from didact.batch import Batch, Labels, Side
 from didact.config import PRE_NORM, ModelConfig, Output, Position
 from didact.errors import InputError
+from didact.evaluation.fewshot import Fewshot, Template, reader_of
 from didact.generation import WRITER, Decoding, generate, mask_predict, pseudo, score, stream
 from didact.generation.draw import draw, narrowed, uniforms
+from didact.generation.masked import Blank, fill_in
 from didact.generation.texts import Following, Pieces, Stopping
 from didact.generation.top import top
 from didact.heads import Vocabulary
@@ -324,6 +327,24 @@ BAD = {
     "no blank": (lambda _, f: mask_predict(f, ["w1"]), "text 1 has no blank"),
     "an empty stop": (lambda w, _: generate(w, ["a"], stop=""), "an empty text"),
 }
+
+
+def test_query_rows_fill_no_blanks(filler: Pretrained) -> None:
+    """XLNet's were asked at query rows alone: what its content rows would say of a blank was never trained."""
+    model = Model(replace(filler.model.config, queries=True), {"vocabulary": Vocabulary()}).eval()
+    permuted = Pretrained(model, filler.tokenizer, writer=WRITER)
+    task = Fewshot("t", (Template.parse("{text} {answer}"),), {"a": ("w1",), "b": ("w2",)})
+    asks: tuple[Callable[[], object], ...] = (
+        lambda: permuted.fill("w1 [MASK]"),
+        lambda: mask_predict(permuted, ["w1 [MASK]"]),
+        lambda: fill_in(permuted, [Blank("w1 ", "w2")]),
+        lambda: reader_of(permuted, task),
+    )
+    for act in asks:
+        with pytest.raises(InputError, match=r"query rows \(XLNet\) .* expected a model trained to fill blanks"):
+            act()
+    with pytest.raises(InputError, match="was not trained to write"):
+        permuted.generate(["w1"])
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -22,7 +22,7 @@ from didact.generation.borders import around, split
 from didact.generation.conditional import score_after
 from didact.generation.masked import Blank, Order, fill_in, lay_blanks
 from didact.generation.score import Scored, score
-from didact.model import Pretrained
+from didact.model import Pretrained, check_fills
 
 
 @dataclass(frozen=True)
@@ -110,11 +110,12 @@ class ConditionalReader(Reader):
 
 
 def reader_of(model: Pretrained, task: Fewshot, batch_tokens: int = 8192) -> Reader:
-    """The way to ask this model."""
+    """The way to ask this model. Raises InputError for one that neither goes on with a text nor fills blanks."""
     if model.model.config.decoder is not None:
         return ConditionalReader(model, batch_tokens)
     if model.model.config.visibility == "causal":
         return CausalReader(model, batch_tokens)
+    check_fills(voice(model)[0].model.config)
     return MaskedReader(model, task.order, batch_tokens)
 
 
