@@ -12,12 +12,13 @@ import torch
 from didact.errors import InputError
 from didact.generation.beams import search
 from didact.generation.decoding import Decoding
-from didact.generation.rules import AtLeast, Banned, Forbidden, Forced, NoRepeat, Repetition, Rule
+from didact.generation.rules import AtLeast, Banned, Forbidden, Forced, NoRepeat, Repetition, Rule, Unwritten
 from didact.generation.texts import Following, Pieces, Stopping
 from didact.generation.walk import Hypothesis, Walk
 from didact.generation.ways import Way, way_of
 from didact.model import Answer, Pretrained
 from didact.tokenization.tokenizer import Tokenizer
+from didact.tokenization.whole_words import UNSPACED, classes, codes
 
 
 def generate(
@@ -108,7 +109,8 @@ def rules_of(decoding: Decoding, way: Way, tokenizer: Tokenizer) -> list[Rule]:
         rules.append(NoRepeat(decoding.no_repeat))
     if decoding.banned:
         spelled = {form for text in decoding.banned for form in _spelled(tokenizer, text)}
-        rules.append(Banned(tuple(sorted(spelled))))
+        rules.append(Banned(tuple(sorted(spelled))))  # also as an uncased tokenizer spells them
+        rules.append(Unwritten(tokenizer.surfaces, tuple(text.encode() for text in decoding.banned)))
     if way.banned:
         rules.append(Banned(way.banned))
     if decoding.minimum and way.ends:
@@ -128,8 +130,15 @@ def _spelled(tokenizer: Tokenizer, text: str) -> set[tuple[int, ...]]:
 
 
 def _phrases(decoding: Decoding, tokenizer: Tokenizer) -> list[list[int]]:
-    """The tokens of the phrases that must appear, each as it stands after a space."""
-    found = [encoded.tokens.tolist() for encoded in tokenizer.encode_many([f" {text}" for text in decoding.phrases])]
+    """The tokens of the phrases that must appear, each as it stands after a space; in a script written without spaces,
+    without one.
+    """
+    unspaced = [bool(classes(codes(text[0]))[0] == UNSPACED) for text in decoding.phrases]
+    given = [text if own else f" {text}" for text, own in zip(decoding.phrases, unspaced, strict=True)]
+    found = [encoded.tokens.tolist() for encoded in tokenizer.encode_many(given)]
+    for own, tokens in zip(unspaced, found, strict=True):
+        if own and tokens and tokenizer.surfaces[tokens[0]] == b" ":  # what Unigram begins every text with
+            del tokens[0]
     for text, tokens in zip(decoding.phrases, found, strict=True):
         if not tokens or (tokenizer.unk is not None and tokenizer.unk in tokens):
             raise InputError(f"phrase {text!r} has no tokens of its own", expected="one that the tokenizer can write")

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,6 +34,7 @@ from didact.objectives import Causal
 from didact.packed import Packed
 from didact.runs.write import generate_files
 from didact.tokenization.tokenizer import Tokenizer, frame
+from didact.tokenization.train import train
 
 PROMPTS = ["the cat", "a", "Заяц 🙂 бежал", "one two three four five"]
 
@@ -235,6 +237,54 @@ def test_phrases_and_bans_in_words(writer: Pretrained) -> None:
     letter = next(c for c in free.text if c.isprintable() and c not in "� ")
     (without,) = generate(writer, ["a"], maximum=12, beams=4, banned=(letter,))[0]
     assert letter not in without.text
+
+
+CORPUS = ["the cat sat on the mat, and the cats were not concatenated. 我爱北京 naïve façade. " * 5]
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "bpe", "wordpiece", "unigram"])
+def test_a_text_is_its_tokens_surfaces(kind: Any) -> None:
+    """Whatever tokens: what a decoder writes, but for white space at the two ends."""
+    tokenizer, _ = train(CORPUS, kind, 330 if kind in ("gpt2", "bpe") else 70, cased=True)
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        tokens = rng.integers(tokenizer.vocabulary, size=8).tolist()
+        said = b"".join(tokenizer.surfaces[token] for token in tokens).decode(errors="replace").strip()
+        written = tokenizer.decode(tokens).strip()
+        assert said == written.removeprefix(tokenizer.continuation)
+
+
+@pytest.mark.parametrize("settings", [{}, {"beams": 3}, {"sample": True, "answers": 3}], ids=str)
+@pytest.mark.parametrize("kind", ["gpt2", "wordpiece"])
+def test_a_banned_text_is_not_written_in_other_pieces(kind: Any, settings: dict[str, Any]) -> None:
+    """Letters, pairs and halves of characters of what would be written: never there, however spelled."""
+    tokenizer, _ = train(CORPUS, kind, 330 if kind == "gpt2" else 70, cased=True)
+    config = ModelConfig(
+        vocabulary=tokenizer.vocabulary, width=16, layers=1, heads=2, feedforward=16, segments=0, pooler=False,
+        position=Position(maximum=64), visibility="causal",
+    )  # fmt: skip
+    model = Model(config, {"vocabulary": Vocabulary()}).eval()
+    wide(model, 3)
+    pretrained = Pretrained(model, tokenizer, "gpt2", writer=WRITER)
+    tried = 0
+    for prompt in ("the cat", "mat"):
+        for _ in range(6):
+            (free, *_) = pretrained.generate([prompt], maximum=24, **settings)[0]
+            words = [free.text[i : i + n] for n in (1, 2, 3) for i in range(2, len(free.text) - 3, 5)]
+            banned = tuple(word for word in words if word.strip() == word and "�" not in word)[:8]
+            if not banned:
+                break
+            tried += 1
+            for answer in pretrained.generate([prompt], maximum=24, banned=banned, **settings)[0]:
+                assert not [text for text in banned if text in answer.text]
+            settings = settings | {"seed": tried}
+    assert tried > 4
+
+
+def test_a_phrase_without_spaces(writer: Pretrained) -> None:
+    (found,) = generate(writer, ["a"], maximum=12, beams=4, phrases=("我",))[0]
+    assert "我" in found.text
+    assert " 我" not in found.text
 
 
 def test_what_greedy_decoding_writes_is_greedy(writer: Pretrained) -> None:
