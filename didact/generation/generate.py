@@ -12,6 +12,7 @@ import torch
 from didact.errors import InputError
 from didact.generation.beams import search
 from didact.generation.decoding import Decoding
+from didact.generation.reader import Prompts
 from didact.generation.rules import AtLeast, Banned, Forbidden, Forced, NoRepeat, Repetition, Rule, Unwritten
 from didact.generation.texts import Following, Pieces, Stopping
 from didact.generation.walk import Hypothesis, Walk
@@ -38,10 +39,27 @@ def generate(
         raise InputError("one text as prompts", expected="a list of texts")
     decoding = settled(decoding, settings)
     way = way_of(pretrained, decoding.begin, decoding.first)
-    tokens = way.prompts(pretrained, prompts, decoding.maximum)
+    return _answers(pretrained, way.prompts(pretrained, prompts), way, decoding, batch)
+
+
+def generate_tokens(
+    pretrained: Pretrained,
+    prompts: Prompts,
+    decoding: Decoding | None = None,
+    batch: int = 32,
+    **settings: Any,
+) -> list[list[Answer]]:
+    """`generate` after prompts that are tokens already, read as they are: whatever begins a text is among them."""
+    decoding = settled(decoding, settings)
+    way = way_of(pretrained, decoding.begin, decoding.first)
+    return _answers(pretrained, prompts, way, decoding, batch)
+
+
+def _answers(pretrained: Pretrained, tokens: Prompts, way: Way, decoding: Decoding, batch: int) -> list[list[Answer]]:
+    way.check_room(pretrained.maximum, tokens, decoding.maximum)
     rules, phrases = rules_of(decoding, way, pretrained.tokenizer), _phrases(decoding, pretrained.tokenizer)
     stopping = Stopping(pretrained.tokenizer, decoding.stop) if decoding.stop else None
-    answers: list[list[Answer]] = [[] for _ in prompts]
+    answers: list[list[Answer]] = [[] for _ in tokens]
     order = np.argsort([-len(prompt) for prompt in tokens], kind="stable").tolist()
     with torch.inference_mode():
         for start in range(0, len(order), batch):
@@ -71,7 +89,8 @@ def stream(pretrained: Pretrained, prompt: str, decoding: Decoding | None = None
     if decoding.searches or decoding.answers > 1:
         raise InputError("beams or several answers, piece by piece", expected="one answer, greedy or drawn")
     way = way_of(pretrained, decoding.begin, decoding.first)
-    (tokens,) = way.prompts(pretrained, [prompt], decoding.maximum)
+    (tokens,) = way.prompts(pretrained, [prompt])
+    way.check_room(pretrained.maximum, [tokens], decoding.maximum)
     stopping = Stopping(pretrained.tokenizer, decoding.stop) if decoding.stop else None
     following = Following(pretrained.tokenizer, tuple(tokens) if way.continues else ())
     walk = Walk(way.reader, [tokens], decoding, way.ends, rules_of(decoding, way, pretrained.tokenizer), stopping)

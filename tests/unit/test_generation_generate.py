@@ -23,7 +23,7 @@ from didact.batch import Batch, Labels, Side
 from didact.config import PRE_NORM, ModelConfig, Output, Position
 from didact.errors import InputError
 from didact.evaluation.fewshot import Fewshot, Template, reader_of
-from didact.generation import WRITER, Decoding, generate, mask_predict, pseudo, score, stream
+from didact.generation import WRITER, Decoding, generate, generate_tokens, mask_predict, pseudo, score, stream
 from didact.generation.draw import draw, narrowed, uniforms
 from didact.generation.masked import Blank, fill_in
 from didact.generation.texts import Following, Pieces, Stopping
@@ -128,6 +128,18 @@ def test_batches_change_nothing(writer: Pretrained, settings: dict) -> None:
     one = generate(writer, PROMPTS, batch=1, maximum=10, **settings)
     many = generate(writer, PROMPTS, batch=3, maximum=10, **settings)
     assert [[a.tokens for a in own] for own in one] == [[a.tokens for a in own] for own in many]
+
+
+def test_prompts_of_tokens(writer: Pretrained) -> None:
+    """The same answers as after their text; also after what no text is."""
+    tokens = [own.tokens.tolist() for own in writer.tokenizer.encode_many(PROMPTS)]
+    for settings in ({}, {"beams": 3}):
+        assert generate_tokens(writer, tokens, maximum=8, **settings) == generate(
+            writer, PROMPTS, maximum=8, **settings
+        )
+    half = [writer.tokenizer.eos, *tokens[2][1:]]  # the end of a text, and the second half of a letter
+    ((answer,),) = generate_tokens(writer, [half], maximum=4)
+    assert answer.tokens[0] == int(logits_of(writer, half)[-1].argmax())
 
 
 def test_seeds(writer: Pretrained) -> None:
@@ -360,6 +372,8 @@ BAD = {
         "prompt 1 of 90 tokens, and 64 new ones; expected at most 96",
     ),
     "one text": (lambda w, _: generate(w, "abc"), "a list of texts"),
+    "no token": (lambda w, _: generate_tokens(w, [[1], []]), "prompt 2 of no token; expected at least one"),
+    "too many tokens": (lambda w, _: generate_tokens(w, [[1] * 90]), "prompt 1 of 90 tokens, and 64 new ones"),
     "an unknown setting": (lambda w, _: generate(w, ["a"], beam=3), "decoding with beam; expected some of maximum"),
     "sampled beams": (lambda w, _: generate(w, ["a"], beams=3, sample=True), "beams that are sampled"),
     "too many answers": (lambda w, _: generate(w, ["a"], answers=3), "3 answers of 1 beams"),
