@@ -155,6 +155,13 @@ def beside(
     return models
 
 
+def _holds(objective: object, kind: str) -> bool:
+    """Whether an objective, as JSON, is of this kind or has a part that is."""
+    if isinstance(objective, Mapping):
+        return objective.get("kind") == kind or any(_holds(part, kind) for part in objective.values())
+    return isinstance(objective, list | tuple) and any(_holds(part, kind) for part in objective)
+
+
 def check_fills(config: ModelConfig) -> None:
     """Raises InputError for a model that was not trained to say what stands at a row that it reads."""
     if config.visibility == "causal":
@@ -239,6 +246,13 @@ class Pretrained:
     def maximum(self) -> int | None:
         """Tokens of the longest input, special ones included; None where positions set no bound."""
         return self.model.config.position.maximum
+
+    @property
+    def prefixed(self) -> bool:
+        """Whether a model that looks back was trained to see a text's beginning whole (`prefix_lm`, alone or among
+        others), so that a prompt is to be read so. One that was fine-tuned reads as its task trained it.
+        """
+        return self.task is None and self.model.config.visibility == "causal" and _holds(self.objective, "prefix_lm")
 
     @torch.inference_mode()
     def embed(

@@ -108,7 +108,8 @@ class DidactLM(TemplateLM):
             if self.max_length is not None:
                 whole = whole[-(self.max_length + 1) :]
             m, tokens = len(continuation), np.array(whole, np.int64)
-            asked.append(Question(tokens[:-1], np.arange(len(whole) - m - 1, len(whole) - 1), tokens[-m:]))
+            rows, seen = np.arange(len(whole) - m - 1, len(whole) - 1), max(0, len(whole) - m)
+            asked.append(Question(tokens[:-1], rows, tokens[-m:], prefix=seen if self.pretrained.prefixed else 0))
         answers = ask(self.pretrained, asked, self.batch_tokens)
         found = [(float(own.logprobs.sum()), bool(own.likeliest.all())) for own in answers]
         for (texts, _, _), own in zip(requests, found, strict=True):

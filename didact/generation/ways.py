@@ -74,7 +74,7 @@ def way_of(pretrained: Pretrained, begin: str | None = None, first: str | None =
     if begin is not None or first is not None:
         raise InputError("a token for a decoder to begin with", expected="a model with a decoder")
     if config.visibility == "causal":
-        return Way(NextToken(pretrained.model), True, ends)
+        return Way(NextToken(pretrained.model, pretrained.prefixed), True, ends)
     if config.segments >= SEGMENTS and tokenizer.mask is not None:
         prompt, written = segments_of("seq2seq")
         return Way(Blank(pretrained.model, tokenizer.mask, prompt, written), False, ends, (tokenizer.mask,))

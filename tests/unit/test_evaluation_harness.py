@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 from fewshot_tools import gpt
 
 from didact.generation import generate_tokens
+from didact.generation.borders import Pieces
+from didact.generation.score import score_pieces
 
 CONTEXTS = ("我爱北京天安门，" * 30, "Заяц бежал. " * 20, "🙂" * 50, "the cat<|endoftext|>the mat", "")
 
@@ -42,3 +45,14 @@ def test_text_is_written_after_the_tokens_that_are_counted(adapter: Any, context
     assert len(read) == 47 or "cat" in context or not context
     if "cat" in context:
         assert model.eot_token_id in read
+
+
+def test_contexts_are_seen_whole_where_training_showed_them(adapter: Any) -> None:
+    """Likelihoods of a model of `prefix_lm` are those that `score` gives."""
+    own = replace(gpt(64), objective={"kind": "prefix_lm"})
+    context, continuation = (gpt().tokenizer.encode(text).tokens for text in ("the cat sat", " on the mat"))
+    ((total, _),) = adapter(own)._loglikelihood_tokens([(None, context.tolist(), continuation.tolist())])
+    (expected,) = score_pieces(own, [Pieces(context, continuation)])
+    assert total == pytest.approx(expected.total, abs=1e-4)
+    (causal,) = score_pieces(gpt(64), [Pieces(context, continuation)])
+    assert abs(total - causal.total) > 1e-3
