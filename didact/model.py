@@ -155,6 +155,26 @@ def beside(
     return models
 
 
+def _holds(objective: object, kind: str) -> bool:
+    """Whether an objective, as JSON, is of this kind or has a part that is."""
+    if isinstance(objective, Mapping):
+        return objective.get("kind") == kind or any(_holds(part, kind) for part in objective.values())
+    return isinstance(objective, list | tuple) and any(_holds(part, kind) for part in objective)
+
+
+def check_fills(config: ModelConfig) -> None:
+    """Raises InputError for a model that was not trained to say what stands at a row that it reads."""
+    if config.visibility == "causal":
+        raise InputError("a causal model sees nothing after a blank", expected="a model trained to fill blanks")
+    if config.decoder is not None:
+        raise InputError("a model with a decoder writes the whole text anew", expected="a model trained to fill blanks")
+    if config.queries:
+        raise InputError(
+            "a model with query rows (XLNet) was asked at those alone, never at a blank",
+            expected="a model trained to fill blanks",
+        )
+
+
 class Pooler(nn.Module):
     """What `config.summary` says of a row: (n, D) -> (n, D), before every head that answers for a whole sequence
     (BERT's [CLS]: dense and tanh).
@@ -227,6 +247,13 @@ class Pretrained:
         """Tokens of the longest input, special ones included; None where positions set no bound."""
         return self.model.config.position.maximum
 
+    @property
+    def prefixed(self) -> bool:
+        """Whether a model that looks back was trained to see a text's beginning whole (`prefix_lm`, alone or among
+        others), so that a prompt is to be read so. One that was fine-tuned reads as its task trained it.
+        """
+        return self.task is None and self.model.config.visibility == "causal" and _holds(self.objective, "prefix_lm")
+
     @torch.inference_mode()
     def embed(
         self, texts: Sequence[str], pooling: Pooling | None = None, batch_tokens: int = 4096
@@ -259,12 +286,9 @@ class Pretrained:
         """The `top` likeliest tokens for each mask token written in `text`, likeliest first.
 
         A model without a vocabulary head leaves it to the companion that has one: ELECTRA's generator.
-        Raises InputError where there is none, the model sees nothing after a blank, or the text has no mask token.
+        Raises InputError where there is none, the model fills no blanks, or the text has no mask token.
         """
-        if self.model.config.visibility == "causal":
-            raise InputError("a causal model sees nothing after a blank", expected="a model trained to fill blanks")
-        if self.model.decoder is not None:
-            raise InputError("a model with a decoder writes the whole text anew", expected="a model that fills blanks")
+        check_fills(self.model.config)
         heads = self.model.specs.items()
         name = next((name for name, head in heads if isinstance(head, Vocabulary) and head.stream == "main"), None)
         if name is None:

@@ -7,9 +7,8 @@ from typing import Any
 
 import torch
 
-from didact.config import Position
 from didact.exchange import keys
-from didact.families import BERT, GPT2
+from didact.families import BART, BERT, GPT2
 from didact.heads import Vocabulary
 from didact.model import Model, Pretrained
 from didact.tokenization.train import train
@@ -33,9 +32,15 @@ def bert(maximum: int = 128, seed: int = 0) -> Pretrained:
     return _made(BERT, "wordpiece", 90, maximum, seed)
 
 
-def _made(family: Any, kind: Any, size: int, maximum: int, seed: int) -> Pretrained:
+@cache
+def bart(maximum: int = 128, seed: int = 0) -> Pretrained:
+    """An encoder and a decoder, WordPiece."""
+    return _made(BART, "wordpiece", 90, maximum, seed, {"decoder": {"layers": 2, "heads": 3, "feedforward": 96}})
+
+
+def _made(family: Any, kind: Any, size: int, maximum: int, seed: int, more: dict[str, Any] | None = None) -> Pretrained:
     tokenizer, _ = train(CORPUS, kind, size, cased=True)
     base = family.base_for(tokenizer)
-    config = keys.changed(base, SMALL | {"position": Position(maximum=maximum), "init_std": 0.3})
+    config = keys.changed(base, SMALL | {"position.maximum": maximum, "init_std": 0.3} | (more or {}))
     model = Model(config, {"vocabulary": Vocabulary()}, torch.Generator().manual_seed(seed)).eval()
     return Pretrained(model, tokenizer, family.name)

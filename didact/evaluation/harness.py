@@ -27,7 +27,7 @@ from lm_eval.api.registry import register_model
 
 from didact import hub
 from didact.errors import InputError
-from didact.generation import Decoding, generate
+from didact.generation import Decoding, generate_tokens
 from didact.generation.asking import Question, ask
 from didact.generation.borders import around
 from didact.generation.score import windows
@@ -108,7 +108,8 @@ class DidactLM(TemplateLM):
             if self.max_length is not None:
                 whole = whole[-(self.max_length + 1) :]
             m, tokens = len(continuation), np.array(whole, np.int64)
-            asked.append(Question(tokens[:-1], np.arange(len(whole) - m - 1, len(whole) - 1), tokens[-m:]))
+            rows, seen = np.arange(len(whole) - m - 1, len(whole) - 1), max(0, len(whole) - m)
+            asked.append(Question(tokens[:-1], rows, tokens[-m:], prefix=seen if self.pretrained.prefixed else 0))
         answers = ask(self.pretrained, asked, self.batch_tokens)
         found = [(float(own.logprobs.sum()), bool(own.likeliest.all())) for own in answers]
         for (texts, _, _), own in zip(requests, found, strict=True):
@@ -146,7 +147,7 @@ class DidactLM(TemplateLM):
                 raise InputError("the task wants sampled text", expected="a task of greedy text")
             stop = settings.get("until") or ()
             most = int(settings.get("max_gen_toks", 256))
-            ((answer,),) = generate(
+            ((answer,),) = generate_tokens(
                 self.pretrained,
                 [self._end(context, most)],
                 Decoding(maximum=most, stop=(stop,) if isinstance(stop, str) else tuple(stop)),
@@ -155,15 +156,14 @@ class DidactLM(TemplateLM):
             found.append(answer.text)
         return found
 
-    def _end(self, context: str, new: int) -> str:
-        """As much of the end of a context as leaves room for new tokens."""
+    def _end(self, context: str, new: int) -> list[int]:
+        """As many tokens of the end of a context as leave room for new ones."""
+        tokens = self.tok_encode(context) or [self.prefix_token_id]
         if self.max_length is None:
-            return context
-        room = self.max_length - new - len(self._before)
-        if room < 1:
+            return tokens
+        if new >= self.max_length:
             raise InputError(f"{new} tokens to be written", expected=f"fewer than {self.max_length} (max_gen_toks)")
-        tokens = self.pretrained.tokenizer.encode(context).tokens
-        return context if len(tokens) <= room else self.pretrained.tokenizer.decode(tokens[-room:])
+        return tokens[new - self.max_length :]
 
 
 def main() -> None:

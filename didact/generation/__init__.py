@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from didact.generation.decoding import Decoding
-from didact.generation.generate import generate, stream
+from didact.generation.generate import generate, generate_tokens, stream
 from didact.generation.mask_predict import mask_predict
 from didact.generation.masked import pseudo
 from didact.generation.score import Scored, score
 
-__all__ = ["WRITER", "Decoding", "Scored", "generate", "mask_predict", "pseudo", "score", "stream"]
+__all__ = ["WRITER", "Decoding", "Scored", "generate", "generate_tokens", "mask_predict", "pseudo", "score", "stream"]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ Shapes: L tokens of a sequence, m asked rows of a question, n asked rows of a pa
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from didact.heads import Vocabulary
 from didact.model import Model, Pretrained
 from didact.nn.core import Hidden
 from didact.tasks.answering import batches
+from didact.visibility import prefix
 
 Integers = NDArray[np.int64]
 Progress = Callable[[int], object]
@@ -33,13 +34,15 @@ LOGITS = 2**24  # of one call of the head: 64 MiB of float32
 @dataclass(frozen=True)
 class Question:
     """tokens (L,) int64: what the model reads, special tokens in place; rows (m,) int64: which of them are asked;
-    values (m,) int64: the tokens whose probability is wanted there; segments (L,) int64 or None.
+    values (m,) int64: the tokens whose probability is wanted there; segments (L,) int64 or None; prefix: rows at the
+    beginning that see each other, later ones look back, 0 = all see as the model's rows do.
     """
 
     tokens: Integers
     rows: Integers
     values: Integers
     segments: Integers | None = None
+    prefix: int = 0
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,11 @@ def ask(
         rows = np.concatenate([questions[i].rows + starts[place[i]] for i in own])
         values = np.concatenate([questions[i].values for i in own])
         flat = lay([Example(read[s].tokens, np.zeros(len(read[s].tokens), bool), read[s].segments) for s in some])
-        side = flat.batch(np.arange(len(some))).inputs.to(model.device)
+        side = flat.batch(np.arange(len(some))).inputs
+        if any(read[s].prefix for s in some):
+            own_prefix = torch.tensor([read[s].prefix for s in some])
+            side = replace(side, visibility=prefix(side.packed.positions, own_prefix[side.packed.sequence_ids()]))
+        side = side.to(model.device)
         logprobs, likeliest = look_up(model, head, model.hidden(side), rows, values)
         cuts = np.cumsum([len(questions[i].rows) for i in own])[:-1]
         for i, p, best in zip(own, np.split(logprobs, cuts), np.split(likeliest, cuts), strict=True):
@@ -95,19 +102,20 @@ def ask(
 
 def _distinct(questions: Sequence[Question], causal: bool) -> tuple[list[Question], list[int]]:
     """A question of each sequence that must be read, and for every question which of these it is answered from."""
-    number: dict[tuple[bytes, bytes], int] = {}
+    number: dict[tuple[bytes, bytes, int], int] = {}
     read: list[Question] = []
     place: list[int] = []
     for q in questions:
-        known = (np.asarray(q.tokens, np.int64).tobytes(), b"" if q.segments is None else q.segments.tobytes())
+        segments = b"" if q.segments is None else q.segments.tobytes()
+        known = (np.asarray(q.tokens, np.int64).tobytes(), segments, q.prefix)
         if known not in number:
             number[known] = len(read)
             read.append(q)
         place.append(number[known])
     if not causal or len(read) < 2:
         return read, place
-    # In the order of words in a dictionary, what begins with a sequence follows it at once.
-    order = sorted(range(len(read)), key=lambda s: read[s].tokens.tolist())
+    # In the order of words in a dictionary, what begins with a sequence follows it at once, of each prefix.
+    order = sorted(range(len(read)), key=lambda s: (read[s].prefix, read[s].tokens.tolist()))
     within = {order[-1]: order[-1]}
     for s, later in zip(order[-2::-1], order[:0:-1], strict=True):
         within[s] = within[later] if _begins(read[s], read[later]) else s
@@ -118,7 +126,7 @@ def _distinct(questions: Sequence[Question], causal: bool) -> tuple[list[Questio
 
 def _begins(short: Question, long: Question) -> bool:
     n = len(short.tokens)
-    if not np.array_equal(short.tokens, long.tokens[:n]):
+    if short.prefix != long.prefix or not np.array_equal(short.tokens, long.tokens[:n]):
         return False
     if short.segments is None or long.segments is None:
         return short.segments is long.segments

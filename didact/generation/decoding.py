@@ -27,10 +27,11 @@ class Decoding:
 
     repetition_penalty: scores of tokens that have occurred, in the prompt too, are divided by it where positive and
     multiplied where negative (Keskar et al., 2019, §4.1), 1 = none; no_repeat: n-grams of this length occur once
-    (Paulus et al., 2018, §2.5), 0 = all may; phrases: texts that must appear (beam search alone; Post & Vilar, 2018);
-    banned: texts that must not; stop: texts that end a text, which is cut before them. begin, first: of a model with a
-    decoder, the pieces that it begins to read and to write with, as the tokenizer spells them, where they are not the
-    model's own: the language of the text (mBART's "de_DE").
+    (Paulus et al., 2018, §2.5), 0 = all may; phrases: texts that must appear, each in the pieces that it has after a
+    space, or in a script without spaces after none (beam search alone; Post & Vilar, 2018); banned: texts that must
+    not, in whatever pieces, inside words too ("cat" bans "concatenate"); stop: texts that end a text, which is
+    cut before them. begin, first: of a model with a decoder, the pieces that it begins to read and to write with, as
+    the tokenizer spells them, where they are not the model's own: the language of the text (mBART's "de_DE").
     """
 
     maximum: int = 64

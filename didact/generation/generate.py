@@ -12,12 +12,14 @@ import torch
 from didact.errors import InputError
 from didact.generation.beams import search
 from didact.generation.decoding import Decoding
-from didact.generation.rules import AtLeast, Banned, Forbidden, Forced, NoRepeat, Repetition, Rule
+from didact.generation.reader import Prompts
+from didact.generation.rules import AtLeast, Banned, Forbidden, Forced, NoRepeat, Repetition, Rule, Unwritten
 from didact.generation.texts import Following, Pieces, Stopping
 from didact.generation.walk import Hypothesis, Walk
 from didact.generation.ways import Way, way_of
 from didact.model import Answer, Pretrained
 from didact.tokenization.tokenizer import Tokenizer
+from didact.tokenization.whole_words import UNSPACED, classes, codes
 
 
 def generate(
@@ -37,10 +39,27 @@ def generate(
         raise InputError("one text as prompts", expected="a list of texts")
     decoding = settled(decoding, settings)
     way = way_of(pretrained, decoding.begin, decoding.first)
-    tokens = way.prompts(pretrained, prompts, decoding.maximum)
+    return _answers(pretrained, way.prompts(pretrained, prompts), way, decoding, batch)
+
+
+def generate_tokens(
+    pretrained: Pretrained,
+    prompts: Prompts,
+    decoding: Decoding | None = None,
+    batch: int = 32,
+    **settings: Any,
+) -> list[list[Answer]]:
+    """`generate` after prompts that are tokens already, read as they are: whatever begins a text is among them."""
+    decoding = settled(decoding, settings)
+    way = way_of(pretrained, decoding.begin, decoding.first)
+    return _answers(pretrained, prompts, way, decoding, batch)
+
+
+def _answers(pretrained: Pretrained, tokens: Prompts, way: Way, decoding: Decoding, batch: int) -> list[list[Answer]]:
+    way.check_room(pretrained.maximum, tokens, decoding.maximum)
     rules, phrases = rules_of(decoding, way, pretrained.tokenizer), _phrases(decoding, pretrained.tokenizer)
     stopping = Stopping(pretrained.tokenizer, decoding.stop) if decoding.stop else None
-    answers: list[list[Answer]] = [[] for _ in prompts]
+    answers: list[list[Answer]] = [[] for _ in tokens]
     order = np.argsort([-len(prompt) for prompt in tokens], kind="stable").tolist()
     with torch.inference_mode():
         for start in range(0, len(order), batch):
@@ -70,7 +89,8 @@ def stream(pretrained: Pretrained, prompt: str, decoding: Decoding | None = None
     if decoding.searches or decoding.answers > 1:
         raise InputError("beams or several answers, piece by piece", expected="one answer, greedy or drawn")
     way = way_of(pretrained, decoding.begin, decoding.first)
-    (tokens,) = way.prompts(pretrained, [prompt], decoding.maximum)
+    (tokens,) = way.prompts(pretrained, [prompt])
+    way.check_room(pretrained.maximum, [tokens], decoding.maximum)
     stopping = Stopping(pretrained.tokenizer, decoding.stop) if decoding.stop else None
     following = Following(pretrained.tokenizer, tuple(tokens) if way.continues else ())
     walk = Walk(way.reader, [tokens], decoding, way.ends, rules_of(decoding, way, pretrained.tokenizer), stopping)
@@ -108,7 +128,8 @@ def rules_of(decoding: Decoding, way: Way, tokenizer: Tokenizer) -> list[Rule]:
         rules.append(NoRepeat(decoding.no_repeat))
     if decoding.banned:
         spelled = {form for text in decoding.banned for form in _spelled(tokenizer, text)}
-        rules.append(Banned(tuple(sorted(spelled))))
+        rules.append(Banned(tuple(sorted(spelled))))  # also as an uncased tokenizer spells them
+        rules.append(Unwritten(tokenizer.surfaces, tuple(text.encode() for text in decoding.banned)))
     if way.banned:
         rules.append(Banned(way.banned))
     if decoding.minimum and way.ends:
@@ -128,8 +149,15 @@ def _spelled(tokenizer: Tokenizer, text: str) -> set[tuple[int, ...]]:
 
 
 def _phrases(decoding: Decoding, tokenizer: Tokenizer) -> list[list[int]]:
-    """The tokens of the phrases that must appear, each as it stands after a space."""
-    found = [encoded.tokens.tolist() for encoded in tokenizer.encode_many([f" {text}" for text in decoding.phrases])]
+    """The tokens of the phrases that must appear, each as it stands after a space; in a script written without spaces,
+    without one.
+    """
+    unspaced = [bool(classes(codes(text[0]))[0] == UNSPACED) for text in decoding.phrases]
+    given = [text if own else f" {text}" for text, own in zip(decoding.phrases, unspaced, strict=True)]
+    found = [encoded.tokens.tolist() for encoded in tokenizer.encode_many(given)]
+    for own, tokens in zip(unspaced, found, strict=True):
+        if own and tokens and tokenizer.surfaces[tokens[0]] == b" ":  # what Unigram begins every text with
+            del tokens[0]
     for text, tokens in zip(decoding.phrases, found, strict=True):
         if not tokens or (tokenizer.unk is not None and tokenizer.unk in tokens):
             raise InputError(f"phrase {text!r} has no tokens of its own", expected="one that the tokenizer can write")

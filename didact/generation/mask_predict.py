@@ -15,7 +15,7 @@ from didact.batch import Labels
 from didact.data.flat import Flat, lay
 from didact.errors import InputError
 from didact.generation.reader import vocabulary_head
-from didact.model import Answer, Pretrained
+from didact.model import Answer, Pretrained, check_fills
 from didact.tokenization.tokenizer import frame
 
 
@@ -30,7 +30,8 @@ def mask_predict(pretrained: Pretrained, texts: Sequence[str], rounds: int = 10)
     """
     model, tokenizer = pretrained.model.eval(), pretrained.tokenizer
     name, mask = vocabulary_head(model), tokenizer.mask
-    if name is None or mask is None or model.config.visibility == "causal":
+    check_fills(model.config)
+    if name is None or mask is None:
         raise InputError("this model fills no blanks", expected="one pre-trained to, with its tokenizer's mask token")
     if rounds < 1:
         raise InputError(f"{rounds} rounds", expected="at least 1")

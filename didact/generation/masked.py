@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from didact.errors import InputError
 from didact.generation.asking import Progress, Question, ask, voice
 from didact.generation.score import Scored
-from didact.model import Pretrained
+from didact.model import Pretrained, check_fills
 from didact.tokenization.encoded import Encoded
 from didact.tokenization.tokenizer import Tokenizer, frame
 
@@ -78,15 +78,12 @@ def fill_in(
     """How likely the model finds what stands in each blank, in order; see the module for `order`.
 
     A text too long for the model loses its beginning, then its end, never a part of what is asked. Raises InputError
-    for a causal model, one without a mask token or a vocabulary head, and a blank without a piece or longer than the
-    model takes.
+    for a model that fills no blanks (causal, with a decoder, with query rows), one without a mask token or a vocabulary
+    head, and a blank without a piece or longer than the model takes.
     """
     speaker, _ = voice(pretrained)
     mask = speaker.tokenizer.mask
-    if speaker.model.config.visibility == "causal":
-        raise InputError("a causal model sees nothing after a blank", expected="a model trained to fill blanks")
-    if speaker.model.config.decoder is not None:
-        raise InputError("an encoder-decoder fills no blanks", expected="generation.conditional")
+    check_fills(speaker.model.config)
     if mask is None:
         raise InputError("the tokenizer has no mask token", expected="one with [MASK] or <mask>")
     laid = lay_blanks(speaker.tokenizer, blanks, speaker.maximum)

@@ -25,6 +25,7 @@ from didact.nn.incremental import Alone, Beside, for_steps
 from didact.nn.product import Product
 from didact.nn.transformer import Transformer
 from didact.packed import Packed
+from didact.visibility import bidirectional, prefix
 
 Prompts = Sequence[Sequence[int]]
 
@@ -98,19 +99,31 @@ class Cached(Reader):
     def keep(self, prompts: Tensor) -> None:
         self.cache.keep(prompts)
 
-    def _fill(self, prompts: Prompts, hypotheses: int, room: int, segment: int | None) -> tuple[Side, Tensor]:
-        """The prompts as they were read, and what the stack makes of them (T, D)."""
+    def _fill(
+        self, prompts: Prompts, hypotheses: int, room: int, segment: int | None, whole: bool = False
+    ) -> tuple[Side, Tensor]:
+        """The prompts as they were read, and what the stack makes of them (T, D). whole: each row sees all of its own
+        prompt, also where the model looks back.
+        """
         segments = None if segment is None else [[segment] * len(prompt) for prompt in prompts]
-        side = Side(Packed.of(prompts, segments)).to(self.model.device)
+        packed = Packed.of(prompts, segments)
+        seen = prefix(packed.positions, packed.max_seqlen) if whole else bidirectional()
+        side = Side(packed, seen).to(self.model.device)
         self.cache = Cache(Alone(self.core), hypotheses, room)
         return side, self.cache.fill(side)
 
 
 class NextToken(Cached):
-    """A model that looks back: the row of a token is asked for the one after it."""
+    """A model that looks back: the row of a token is asked for the one after it. whole: rows of the prompt see all of
+    it, as `prefix_lm` trains them to.
+    """
+
+    def __init__(self, model: Model, whole: bool = False) -> None:
+        super().__init__(model)
+        self.whole = whole
 
     def start(self, prompts: Prompts, hypotheses: int, room: int) -> Tensor:
-        side, rows = self._fill(prompts, hypotheses, room, None)
+        side, rows = self._fill(prompts, hypotheses, room, None, self.whole)
         return self.scores(rows.index_select(0, side.packed.cu_seqlens[1:].long() - 1))
 
     def read(self, tokens: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -74,6 +74,50 @@ class Banned(Rule):
                 there = (tokens[:, :, -n:] == before).all(-1)
                 scores[:, :, phrase[-1]].masked_fill_(there, NEVER)
         return scores
+
+
+@dataclass(frozen=True)
+class Unwritten(Rule):
+    """These texts do not appear, whatever tokens spell them: one that would complete a text is forbidden, also where
+    the prompt begins it. surfaces: what each token adds to a text, see `Tokenizer.surfaces`; texts: not empty.
+    """
+
+    surfaces: tuple[bytes, ...]
+    texts: tuple[bytes, ...]
+    _endings: dict[bytes, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """by what may stand before them: the tokens that complete a text then; b"" anywhere"""
+
+    def __post_init__(self) -> None:
+        found: dict[bytes, list[int]] = {}
+        for text in self.texts:
+            for token, own in enumerate(self.surfaces):
+                if text in own:
+                    found.setdefault(b"", []).append(token)
+            for n in range(1, len(text)):
+                own = [token for token, surface in enumerate(self.surfaces) if surface.startswith(text[n:])]
+                found.setdefault(text[:n], []).extend(own)
+        self._endings.update((begin, torch.tensor(tokens)) for begin, tokens in found.items() if tokens)
+
+    def __call__(self, scores: Tensor, history: History) -> Tensor:
+        longest = max(map(len, self._endings), default=0)
+        for b, row in enumerate(history.tokens.tolist()):
+            for r, tokens in enumerate(row):
+                tail = self._tail(tokens, longest)
+                for begin, ends in self._endings.items():
+                    if tail.endswith(begin):
+                        scores[b, r, ends.to(scores.device)] = NEVER
+        return scores
+
+    def _tail(self, tokens: Sequence[int], size: int) -> bytes:
+        """The last bytes of a text, `size` at least where there are as many."""
+        parts: list[bytes] = []
+        for token in reversed(tokens):
+            if size <= 0:
+                break
+            if 0 <= token < len(self.surfaces):
+                parts.append(self.surfaces[token])
+                size -= len(parts[-1])
+        return b"".join(reversed(parts))
 
 
 @dataclass(frozen=True)

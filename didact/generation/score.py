@@ -81,15 +81,17 @@ def score_pieces(
     asked, cuts = [], []
     for own in pieces:
         lead = before if len(own.context) else start
-        question, cut = _question(own, lead, pretrained.maximum)
+        question, cut = _question(own, lead, pretrained.maximum, pretrained.prefixed)
         asked.append(question)
         cuts.append(cut)
     answers = ask(pretrained, asked, batch_tokens, progress)
     return [Scored.of(answer, cut) for answer, cut in zip(answers, cuts, strict=True)]
 
 
-def _question(own: Pieces, lead: Integers, maximum: int | None) -> tuple[Question, int]:
-    """The row before each token of the continuation is asked for it; and how much of the context had to go."""
+def _question(own: Pieces, lead: Integers, maximum: int | None, prefixed: bool) -> tuple[Question, int]:
+    """The row before each token of the continuation is asked for it; and how much of the context had to go. prefixed:
+    whether the context sees itself whole.
+    """
     m = len(own.continuation)
     room = len(own.context) if maximum is None else maximum + 1 - m - len(lead)
     if room < 0 or len(lead) + min(room, len(own.context)) == 0:
@@ -98,7 +100,7 @@ def _question(own: Pieces, lead: Integers, maximum: int | None) -> tuple[Questio
     cut = max(0, len(own.context) - room)
     whole = np.concatenate([lead, own.context[cut:], own.continuation])
     rows = np.arange(len(whole) - m - 1, len(whole) - 1)
-    return Question(whole[:-1], rows, own.continuation), cut
+    return Question(whole[:-1], rows, own.continuation, prefix=len(whole) - m if prefixed else 0), cut
 
 
 def texts(

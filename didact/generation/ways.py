@@ -33,14 +33,16 @@ class Way:
     last: int | None = None
     apart: bool = False
 
-    def prompts(self, pretrained: Pretrained, texts: Sequence[str], new: int) -> Prompts:
-        """The tokens that are read of each text, `new` ones being to come. InputError for one that is too long, and for
-        an empty one where nothing can stand for it.
-        """
+    def prompts(self, pretrained: Pretrained, texts: Sequence[str]) -> Prompts:
+        """The tokens that are read of each text. InputError for an empty one where nothing can stand for it."""
         framed = continued if self.continues else whole
-        found = framed(pretrained.tokenizer, texts)
-        room = pretrained.maximum
-        for number, tokens in enumerate(found, 1):
+        return framed(pretrained.tokenizer, texts)
+
+    def check_room(self, room: int | None, prompts: Prompts, new: int) -> None:
+        """room: of the model. InputError for a prompt of no token, and one too long where `new` ones are to come."""
+        for number, tokens in enumerate(prompts, 1):
+            if not len(tokens):
+                raise InputError(f"prompt {number} of no token", expected="at least one")
             if room is not None and self.apart and max(len(tokens), new) > room:
                 raise InputError(
                     f"prompt {number} of {len(tokens)} tokens, and {new} new ones", expected=f"at most {room} of each"
@@ -49,7 +51,6 @@ class Way:
                 raise InputError(
                     f"prompt {number} of {len(tokens)} tokens, and {new} new ones", expected=f"at most {room} together"
                 )
-        return found
 
 
 def way_of(pretrained: Pretrained, begin: str | None = None, first: str | None = None) -> Way:
@@ -73,7 +74,7 @@ def way_of(pretrained: Pretrained, begin: str | None = None, first: str | None =
     if begin is not None or first is not None:
         raise InputError("a token for a decoder to begin with", expected="a model with a decoder")
     if config.visibility == "causal":
-        return Way(NextToken(pretrained.model), True, ends)
+        return Way(NextToken(pretrained.model, pretrained.prefixed), True, ends)
     if config.segments >= SEGMENTS and tokenizer.mask is not None:
         prompt, written = segments_of("seq2seq")
         return Way(Blank(pretrained.model, tokenizer.mask, prompt, written), False, ends, (tokenizer.mask,))

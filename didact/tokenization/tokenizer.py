@@ -26,6 +26,7 @@ from didact.tokenization.folder import read_folder, write_folder
 from didact.tokenization.frame import BARE, Template, bert_template, frame, read_template
 from didact.tokenization.remembered import flatten, remembered
 from didact.tokenization.specials import sentinel
+from didact.tokenization.surfaces import surfaces
 
 __all__ = ["Encoded", "Flat", "Tokenizer", "frame"]
 
@@ -77,6 +78,7 @@ class Tokenizer:
         self.vocabulary: int = 1 + max(self._backend.get_vocab(with_added_tokens=True).values())
         self.kind: str = described["model"]["type"]
         self.continuation: str = described["model"].get("continuing_subword_prefix") or ""
+        self._ending: str = described["model"].get("end_of_word_suffix") or ""
         self.template: Template = read_template(described["post_processor"]) or (
             bert_template(self.cls, self.sep) if self.cls is not None and self.sep is not None else BARE
         )
@@ -173,6 +175,11 @@ class Tokenizer:
     def decode(self, ids: Sequence[int] | Integers, *, special: bool = False) -> str:
         """ids (L,) -> text, as nearly as the tokenizer can say it; special: special tokens are shown too."""
         return self._backend.decode([int(i) for i in ids], skip_special_tokens=not special)
+
+    @cached_property
+    def surfaces(self) -> tuple[bytes, ...]:
+        """What each token adds to a text in whose middle it stands; see `didact.tokenization.surfaces`."""
+        return surfaces(self._backend, self.tokens(range(self.vocabulary)), self._ending)
 
     def token(self, index: int) -> str:
         """The piece with this id; ids without one (a vocabulary padded for the model) show as "<id 30523>"."""

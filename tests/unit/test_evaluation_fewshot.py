@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fewshot_tools import bert, gpt
+from fewshot_tools import bart, bert, gpt
 
 from didact.errors import InputError
 from didact.evaluation.fewshot import SCORINGS, Asking, Fewshot, Pool, Template, cases, floors, reader_of, summary
@@ -194,6 +194,43 @@ def test_choices_of_each_record() -> None:
     assert floors(own)["chance"] == pytest.approx((1 / 2 + 1 / 3) / 2)
     with pytest.raises(InputError, match="expected one of the choices, or 0 to 1"):
         cases(task, [(1, records[0] | {"right": 2})], "f")
+
+
+def refused(model: Pretrained, labels: dict[str, tuple[str, ...]]) -> str:
+    task = replace(TASK, labels=labels)
+    own = made(task)
+    with pytest.raises(InputError) as problem:
+        Asking(task, reader_of(model, task), own, Pool(task, own))
+    assert "\n" not in str(problem.value)
+    return str(problem.value)
+
+
+def test_answers_that_no_score_can_tell() -> None:
+    """What the tokenizer cannot write, and what comes to the same tokens, as each kind of model is asked."""
+    odd = {"1": ("good",), "0": ("bad", "好")}
+    assert "label '0': the tokenizer cannot write '好'; expected an answer made of its pieces" in refused(bert(), odd)
+    made_of_bytes = replace(TASK, labels=odd)
+    own = made(made_of_bytes)
+    assert Asking(made_of_bytes, reader_of(gpt(), made_of_bytes), own, Pool(TASK, own)), "bytes write everything"
+    for model, words in ((bert(), ("good", "good ")), (bart(), (" good", "good"))):
+        said = refused(model, {"1": words[:1], "0": words[1:]})
+        assert f"label '0': {words[1]!r} has the same tokens as an answer of '1'" in said
+    both = {"1": ("好",), "0": ("坏",)}
+    assert "label '1': the tokenizer cannot write '好'" in refused(bert(), both)
+
+
+def test_choices_that_no_score_can_tell() -> None:
+    task = Fewshot("choose", (Template.parse("{text}: {answer}."),), choices="choices", answer="right")
+    record: dict[str, Any] = {"text": "the cat", "right": 1}
+    for choices, said in (
+        (["sat", "好"], "file:2: choices '好': the tokenizer cannot write '好'"),
+        (["sat", "cat", "sat"], "file:2: choices 'sat': 'sat' has the same tokens as an answer of 'sat'"),
+        (["sat", ""], "file:2: choices with an empty text; expected texts to choose from"),
+    ):
+        records = [(1, record | {"choices": ["sat", "mat"]}), (2, record | {"choices": choices})]
+        with pytest.raises(InputError) as problem:
+            Asking(task, reader_of(bert(), task), own := cases(task, records, "file"), Pool(task, own))
+        assert said in str(problem.value)
 
 
 def test_trials_and_their_summary() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,16 +22,22 @@ from didact import hub
 from didact.batch import Batch, Labels, Side
 from didact.config import PRE_NORM, ModelConfig, Output, Position
 from didact.errors import InputError
-from didact.generation import WRITER, Decoding, generate, mask_predict, pseudo, score, stream
+from didact.evaluation.fewshot import Fewshot, Template, reader_of
+from didact.generation import WRITER, Decoding, generate, generate_tokens, mask_predict, pseudo, score, stream
+from didact.generation.borders import Pieces as PiecesOf
 from didact.generation.draw import draw, narrowed, uniforms
+from didact.generation.masked import Blank, fill_in
+from didact.generation.score import score_pieces
 from didact.generation.texts import Following, Pieces, Stopping
 from didact.generation.top import top
 from didact.heads import Vocabulary
 from didact.model import Model, Pretrained
-from didact.objectives import Causal
+from didact.objectives import Causal, PrefixLM
 from didact.packed import Packed
 from didact.runs.write import generate_files
 from didact.tokenization.tokenizer import Tokenizer, frame
+from didact.tokenization.train import train
+from didact.visibility import prefix
 
 PROMPTS = ["the cat", "a", "Заяц 🙂 бежал", "one two three four five"]
 
@@ -123,6 +131,18 @@ def test_batches_change_nothing(writer: Pretrained, settings: dict) -> None:
     one = generate(writer, PROMPTS, batch=1, maximum=10, **settings)
     many = generate(writer, PROMPTS, batch=3, maximum=10, **settings)
     assert [[a.tokens for a in own] for own in one] == [[a.tokens for a in own] for own in many]
+
+
+def test_prompts_of_tokens(writer: Pretrained) -> None:
+    """The same answers as after their text; also after what no text is."""
+    tokens = [own.tokens.tolist() for own in writer.tokenizer.encode_many(PROMPTS)]
+    for settings in ({}, {"beams": 3}):
+        assert generate_tokens(writer, tokens, maximum=8, **settings) == generate(
+            writer, PROMPTS, maximum=8, **settings
+        )
+    half = [writer.tokenizer.eos, *tokens[2][1:]]  # the end of a text, and the second half of a letter
+    ((answer,),) = generate_tokens(writer, [half], maximum=4)
+    assert answer.tokens[0] == int(logits_of(writer, half)[-1].argmax())
 
 
 def test_seeds(writer: Pretrained) -> None:
@@ -234,6 +254,54 @@ def test_phrases_and_bans_in_words(writer: Pretrained) -> None:
     assert letter not in without.text
 
 
+CORPUS = ["the cat sat on the mat, and the cats were not concatenated. 我爱北京 naïve façade. " * 5]
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "bpe", "wordpiece", "unigram"])
+def test_a_text_is_its_tokens_surfaces(kind: Any) -> None:
+    """Whatever tokens: what a decoder writes, but for white space at the two ends."""
+    tokenizer, _ = train(CORPUS, kind, 330 if kind in ("gpt2", "bpe") else 70, cased=True)
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        tokens = rng.integers(tokenizer.vocabulary, size=8).tolist()
+        said = b"".join(tokenizer.surfaces[token] for token in tokens).decode(errors="replace").strip()
+        written = tokenizer.decode(tokens).strip()
+        assert said == written.removeprefix(tokenizer.continuation)
+
+
+@pytest.mark.parametrize("settings", [{}, {"beams": 3}, {"sample": True, "answers": 3}], ids=str)
+@pytest.mark.parametrize("kind", ["gpt2", "wordpiece"])
+def test_a_banned_text_is_not_written_in_other_pieces(kind: Any, settings: dict[str, Any]) -> None:
+    """Letters, pairs and halves of characters of what would be written: never there, however spelled."""
+    tokenizer, _ = train(CORPUS, kind, 330 if kind == "gpt2" else 70, cased=True)
+    config = ModelConfig(
+        vocabulary=tokenizer.vocabulary, width=16, layers=1, heads=2, feedforward=16, segments=0, pooler=False,
+        position=Position(maximum=64), visibility="causal",
+    )  # fmt: skip
+    model = Model(config, {"vocabulary": Vocabulary()}).eval()
+    wide(model, 3)
+    pretrained = Pretrained(model, tokenizer, "gpt2", writer=WRITER)
+    tried = 0
+    for prompt in ("the cat", "mat"):
+        for _ in range(6):
+            (free, *_) = pretrained.generate([prompt], maximum=24, **settings)[0]
+            words = [free.text[i : i + n] for n in (1, 2, 3) for i in range(2, len(free.text) - 3, 5)]
+            banned = tuple(word for word in words if word.strip() == word and "�" not in word)[:8]
+            if not banned:
+                break
+            tried += 1
+            for answer in pretrained.generate([prompt], maximum=24, banned=banned, **settings)[0]:
+                assert not [text for text in banned if text in answer.text]
+            settings = settings | {"seed": tried}
+    assert tried > 4
+
+
+def test_a_phrase_without_spaces(writer: Pretrained) -> None:
+    (found,) = generate(writer, ["a"], maximum=12, beams=4, phrases=("我",))[0]
+    assert "我" in found.text
+    assert " 我" not in found.text
+
+
 def test_what_greedy_decoding_writes_is_greedy(writer: Pretrained) -> None:
     (answer,) = generate(writer, ["the cat"], maximum=6)[0]
     (found,) = score(writer, [("the cat", answer.text)]) if "�" not in answer.text else (None,)
@@ -307,6 +375,8 @@ BAD = {
         "prompt 1 of 90 tokens, and 64 new ones; expected at most 96",
     ),
     "one text": (lambda w, _: generate(w, "abc"), "a list of texts"),
+    "no token": (lambda w, _: generate_tokens(w, [[1], []]), "prompt 2 of no token; expected at least one"),
+    "too many tokens": (lambda w, _: generate_tokens(w, [[1] * 90]), "prompt 1 of 90 tokens, and 64 new ones"),
     "an unknown setting": (lambda w, _: generate(w, ["a"], beam=3), "decoding with beam; expected some of maximum"),
     "sampled beams": (lambda w, _: generate(w, ["a"], beams=3, sample=True), "beams that are sampled"),
     "too many answers": (lambda w, _: generate(w, ["a"], answers=3), "3 answers of 1 beams"),
@@ -324,6 +394,24 @@ BAD = {
     "no blank": (lambda _, f: mask_predict(f, ["w1"]), "text 1 has no blank"),
     "an empty stop": (lambda w, _: generate(w, ["a"], stop=""), "an empty text"),
 }
+
+
+def test_query_rows_fill_no_blanks(filler: Pretrained) -> None:
+    """XLNet's were asked at query rows alone: what its content rows would say of a blank was never trained."""
+    model = Model(replace(filler.model.config, queries=True), {"vocabulary": Vocabulary()}).eval()
+    permuted = Pretrained(model, filler.tokenizer, writer=WRITER)
+    task = Fewshot("t", (Template.parse("{text} {answer}"),), {"a": ("w1",), "b": ("w2",)})
+    asks: tuple[Callable[[], object], ...] = (
+        lambda: permuted.fill("w1 [MASK]"),
+        lambda: mask_predict(permuted, ["w1 [MASK]"]),
+        lambda: fill_in(permuted, [Blank("w1 ", "w2")]),
+        lambda: reader_of(permuted, task),
+    )
+    for act in asks:
+        with pytest.raises(InputError, match=r"query rows \(XLNet\) .* expected a model trained to fill blanks"):
+            act()
+    with pytest.raises(InputError, match="was not trained to write"):
+        permuted.generate(["w1"])
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -372,3 +460,63 @@ def test_training_and_writing_agree(writer: Pretrained) -> None:
     (found,) = score(writer, [(text[:1], text[1:])])
     assert found.total == pytest.approx(-float(loss), abs=1e-3)
     assert found.tokens == len(example.tokens) - 1
+
+
+PREFIX = {"kind": "combined", "parts": [{"kind": "prefix_lm"}, {"kind": "causal"}]}
+
+
+def whole_first(pretrained: Pretrained, tokens: list[int], length: int) -> torch.Tensor:
+    """Every row's logits where the first `length` rows see each other."""
+    packed, rows = Packed.of([tokens]), torch.arange(len(tokens))
+    with torch.no_grad():
+        return pretrained.model(
+            Batch(Side(packed, prefix(packed.positions, length)), (Labels("vocabulary", rows, rows),))
+        )[0]
+
+
+@pytest.mark.parametrize("objective", [{"kind": "prefix_lm"}, PREFIX], ids=["alone", "combined"])
+def test_a_prompt_is_read_as_prefixes_were(writer: Pretrained, objective: dict[str, Any], tmp_path: Path) -> None:
+    """A model of `prefix_lm` sees the whole of what it goes on with, also once it has been written to a folder."""
+    hub.export(replace(writer, objective=objective), tmp_path)
+    model = didact.load(tmp_path)
+    assert model.prefixed
+    assert not writer.prefixed
+    differ = 0
+    for prompt, (answer,) in zip(PROMPTS, model.generate(PROMPTS, maximum=6), strict=True):
+        tokens = model.tokenizer.encode(prompt).tokens.tolist()
+        for n, found in enumerate(answer.tokens):
+            said = whole_first(model, [*tokens, *answer.tokens[:n]], len(tokens))[-1]
+            assert found == int(said.argmax())
+        differ += answer.tokens != generate(writer, [prompt], maximum=6)[0][0].tokens
+    assert differ
+    beams = model.generate(PROMPTS, maximum=6, beams=3)
+    for prompt, (answer, *_) in zip(PROMPTS, beams, strict=True):
+        tokens = model.tokenizer.encode(prompt).tokens.tolist()
+        rows = whole_first(model, [*tokens, *answer.tokens], len(tokens)).log_softmax(1)[len(tokens) - 1 : -1]
+        total = float(rows.gather(1, torch.tensor(answer.tokens)[:, None]).sum())
+        assert answer.score == pytest.approx(total / len(answer.tokens), abs=1e-4)
+
+
+def test_scores_after_a_prefix(writer: Pretrained) -> None:
+    """Of continuations that share a prompt, of prompts that begin alike, in one pack."""
+    model = replace(writer, objective={"kind": "prefix_lm"})
+    pairs = [("the cat", " s"), ("the cat", " sat"), ("the cat s", "at"), ("the", " cat sat"), ("", "the cat")]
+    for (context, continuation), found in zip(pairs, score(model, pairs), strict=True):
+        before = model.tokenizer.encode(context).tokens.tolist() or [model.tokenizer.eos]
+        after = model.tokenizer.encode(continuation).tokens.tolist()
+        rows = whole_first(model, [*before, *after], len(before)).log_softmax(1)[len(before) - 1 : -1]
+        expected = rows.gather(1, torch.tensor(after)[:, None])[:, 0]
+        assert found.logprobs == pytest.approx(expected.tolist(), abs=1e-4)
+
+
+@pytest.mark.parametrize("key", range(1, 5))
+def test_prefix_training_and_writing_agree(writer: Pretrained, key: int) -> None:
+    """The objective's loss of what follows a prefix is its likelihood after it."""
+    example = frame(writer.tokenizer, writer.tokenizer.encode("the cat sat on the mat"))
+    batch = PrefixLM()([example], np.array([key * 0x9E3779B97F4A7C15 % 2**64], np.uint64)).batch([0])
+    with torch.inference_mode():
+        loss = PrefixLM().loss({"main": writer.model}, batch).parts["prefix_lm"].total
+    length = len(example.tokens) - len(batch.labels[0].rows)
+    asked = PiecesOf(example.tokens[:length], example.tokens[length:])
+    (found,) = score_pieces(replace(writer, objective={"kind": "prefix_lm"}), [asked])
+    assert found.total == pytest.approx(-float(loss), abs=1e-3)

@@ -78,6 +78,9 @@ def test_how_many_are_asked(place: Path) -> None:
         ({"data": None}, "task.yaml: no questions; expected data: in the file, or --data"),
         ({"choices": "options", "labels": {}}, "questions.jsonl:1: options is None; expected two texts or more"),
         ({"balance": "kind"}, "no field 'kind'"),
+        ({"labels": {1: "good", 0: ""}}, "label '0' with an empty answer; expected words that stand for it"),
+        ({"labels": {1: [], 0: "bad"}}, "label '1' with an empty answer"),
+        ({"labels": {1: "good", 0: ["bad", "good"]}}, "label '1': 'good' has the same tokens as an answer of '0'"),
     ],
 )
 def test_a_mistake_is_one_clear_line(place: Path, changes: dict[str, Any], said: str) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from didact.evaluation.fewshot import calibrate
 from didact.evaluation.fewshot.draw import Pool
-from didact.evaluation.fewshot.prompts import Prompt, Reader, fitted
+from didact.evaluation.fewshot.prompts import Prompt, Reader, check_answers, fitted
 from didact.evaluation.fewshot.task import Case, Fewshot, Scoring
 from didact.evaluation.intervals import Interval, interval
 from didact.generation.score import Scored
@@ -47,7 +47,10 @@ class Trial:
 
 @dataclass(frozen=True)
 class Asking:
-    """A task and what it is asked of. rules: of scoring; progress: told how many words have been scored."""
+    """A task and what it is asked of. rules: of scoring; progress: told how many words have been scored.
+
+    InputError for answers that the tokenizer cannot write or tell apart.
+    """
 
     task: Fewshot
     reader: Reader
@@ -56,6 +59,9 @@ class Asking:
     rules: tuple[Scoring, ...] = ("sum", "tokens", "pmi", "calibrated")
     progress: Callable[[int], object] | None = None
     _domain: dict[tuple[str, str, str], float] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        check_answers(self.reader, self.task, self.questions)
 
     def trials(self, shots: Sequence[int], seeds: Sequence[int]) -> Iterator[Trial]:
         """One after the other. Without demonstrations seeds make no difference: the first one's trial is all."""

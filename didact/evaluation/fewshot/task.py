@@ -45,6 +45,12 @@ class Fewshot:
     empty: tuple[str, ...] = ("N/A", "", "[MASK]")
     order: Order = "most_certain"
 
+    def __post_init__(self) -> None:
+        """InputError for a label without a word, or with an empty one."""
+        for name, words in self.labels.items():
+            if not words or not all(word.strip() for word in words):
+                raise InputError(f"label {name!r} with an empty answer", expected="words that stand for it")
+
 
 @dataclass(frozen=True)
 class Case:
@@ -97,6 +103,8 @@ def _options(
     if not isinstance(given, list | tuple) or len(given) < 2 or not all(isinstance(text, str) for text in given):
         raise InputError(f"{task.choices} is {given!r}"[:80], file=file, row=row, expected="two texts or more")
     names = tuple(str(text) for text in given)
+    if not all(name.strip() for name in names):
+        raise InputError(f"{task.choices} with an empty text", file=file, row=row, expected="texts to choose from")
     if said in names:
         gold = names.index(said)
     elif said.isdecimal() and int(said) < len(names):
