@@ -84,7 +84,7 @@ def table(rows: list[Row]) -> str:
         tokens = f"{row.tokens / 1e6:.2f}" if row.tokens else ""
         all_of = row.count * row.minutes
         lines.append(
-            f"| {row.arm} | {row.stage} | {row.steps:,} | {tokens} | {row.count} | {row.minutes:.1f} | {all_of:.1f} |"
+            f"| {row.arm} | {row.stage} | {row.steps:,} | {tokens} | {row.count} | {row.minutes:.2f} | {all_of:.1f} |"
         )
     total = sum(row.count * row.minutes for row in rows)
     lines.append(f"| all | | | | {sum(row.count for row in rows)} | | {total:.0f} ({total / 60:.2f} h) |")
