@@ -322,8 +322,10 @@ def lay_prepared(prepared: Sequence[Prepared]) -> Flat:
     sides: dict[tuple[str, str, SideName, str], list[list[Labels]]] = {}
     for i, p in enumerate(prepared):
         for asked in p.labels:
-            each = sides.setdefault((asked.name, asked.head, asked.side, asked.stream), [[] for _ in prepared])
-            each[i].append(asked)
+            kind = asked.name, asked.head, asked.side, asked.stream
+            if kind not in sides:  # a default would be made for every sequence, as long as all of them
+                sides[kind] = [[] for _ in prepared]
+            sides[kind][i].append(asked)
     outputs = [p.outputs for p in prepared if p.outputs is not None]
     if outputs and len(outputs) != len(prepared):
         raise ValueError("sequences with and without a decoder's side in one step")
