@@ -23,13 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
+from benchmarks.cells import difference, keep, serve
 from didact.errors import InputError
-from didact.evaluation.evaluate import compare
 from didact.lab.bench import machine, material
 from didact.lab.bench.peer import Recipe
-from didact.lab.sheets import answers_in
 from didact.runs import runfile
 from didact.runs.schema import FinetuneRun
 from didact.tasks import Answer, Classify, Tag
@@ -119,9 +117,7 @@ def run(cell: Cell, out: Path, limit: int | None = None, precision: str = "fp32"
     used = time.process_time()
     predictions, spent = work.didact() if cell.side == "didact" else work.transformers()
     used = time.process_time() - used
-    kept = out / "predictions" / f"{cell.name.replace(':', '-')}.jsonl"
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.write_text("".join(json.dumps(p, ensure_ascii=False) + "\n" for p in predictions), encoding="utf-8")
+    keep(out, cell.name, predictions)
     setting = work.setting
     return {
         "cell": cell.name,
@@ -237,11 +233,6 @@ def _file(name: str, out: Path) -> Path:
     return path
 
 
-def finished(file: Path) -> list[dict[str, Any]]:
-    """The lines of the results file."""
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
-
-
 def table(lines: Iterable[dict[str, Any]], out: Path) -> str:
     """Markdown: each side's score and times, and the difference with its paired 95 % interval."""
     header = ["task", "metric", "didact", "transformers", "difference", "training, s", "testing, s", "processor, s"]
@@ -271,45 +262,18 @@ def _seconds(rows: Sequence[dict[str, Any]], key: str) -> str:
 def _difference(name: str, sides: dict[str, list[dict[str, Any]]], out: Path) -> str:
     """Ours less theirs, examples and seeds drawn together."""
     task, _, test = read(name, out, sides["didact"][0]["settings"]["limit"])
-    ours, theirs = (
-        [answers_in(out / "predictions" / f"{r['cell'].replace(':', '-')}.jsonl") for r in sides[side]]
-        for side in SIDES
-    )
-    change = compare(task, ours, theirs, test, resample_seeds=True)[task.main]
-    return f"{change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}]"
+    return difference(task, sides["didact"], sides["transformers"], test, out)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.downstream", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--cells", nargs="+", default=[], metavar="TASK:SIDE:SEED")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "downstream")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default=machine.precisions()[-1])
     parser.add_argument("--limit", type=int, help="examples of each file: a trial, not a result")
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--list", action="store_true")
-    parser.add_argument("--table", action="store_true")
-    given = parser.parse_args(arguments)
-    results = given.out / "results.jsonl"
-    done = {line["cell"] for line in finished(results)}
     known = {cell.name: cell for cell in cells()}
-    if given.list:
-        print("\n".join(f"{name}{'  done' if name in done else ''}" for name in known))
-        return
-    if given.table:
-        print(table(finished(results), given.out))
-        return
-    if unknown := [name for name in given.cells if name not in known]:
-        parser.error(f"no cells {', '.join(unknown)}; known: {', '.join(known)}")
-    if given.threads:
-        torch.set_num_threads(given.threads)
-    for name in given.cells or known:
-        if name in done:
-            continue
-        line = run(known[name], given.out, given.limit, given.precision)
-        given.out.mkdir(parents=True, exist_ok=True)
-        with results.open("a") as file:
-            file.write(json.dumps(line) + "\n")
-        print(f"{name}: {line['scores']}, trained in {line['train_seconds']:.0f} s", flush=True)
+    serve(
+        parser, known, lambda name, given: run(known[name], given.out, given.limit, given.precision), table, arguments
+    )
 
 
 if __name__ == "__main__":

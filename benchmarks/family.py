@@ -27,6 +27,7 @@ from typing import Any
 import torch
 
 from benchmarks import slices
+from benchmarks.cells import add, finished
 from didact.errors import InputError, Interrupted
 from didact.families import FAMILIES, by_name
 from didact.runs import runfile
@@ -247,10 +248,6 @@ def carry_out(place: Place) -> dict[str, Any]:
     }
 
 
-def finished(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
-
-
 def table(lines: Sequence[dict[str, Any]]) -> str:
     """Markdown, a line a row."""
     head = ["family", "language", "steps", "tokens", "loss, first 10 steps", "last 10", "killed at", "resumed the same"]
@@ -301,8 +298,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             failed.append(name)
             say(f"{name}: failed, {type(problem).__name__}: {problem}")
             continue
-        with results.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        add(results, line)
         say(f"{name}: {json.dumps(line)}")
     if failed:
         sys.exit(f"benchmarks: without a result: {', '.join(failed)}")

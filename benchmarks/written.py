@@ -30,10 +30,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.cells import Line, difference, keep, serve
 from didact import hub
 from didact.data.files import read_text
 from didact.errors import InputError
-from didact.evaluation.evaluate import compare
 from didact.lab.bench import machine
 from didact.lab.sheets import answers_in
 from didact.runs import runfile
@@ -43,7 +43,6 @@ from didact.runs.corpus import train_tokenizer
 from didact.runs.finetune import finetune
 from didact.runs.schema import FinetuneRun
 from didact.tasks import Task
-from didact.tasks.base import Item
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data" / "seq2seq"
@@ -203,9 +202,7 @@ class Work:
         used = time.process_time()
         predictions, spent = (self._theirs if self.cell.arm == "transformers" else self._ours)(run, begin, task)
         used = time.process_time() - used
-        kept = self.out / "predictions" / f"{self.cell.name.replace(':', '-')}.jsonl"
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_text("".join(json.dumps(p, ensure_ascii=False) + "\n" for p in predictions), encoding="utf-8")
+        keep(self.out, self.cell.name, predictions)
         test = task.items(run.data.test or "")
         scores = task.score(predictions, test)
         if self.cell.task == "questions":
@@ -272,29 +269,24 @@ def copied(home: Path, predictions: Sequence[dict[str, Any]]) -> dict[str, float
     return {"rare": right / max(asked, 1), "rare_words": asked}
 
 
-def finished(file: Path) -> list[dict[str, Any]]:
-    """The lines of the results file."""
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
-
-
-def table(found: Iterable[dict[str, Any]], out: Path) -> str:
+def table(found: Iterable[Line], out: Path) -> str:
     """Markdown: the scores of each arm, mean and seeds; the differences of arms with their paired 95 % intervals."""
-    rows = [("task", "arm", "seeds", "scores", "steps", "training, s", "difference of the first score")]
-    rows.append(tuple("---" for _ in rows[0]))  # type: ignore[arg-type]
+    header = ["task", "arm", "seeds", "scores", "steps", "training, s", "difference of the first score"]
+    rows = [header, ["---"] * len(header)]
     for task, group in groupby(sorted(found, key=lambda r: (r["task"], r["seed"])), key=lambda r: r["task"]):
         own = list(group)
         for arm in SETTINGS[task].arms:
-            cells = [r for r in own if r["arm"] == arm]
-            if not cells:
+            some = [r for r in own if r["arm"] == arm]
+            if not some:
                 continue
-            names = [n for n in cells[0]["scores"] if n != "rare_words"]
-            scores = " · ".join(_mean(name, [c["scores"][name] for c in cells]) for name in names)
+            names = [n for n in some[0]["scores"] if n != "rare_words"]
+            scores = " · ".join(_mean(name, [c["scores"][name] for c in some]) for name in names)
             other = next((b for a, b in SETTINGS[task].better if a == arm), None)
             rivals = [r for r in own if r["arm"] == other]
-            change = _difference(task, cells, rivals, out) if rivals else ""
-            seeds = ", ".join(str(c["seed"]) for c in cells)
-            steps, seconds = (f"{np.median([c[key] for c in cells]):.0f}" for key in ("steps", "train_seconds"))
-            rows.append((task, arm, seeds, scores, steps, seconds, change))
+            change = _difference(task, some, rivals, out) if rivals else ""
+            seeds = ", ".join(str(c["seed"]) for c in some)
+            steps, seconds = (f"{np.median([c[key] for c in some]):.0f}" for key in ("steps", "train_seconds"))
+            rows.append([task, arm, seeds, scores, steps, seconds, change])
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
@@ -302,50 +294,20 @@ def _mean(name: str, values: Sequence[float]) -> str:
     return f"{name} {np.mean(values):.4f} ({', '.join(f'{value:.4f}' for value in values)})"
 
 
-def _difference(name: str, ours: list[dict[str, Any]], theirs: list[dict[str, Any]], out: Path) -> str:
+def _difference(name: str, ours: list[Line], theirs: list[Line], out: Path) -> str:
     """The one arm less the other, sentences and seeds drawn together."""
     run = Work(Cell(name, ours[0]["arm"], ours[0]["seed"]), out).run
     begin = Begin.of(run)
     task = task_of(run.task, run.length).suited(begin.config, begin.tokenizer, begin.family.encoder)
-    test: list[Item] = task.items(run.data.test or "")
-    both = [
-        [answers_in(out / "predictions" / f"{r['cell'].replace(':', '-')}.jsonl") for r in some]
-        for some in (ours, theirs)
-    ]
-    change = compare(task, both[0], both[1], test, resample_seeds=True)[task.main]
-    return f"{change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}]"
+    return difference(task, ours, theirs, task.items(run.data.test or ""), out)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.written", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--cells", nargs="+", default=[], metavar="TASK:ARM:SEED")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "written")
     parser.add_argument("--minutes", type=float, help="in place of the setting's budget: a trial, not a result")
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--list", action="store_true")
-    parser.add_argument("--table", action="store_true")
-    given = parser.parse_args(arguments)
-    results = given.out / "results.jsonl"
     known = {cell.name: cell for cell in cells()}
-    done = {line["cell"] for line in finished(results)}
-    if given.list:
-        print("\n".join(f"{name}{'  done' if name in done else ''}" for name in known))
-        return
-    if given.table:
-        print(table(finished(results), given.out))
-        return
-    if unknown := [name for name in given.cells if name not in known]:
-        parser.error(f"no cells {', '.join(unknown)}; known: {', '.join(known)}")
-    if given.threads:
-        torch.set_num_threads(given.threads)
-    for name in given.cells or known:
-        if name in done:
-            continue
-        line = Work(known[name], given.out, given.minutes).result()
-        given.out.mkdir(parents=True, exist_ok=True)
-        with results.open("a") as file:
-            file.write(json.dumps(line) + "\n")
-        print(f"{name}: {line['scores']}, {line['steps']} steps in {line['train_seconds']:.0f} s", flush=True)
+    serve(parser, known, lambda name, given: Work(known[name], given.out, given.minutes).result(), table, arguments)
 
 
 if __name__ == "__main__":
