@@ -142,7 +142,7 @@ def english(data: Path) -> dict[str, Splits]:
     sst2 = [_lines(data, f"classify/sst2/{name}.tsv")[1:] for name in ("train", "dev")]
     qamr = [_lines(data, f"qa/qamr/filtered_{name}.tsv") for name in ("dev", "test")]
     return {
-        "text": Splits(_three(*sst2, key=lambda line: line.split("\t")[0].strip()), header="text\tlabel"),
+        "text": Splits(_three(sst2[0], sst2[1], lambda line: line.split("\t")[0].strip()), header="text\tlabel"),
         "pair": Splits(_sick(data), header="premise\thypothesis\tlabel"),
         "tag": Splits(
             _three(_sentences(data, "tag/en-ewt/train.conllu.xz"), _sentences(data, "tag/en-ewt/test.conllu")),
