@@ -148,7 +148,7 @@ def english(data: Path) -> dict[str, Splits]:
             _three(_sentences(data, "tag/en-ewt/train.conllu.xz"), _sentences(data, "tag/en-ewt/test.conllu")),
             suffix="jsonl",
         ),
-        "answer": Splits(_three(*qamr)),
+        "answer": Splits(_three(qamr[0], qamr[1])),
     }
 
 
