@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from didact.batch import Batch, Labels, Part, Side
 from didact.config import ModelConfig
 from didact.data.flat import lay
 from didact.errors import InputError
-from didact.heads import EmbeddingHead, Head, Vocabulary
+from didact.heads import EmbeddingHead, Head, HeadLayers, Vocabulary
 from didact.heads.embedding import Pooling
 from didact.heads.groups import mean_within
 from didact.nn.core import Hidden, Stack
@@ -73,6 +73,10 @@ class Model(nn.Module):
 
     def answer(self, hidden: Hidden, asked: Labels) -> Tensor:
         """What the head that `asked` names says of the rows it asks."""
+        return self.heads[asked.head](*self._read(hidden, asked), self.core.embedding.table)
+
+    def _read(self, hidden: Hidden, asked: Labels) -> tuple[Tensor, Tensor | None]:
+        """What the head reads: the rows asked, pooled where it pools, and the borders of those answered as one."""
         spec, groups = self.specs[asked.head], asked.groups
         rows = hidden.streams[asked.stream].index_select(0, asked.rows)
         if spec.pools(self.config):
@@ -80,11 +84,20 @@ class Model(nn.Module):
             if groups is not None and spec.grouped == "either":  # the pooler reads the mean row, not each row
                 rows, groups = mean_within(rows, groups), None
             rows = self.pooler(rows)
-        return self.heads[asked.head](rows, groups, self.core.embedding.table)
+        return rows, groups
 
     def loss(self, logits: Tensor, asked: Labels) -> Part:
         """The sum of the losses of these answers, as the head that gave them counts it."""
-        found = self.specs[asked.head].loss(logits, asked)
+        return self._mixed(self.specs[asked.head].loss(logits, asked))
+
+    def loss_at(self, hidden: Hidden, asked: Labels) -> Part:
+        """`loss` of what `answer` says, which a head may have without saying it."""
+        layers = cast(HeadLayers, self.heads[asked.head])
+        rows, groups = self._read(hidden, asked)
+        return self._mixed(self.specs[asked.head].loss_at(layers, rows, groups, self.core.embedding.table, asked))
+
+    def _mixed(self, found: Part) -> Part:
+        """With what keeps the mix of layers even, in training."""
         strength = self.config.mix.toward_equal
         if self.mix is None or not strength or not self.training:
             return found

@@ -71,6 +71,14 @@ class Head(ABC):
         (weighted) number of right answers where that has a meaning.
         """
 
+    def loss_at(
+        self, layers: HeadLayers, rows: Tensor, groups: Tensor | None, table: Tensor | None, labels: Labels
+    ) -> Part:
+        """The loss of what its layers say of these rows. A new one only for a head that has it for less than the logits
+        of all rows.
+        """
+        return self.loss(layers(rows, groups, table), labels)
+
 
 def part(losses: Tensor, right: Tensor | None, labels: Labels) -> Part:
     """losses (m,) and right (m,) bool of m answers -> their weighted sum. Weight 0 removes an answer altogether."""

@@ -1,10 +1,15 @@
 """Softmax cross-entropy over a vocabulary, its gradient made while the logits are in the cache.
 
-What F.cross_entropy computes, in fewer passes over memory: rows are taken a cache's worth at a time, their
-probabilities go straight into the gradient's buffer in the logits' own type, and whether the right token is the
-likeliest falls out on the way. (The idea of Liger-Kernel's fused loss, Hsu et al., 2024, §3.2, without the kernel.)
+What F.cross_entropy computes, in fewer passes over memory: rows are taken a cache's worth at a time, their logits
+become their probabilities and these their gradient where they stand, and whether the right token is the likeliest falls
+out on the way. `linear_cross_entropy` takes the product with the output matrix in as well, some rows at a time, so that
+the logits of all rows never exist. (The idea of Liger-Kernel's fused losses, Hsu et al., 2024, §3.2, without the
+kernels.)
 
-Shapes: n rows, V vocabulary.
+Measured (2 cores, fp32, 2,300 rows 256 wide, V 30,522; product, loss and all gradients): 1.06 s with the logits whole,
+0.67 s with a block of 64 MiB; 4,096 rows: 1.56 s, 1.19 s. Blocks of 4 to 128 MiB were tried.
+
+Shapes: n rows, V vocabulary, E columns of the output matrix.
 """
 
 from __future__ import annotations
@@ -17,6 +22,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 CACHED = 2**19  # logits handled at a time on a CPU: 2 MiB of float32, the second-level cache of one core
+BLOCK = 2**24  # logits that exist at a time on a CPU: 64 MiB of float32, a block that the allocator keeps
+BLOCK_ELSEWHERE = 2**26
 
 
 def cross_entropy(logits: Tensor, values: Tensor, smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
@@ -33,34 +40,35 @@ def cross_entropy(logits: Tensor, values: Tensor, smoothing: float = 0.0) -> tup
     return F.cross_entropy(logits.float(), values, reduction="none"), logits.argmax(-1) == values
 
 
+def linear_cross_entropy(
+    rows: Tensor,
+    matrix: Tensor,
+    offset: Tensor | None,
+    values: Tensor,
+    weights: Tensor | None = None,
+    smoothing: float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """Σ weights · the cross-entropy of rows @ matrixᵀ + offset, and Σ weights of the rows that are right, as
+    `cross_entropy` with gradients has them: two scalars, float32, the first differentiable in what makes the logits.
+
+    rows (n, E), matrix (V, E), offset (V,) or None, values (n,) int64, weights (n,) or None = all 1. Products are in
+    autocast's type where that is on, sums in float32.
+    """
+    return _LinearCrossEntropy.apply(rows, matrix, offset, values, weights, smoothing)  # type: ignore[return-value]
+
+
 class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, values: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
-        n, vocabulary = logits.shape
         gradient = torch.empty_like(logits)
-        losses = logits.new_empty(n, dtype=torch.float32)
-        right = logits.new_empty(n, dtype=torch.bool)
-        some = max(1, CACHED // vocabulary) if logits.device.type == "cpu" else max(1, n)
-        for start in range(0, n, some):
-            rows = slice(start, start + some)
-            target = values[rows, None]
-            largest = logits[rows].amax(-1, keepdim=True)
-            # In float32 the gradient's own rows are worked in, and nothing is copied.
-            room = gradient[rows] if logits.dtype == torch.float32 else None
-            shifted = torch.sub(logits[rows].float(), largest.float(), out=room)
-            picked = shifted.gather(1, target)
-            right[rows] = picked.squeeze(1) >= 0
-            if smoothing:
-                picked = picked.lerp(shifted.mean(-1, keepdim=True), smoothing)  # the mean logit under the answer
-            probability = shifted.exp_()
-            total = probability.sum(-1, keepdim=True)
-            losses[rows] = (total.log() - picked).squeeze(1)
-            probability *= total.reciprocal()
-            if smoothing:
-                probability -= smoothing / vocabulary
-            probability.scatter_add_(1, target, torch.full_like(target, smoothing - 1.0, dtype=torch.float32))
-            if room is None:
-                gradient[rows] = probability
+        losses = logits.new_empty(len(logits), dtype=torch.float32)
+        right = logits.new_empty(len(logits), dtype=torch.bool)
+        for some in _cached(logits):
+            # In float32 the gradient's own rows are worked in.
+            room = gradient[some].copy_(logits[some]) if logits.dtype == torch.float32 else logits[some].float()
+            losses[some], right[some] = _turn_to_gradient(room, values[some], smoothing)
+            if logits.dtype != torch.float32:
+                gradient[some] = room
         ctx.save_for_backward(gradient)
         ctx.mark_non_differentiable(right)
         return losses, right
@@ -70,3 +78,95 @@ class _CrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor, _right: None) -> tuple[Tensor, None, None]:  # pyright: ignore
         (gradient,) = ctx.saved_tensors
         return gradient.mul_(upstream[:, None].to(gradient.dtype)), None, None
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    """Forward makes the gradients for an upstream of 1, backward multiplies them with what it is: a scalar."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        rows: Tensor,
+        matrix: Tensor,
+        offset: Tensor | None,
+        values: Tensor,
+        weights: Tensor | None,
+        smoothing: float,
+    ) -> tuple[Tensor, Tensor]:
+        device = rows.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else rows.dtype
+        read, table = rows.to(dtype), matrix.to(dtype)
+        of_rows, of_matrix, of_offset = (
+            torch.zeros_like(given, dtype=torch.float32) if given is not None and wanted else None
+            for given, wanted in zip((rows, matrix, offset), ctx.needs_input_grad, strict=False)
+        )
+        total, correct = (torch.zeros((), dtype=torch.float32, device=rows.device) for _ in range(2))
+        n, vocabulary = len(rows), len(matrix)
+        most = max(1, (BLOCK if device == "cpu" else BLOCK_ELSEWHERE) // vocabulary)
+        block = table.new_empty(min(n, most), vocabulary)
+        for start in range(0, n, most):
+            few = read[start : start + most]
+            logits = torch.mm(few, table.t(), out=block[: len(few)])
+            for some in _cached(logits):
+                at = slice(start + some.start, start + some.start + len(logits[some]))
+                room = logits[some] if dtype == torch.float32 else logits[some].float()
+                if offset is not None:
+                    room += offset
+                losses, right = _turn_to_gradient(room, values[at], smoothing)
+                if weights is not None:
+                    weight = weights[at].clamp(min=0)
+                    losses, right = torch.where(weight > 0, losses * weight, 0.0), right * weight
+                    room *= weight[:, None]
+                total += losses.sum()
+                correct += right.sum()
+                if dtype != torch.float32:
+                    logits[some] = room
+            if of_rows is not None:
+                of_rows[start : start + len(few)] = torch.mm(logits, table)
+            if of_matrix is not None:
+                _add_product(of_matrix, logits.t(), few)
+            if of_offset is not None:
+                of_offset += logits.sum(0, dtype=torch.float32)
+        ctx.save_for_backward(of_rows, of_matrix, of_offset)
+        ctx.dtypes = tuple(None if given is None else given.dtype for given in (rows, matrix, offset))
+        ctx.mark_non_differentiable(correct)
+        return total, correct
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor, _correct: None) -> tuple[Tensor | None, ...]:  # pyright: ignore
+        made = zip(ctx.saved_tensors, ctx.dtypes, strict=True)
+        return (*(None if g is None else g.mul_(upstream).to(dtype) for g, dtype in made), None, None, None)
+
+
+def _cached(logits: Tensor) -> list[slice]:
+    """The rows of logits (n, V), as many at a time as are handled at a time."""
+    n, vocabulary = logits.shape
+    some = max(1, CACHED // vocabulary) if logits.device.type == "cpu" else max(1, n)
+    return [slice(start, start + some) for start in range(0, n, some)]
+
+
+def _turn_to_gradient(logits: Tensor, values: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
+    """logits (r, V) float32, which become the gradient of each row's loss; values (r,) -> losses (r,), right (r,)."""
+    vocabulary, target = logits.shape[-1], values[:, None]
+    shifted = logits.sub_(logits.amax(-1, keepdim=True))
+    picked = shifted.gather(1, target)
+    right = picked.squeeze(1) >= 0
+    if smoothing:
+        picked = picked.lerp(shifted.mean(-1, keepdim=True), smoothing)  # the mean logit under the answer
+    probability = shifted.exp_()
+    sums = probability.sum(-1, keepdim=True)
+    losses = (sums.log() - picked).squeeze(1)
+    probability *= sums.reciprocal()
+    if smoothing:
+        probability -= smoothing / vocabulary
+    probability.scatter_add_(1, target, torch.full_like(target, smoothing - 1.0, dtype=torch.float32))
+    return losses, right
+
+
+def _add_product(into: Tensor, a: Tensor, b: Tensor) -> None:
+    """into (V, E) float32 += a (V, r) @ b (r, E)."""
+    if a.dtype == torch.float32:
+        torch.addmm(into, a, b, out=into)
+    else:
+        into += torch.mm(a, b)

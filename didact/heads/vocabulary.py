@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from didact.batch import Labels, Part
 from didact.config import ModelConfig
 from didact.heads.base import Head, HeadLayers, part
-from didact.heads.cross_entropy import cross_entropy
+from didact.heads.cross_entropy import cross_entropy, linear_cross_entropy
 from didact.nn.feedforward import ACTIVATIONS
 from didact.nn.init import Begins
 from didact.nn.norm import build_norm
@@ -52,6 +52,17 @@ class Vocabulary(Head):
 
     def loss(self, logits: Tensor, labels: Labels) -> Part:
         return part(*cross_entropy(logits, labels.values, self.smoothing), labels)
+
+    def loss_at(
+        self, layers: HeadLayers, rows: Tensor, groups: Tensor | None, table: Tensor | None, labels: Labels
+    ) -> Part:
+        """Without the logits of all rows, where gradients are wanted."""
+        if not torch.is_grad_enabled():
+            return super().loss_at(layers, rows, groups, table, labels)
+        assert isinstance(layers, VocabularyLayers)
+        product = layers.before(rows), layers.matrix(table), layers.offset
+        total, correct = linear_cross_entropy(*product, labels.values, labels.weights, self.smoothing)
+        return Part(total, labels.count, correct=correct)
 
 
 class VocabularyLayers(HeadLayers, Begins):
@@ -104,12 +115,14 @@ class VocabularyLayers(HeadLayers, Begins):
         """The output matrix (V, columns): one of its own, or the word embeddings that are handed in."""
         matrix = table if self.decoder is None else self.decoder.weight
         assert matrix is not None, "a tied vocabulary head needs the word embeddings"
-        return matrix[: self.pieces]
+        return matrix if len(matrix) == self.pieces else matrix[: self.pieces]
 
     @property
     def offset(self) -> Tensor | None:
         """What is added to the scores, (V,) or None."""
-        return None if self.bias is None else self.bias[: self.pieces]
+        if self.bias is None or len(self.bias) == self.pieces:
+            return self.bias
+        return self.bias[: self.pieces]
 
     def forward(self, hidden: Tensor, groups: Tensor | None = None, table: Tensor | None = None) -> Tensor:
         assert groups is None, "the vocabulary head answers row by row"

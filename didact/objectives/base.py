@@ -32,7 +32,7 @@ Keys = NDArray[np.uint64]
 
 class Answering(Protocol):
     """What an objective needs of a model: logits for each of the batch's labels, at once or in two steps (what the core
-    makes of the inputs, what a head says of it), and their losses.
+    makes of the inputs, what a head says of it), and their losses, with the logits or without.
     """
 
     def __call__(self, batch: Batch) -> tuple[Tensor, ...]: ...
@@ -53,14 +53,21 @@ class Answering(Protocol):
 
     def loss(self, logits: Tensor, asked: Labels) -> Part: ...
 
+    def loss_at(self, hidden: Hidden, asked: Labels) -> Part: ...
+
 
 def answers(model: Answering, batch: Batch) -> tuple[Tensor, ...]:
-    """The logits of each of the batch's labels, in order; each side runs where it is asked or read from."""
-    encoded = model.hidden(batch.inputs)
-    sides = {"inputs": encoded}
-    if batch.outputs is not None:
-        sides["outputs"] = model.decoded(batch.outputs, encoded, batch.inputs)
+    """The logits of each of the batch's labels, in order."""
+    sides = _sides(model, batch)
     return tuple(model.answer(sides[asked.side], asked) for asked in batch.labels)
+
+
+def _sides(model: Answering, batch: Batch) -> dict[str, Hidden]:
+    """What the model makes of each side of a batch."""
+    encoded = model.hidden(batch.inputs)
+    if batch.outputs is None:
+        return {"inputs": encoded}
+    return {"inputs": encoded, "outputs": model.decoded(batch.outputs, encoded, batch.inputs)}
 
 
 class Once:
@@ -99,6 +106,9 @@ class Once:
 
     def loss(self, logits: Tensor, asked: Labels) -> Part:
         return self.model.loss(logits, asked)
+
+    def loss_at(self, hidden: Hidden, asked: Labels) -> Part:
+        return self.model.loss_at(hidden, asked)
 
 
 @dataclass(frozen=True)
@@ -265,10 +275,8 @@ class Objective(ABC):
     def loss(self, models: Mapping[str, Answering], batch: Batch) -> Loss:
         """Sums over this batch's answers: unless said otherwise, each label's head answers for the model "main"."""
         model = models["main"]
-        parts: dict[str, Part] = {}
-        for asked, logits in zip(batch.labels, model(batch), strict=True):
-            parts[asked.name] = model.loss(logits, asked)
-        return Loss(parts)
+        sides = _sides(model, batch)
+        return Loss({asked.name: model.loss_at(sides[asked.side], asked) for asked in batch.labels})
 
     def answers(self, models: Mapping[str, Answering], batch: Batch) -> tuple[Tensor, ...]:
         """What the models answer to each of the batch's labels."""

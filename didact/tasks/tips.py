@@ -78,7 +78,7 @@ def losses(task: Translate, model: Answering, batch: Batch) -> Loss:
     if task.copy:
         parts[asked.name] = part(-copied(model, batch, asked, read, asked.values), None, asked)
     else:
-        parts[asked.name] = model.loss(model.answer(read.decoded, asked), asked)
+        parts[asked.name] = model.loss_at(read.decoded, asked)
     for other in batch.labels[1:]:
         if other.name == "guided":
             total, _ = guided(read.looks, task.guide, task.guide_strength)

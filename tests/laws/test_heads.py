@@ -34,6 +34,7 @@ SIZES = (3, 1, 5, 2)  # rows of each group
 # One of every kind at least; a head that is not here fails `test_all_heads_are_here`.
 SPECS: tuple[tuple[str, Head], ...] = (
     ("vocabulary", Vocabulary()),
+    ("smoothed", Vocabulary(smoothing=0.1)),
     ("single", Classes(4)),
     ("weighted", Classes(3, pooled=False, class_weights=(0.5, 1.0, 2.0))),
     ("multiple", Classes(3, problem="multiple")),
@@ -176,6 +177,39 @@ def test_weight_zero_is_absence(head: Head) -> None:
     assert torch.allclose(grad, grad_, rtol=1e-5, atol=1e-7)
     assert count == count_
     assert correct is correct_ is None or correct == correct_
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@EVERY
+def test_the_loss_at_rows_is_that_of_their_logits(head: Head, weighted: bool) -> None:
+    """Without the logits as with them, to the last gradient; and of no rows at all, nothing."""
+    for sizes in (SIZES, ()):
+        asked = labels(head, SIZES, 6, weighted)
+        if not sizes:
+            none = None if asked.groups is None else asked.groups[:1]
+            weights = None if asked.weights is None else asked.weights[:0]
+            asked = Labels("head", asked.rows[:0], asked.values[:0], none, weights)
+        found = []
+        for at_once in (False, True):
+            torch.manual_seed(3)
+            built, table = layers(head)
+            rows = torch.randn(sum(sizes), CONFIG.width, generator=torch.Generator().manual_seed(2)).requires_grad_()
+            table.requires_grad_()
+            if at_once:
+                part = head.loss_at(built, rows, asked.groups, table, asked)
+            else:
+                part = head.loss(built(rows, asked.groups, table), asked)
+            part.total.backward()
+            leaves = [rows, table, *built.parameters()]
+            found.append((part, [torch.zeros(()) if leaf.grad is None else leaf.grad for leaf in leaves]))
+        (part, gradients), (part_, gradients_) = found
+        torch.testing.assert_close(part_.total, part.total)
+        assert part_.count == part.count
+        assert (part_.correct is None) is (part.correct is None)
+        if part.correct is not None and part_.correct is not None:
+            torch.testing.assert_close(part_.correct, part.correct)
+        for own, other in zip(gradients_, gradients, strict=True):
+            torch.testing.assert_close(own.expand_as(other), other)
 
 
 @EVERY

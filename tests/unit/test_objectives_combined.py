@@ -63,6 +63,9 @@ class Answers:
     def loss(self, logits: Tensor, asked: Labels) -> Part:
         return Part(logits[..., :1].sum() if self.width else logits.sum(), asked.count)
 
+    def loss_at(self, hidden: Any, asked: Labels) -> Part:
+        return self.loss(self.answer(hidden, asked), asked)
+
 
 def keys(count: int) -> np.ndarray:
     return np.random.default_rng(0).integers(2**64, size=count, dtype=np.uint64)
