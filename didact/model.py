@@ -26,6 +26,7 @@ from didact.heads.groups import mean_within
 from didact.nn.core import Hidden, Stack
 from didact.nn.cores import build as build_core
 from didact.nn.decoder import build as build_decoder
+from didact.nn.dropout import Dropout
 from didact.nn.feedforward import ACTIVATIONS
 from didact.nn.init import initialise
 from didact.nn.mix import LayerMix
@@ -196,7 +197,7 @@ class Pooler(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         summary, norms = config.summary, config.norms
-        self.dropout = nn.Dropout(config.dropout if summary.dropout else 0.0)
+        self.dropout = Dropout(config.dropout if summary.dropout else 0.0)
         self.dense = nn.Linear(config.width, config.width, summary.biases) if summary.dense else None
         self.activation = ACTIVATIONS[summary.activation]
         self.norm = build_norm("layer" if summary.norm else None, config.width, norms.eps, norms.bias)

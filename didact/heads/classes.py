@@ -17,6 +17,7 @@ from didact.batch import Labels, Part
 from didact.config import ModelConfig
 from didact.heads.base import Head, HeadLayers, part
 from didact.heads.groups import mean_within
+from didact.nn.dropout import Dropout
 
 Problem = Literal["single", "multiple", "regression"]
 
@@ -82,7 +83,7 @@ class ClassesLayers(HeadLayers):
 
     def __init__(self, width: int, classes: int, dropout: float, bias: bool = True) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.dense = nn.Linear(width, classes, bias)
 
     def forward(self, hidden: Tensor, groups: Tensor | None = None, table: Tensor | None = None) -> Tensor:  # noqa: ARG002

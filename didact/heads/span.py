@@ -17,6 +17,7 @@ from didact.batch import Labels, Part
 from didact.config import ModelConfig
 from didact.heads.base import Head, HeadLayers, part
 from didact.heads.groups import at, log_softmax_within, maximum_within
+from didact.nn.dropout import Dropout
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class SpanLayers(HeadLayers):
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.dense = nn.Linear(width, 2)
 
     def forward(self, hidden: Tensor, groups: Tensor | None = None, table: Tensor | None = None) -> Tensor:  # noqa: ARG002

@@ -6,10 +6,10 @@ Shapes: T rows, S rows of the source, D width, N heads, H head width.
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from didact.nn.attention import Attention, Context, CrossAttention, Crossing
+from didact.nn.dropout import dropout
 from didact.nn.feedforward import FeedForward
 
 
@@ -34,7 +34,7 @@ class Block(nn.Module):
         return self.norm_feedforward_out(x + self._drop(self.feedforward(self.norm_feedforward_in(x))))
 
     def _drop(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.dropout) if self.training and self.dropout > 0 else x
+        return dropout(x, self.dropout, self.training)
 
 
 class DecoderBlock(nn.Module):
@@ -70,4 +70,4 @@ class DecoderBlock(nn.Module):
         return self.norm_feedforward_out(x + self._drop(self.feedforward(self.norm_feedforward_in(x))))
 
     def _drop(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.dropout) if self.training and self.dropout > 0 else x
+        return dropout(x, self.dropout, self.training)

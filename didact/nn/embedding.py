@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from didact.config import Characters
 from didact.nn.characters import CharacterCNN, spell
+from didact.nn.dropout import dropout
 from didact.nn.init import Begins
 from didact.nn.position import Scheme
 from didact.packed import Packed
@@ -81,9 +81,7 @@ class Embedding(Begins):
         position = self.position.embed(packed.positions, x)
         if position is not None:
             x = x + position
-        x = self.norm(x)
-        if self.training and self.dropout > 0:
-            x = F.dropout(x, self.dropout)
+        x = dropout(self.norm(x), self.dropout, self.training)
         return x if self.project is None else self.project(x)
 
     @property
@@ -118,4 +116,4 @@ class DecoderEmbedding(nn.Module):
             x = x * self.scale
         position = self.position.embed(packed.positions, x)
         x = self.norm(x if position is None else x + position)
-        return F.dropout(x, self.dropout) if self.training and self.dropout > 0 else x
+        return dropout(x, self.dropout, self.training)

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from didact.config import Position
 from didact.nn.distance import DistanceTerms
+from didact.nn.dropout import dropout
 from didact.nn.relation import Disentangled, Distances, Relation, Relative
 
 
@@ -170,9 +171,7 @@ class Sines(Scheme):
         distance = torch.arange(-reach, reach + 1, device=self.rate.device)
         angle = -distance[:, None].to(self.rate.dtype) * self.rate
         table = torch.cat((angle.sin(), angle.cos()), -1)
-        if self.training and self.dropout > 0:
-            table = F.dropout(table, self.dropout)
-        return Relative(distance + reach, table)
+        return Relative(distance + reach, dropout(table, self.dropout, self.training))
 
 
 class Logarithmic(Scheme):

@@ -14,13 +14,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from didact.batch import Side
 from didact.config import ModelConfig
 from didact.nn.core import Core, Hidden, Pass
+from didact.nn.dropout import dropout
 from didact.nn.embedding import Embedding
 from didact.nn.init import Begins, initialise
 from didact.nn.norm import build_norm
@@ -90,7 +90,7 @@ class Layer(nn.Module):
         out = direction(x, sizes)
         if self.residual:
             out = out + x
-        return F.dropout(out, self.dropout) if self.training and self.dropout > 0 else out
+        return dropout(out, self.dropout, self.training)
 
 
 class BiLM(Core):

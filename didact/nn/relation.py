@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from didact.nn.distance import DistanceTerms
+from didact.nn.dropout import dropout
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class Disentangled(Relation):
 
     def forward(self, qkv: Tensor, relative: Relative, projection: nn.Linear) -> tuple[Tensor, DistanceTerms]:
         N, H = qkv.shape[2:]
-        table = F.dropout(relative.table, self.dropout) if self.training and self.dropout > 0 else relative.table
+        table = dropout(relative.table, self.dropout, self.training)
         rows = 2 * N * H  # q and k, not v
         bias = None if projection.bias is None else projection.bias[:rows]
         positions = F.linear(table, projection.weight[:rows], bias).view(-1, 2, N, H)
