@@ -118,7 +118,7 @@ def attend(
     """
     laid = _Laid(table, lengths, q_at, k_at)
     q_P, kv_R = laid.queries(q), laid.keys(kv)
-    fused, drop = _fused(q, dropout), _dropout(dropout, seed)
+    fused, drop = _fused(q, dropout), Dropout.seeded(dropout, seed)
     out, lse = q_P.new_zeros(q_P.shape), q_P.new_zeros(q_P.shape[:2], dtype=exact(q))
     for at in laid.groups():
         if not at.K:
@@ -158,7 +158,7 @@ def attend_backward(
     """-> gradients of q and kv."""
     laid = _Laid(table, lengths, q_at, k_at)
     q_P, kv_R, grad_P, out_P, lse_P = laid.queries(q), laid.keys(kv), *map(laid.queries, (grad, out, lse))
-    fused, drop = _fused(q, dropout), _dropout(dropout, seed)
+    fused, drop = _fused(q, dropout), Dropout.seeded(dropout, seed)
     d_q, d_kv = torch.zeros_like(q_P), torch.zeros_like(kv_R)
     for at in laid.groups():
         if not at.K:
@@ -268,7 +268,3 @@ def _fused(q: Tensor, dropout: float) -> bool:
 def _mask(hidden: Tensor | None, dtype: torch.dtype) -> Any:
     """(n, 1, 1, K): 0, or -inf for what is hidden."""
     return None if hidden is None else torch.zeros(hidden.shape, dtype=dtype).masked_fill_(hidden, float("-inf"))
-
-
-def _dropout(rate: float, seed: Tensor | None) -> Dropout | None:
-    return None if seed is None else Dropout(rate, torch.Generator().manual_seed(int(seed)))

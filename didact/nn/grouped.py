@@ -91,7 +91,7 @@ def _attend(
     rule = Rule(table, positions, segments, rank, reach, index)
     if rule.reordered:
         qkv, by_query, by_key, by_same = qkv[order], _at(by_query, order), _at(by_key, order), _at(by_same, order)
-    fused, drop = _fused(qkv, dropout), _dropout(dropout, seed)
+    fused, drop = _fused(qkv, dropout), Dropout.seeded(dropout, seed)
     terms = Terms(by_distance, by_query, by_key, by_same)
     if fused and len(rule.groups) == 1:  # one call for the whole pack: its results already lie as they should
         o, s = _flash(*split(qkv, rule.groups[0]), **_rule(rule, rule.groups[0], terms, qkv.dtype), scale=scale)
@@ -140,7 +140,7 @@ def _attend_backward(
     if rule.reordered:
         grad, out, qkv = grad[order], out[order], qkv[order]
         by_query, by_key, by_same = _at(by_query, order), _at(by_key, order), _at(by_same, order)
-    fused, drop = _fused(qkv, dropout), _dropout(dropout, seed)
+    fused, drop = _fused(qkv, dropout), Dropout.seeded(dropout, seed)
     terms = Terms(by_distance, by_query, by_key, by_same)
     d_terms = terms.zeros()
     d_qkv = torch.empty(qkv.shape, dtype=qkv.dtype, device=qkv.device)
@@ -216,10 +216,6 @@ def _rule(rule: Rule, at: Group, terms: Terms, dtype: torch.dtype) -> dict[str, 
     if bias is not None:
         bias = bias.contiguous() if bias.dtype == torch.float32 else bias.to(dtype).contiguous()
     return {"dropout_p": 0.0, "is_causal": False, "attn_mask": bias}
-
-
-def _dropout(rate: float, seed: Tensor | None) -> Dropout | None:
-    return None if seed is None else Dropout(rate, torch.Generator().manual_seed(int(seed)))
 
 
 def _at(values: Tensor | None, order: Tensor) -> Tensor | None:
