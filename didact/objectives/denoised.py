@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
-from didact.batch import Example, Prepared
 from didact.data.flat import Flat
-from didact.heads import Head, Vocabulary
-from didact.objectives.base import Keys, Objective, alone
+from didact.objectives.base import Keys
 from didact.objectives.corruption import Corruption, Pieces
 from didact.objectives.infill import Infill
 from didact.objectives.reorder import PermuteSentences
+from didact.objectives.writing import Writing
 from didact.objectives.written import Target, written
 from didact.randomness import words
 from didact.tokenization.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
-class Denoised(Objective):
+class Denoised(Writing):
     """Hidden: from a decoder's row, the token that it is asked for and all later ones; from the encoder, what the
     corruptions took out. Asked: of the decoder, every token of the text as it was, special ones too, each of a row that
     has read the ones before it.
@@ -45,28 +41,9 @@ class Denoised(Objective):
     smoothing: float = 0.0
     name: str = "denoised"
 
-    @property
-    def heads(self) -> Mapping[str, Head]:
-        return {"vocabulary": Vocabulary(smoothing=self.smoothing)}
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return (self.name,)
-
-    @property
-    def decoder(self) -> bool:
-        return True
-
-    @property
-    def alone(self) -> bool:
-        return True
-
     def check(self, tokenizer: Tokenizer) -> None:
         for corruption in self.corruptions:
             corruption.check(tokenizer)
-
-    def beginning(self, start: int) -> Denoised:
-        return replace(self, start=start)
 
     def rows_of(self, length: int) -> int:
         most = now = length
@@ -74,9 +51,6 @@ class Denoised(Objective):
             now = corruption.rows(now, self._pieces)
             most = max(most, now)
         return most
-
-    def prepare(self, example: Example, rng: np.random.Generator) -> Prepared:
-        return alone(self, example, rng)
 
     def ask(self, flat: Flat, keys: Keys) -> Flat:
         read = flat

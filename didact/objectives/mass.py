@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 
-from didact.batch import Example, Labels, Prepared
+from didact.batch import Labels
 from didact.data.edited import overwritten
 from didact.data.flat import Flat, Moved, cuts_of
-from didact.heads import Head, Vocabulary
-from didact.objectives.base import Keys, Objective, alone
+from didact.objectives.base import Keys
 from didact.objectives.corrupt import Corrupt
 from didact.objectives.corruption import share_of
 from didact.objectives.fragments import Fragment
 from didact.objectives.select import Select
+from didact.objectives.writing import Writing
 from didact.objectives.written import Target, asked
 from didact.tokenization.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
-class Mass(Objective):
+class Mass(Writing):
     """Hidden: the tokens of the fragment, from the encoder, and from the decoder's rows up to the one asked for each.
     Asked: of the decoder, the fragment, each token of a row that reads the token before it in the text and stands at
     its own place of the text. Nothing else is read or written there: what the encoder can see, the decoder cannot.
@@ -63,36 +62,14 @@ class Mass(Objective):
             raise ValueError(f"mask {self.mask} and random {self.random} are shares of one whole")
 
     @property
-    def heads(self) -> Mapping[str, Head]:
-        return {"vocabulary": Vocabulary(smoothing=self.smoothing)}
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return (self.name,)
-
-    @property
     def rated(self) -> tuple[str, ...]:
         return self.names
-
-    @property
-    def decoder(self) -> bool:
-        return True
-
-    @property
-    def alone(self) -> bool:
-        return True
 
     def check(self, tokenizer: Tokenizer) -> None:
         self.select.check(tokenizer)
 
-    def beginning(self, start: int) -> Mass:
-        return replace(self, start=start)
-
     def at_rate(self, rate: float) -> Mass:
         return replace(self, rate=rate)
-
-    def prepare(self, example: Example, rng: np.random.Generator) -> Prepared:
-        return alone(self, example, rng)
 
     def ask(self, flat: Flat, keys: Keys) -> Flat:
         chosen = self.select(flat, self.rate, keys)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from didact.batch import Example, Prepared
 from didact.data.flat import Flat, cuts_of
-from didact.heads import Head, Vocabulary
-from didact.objectives.base import Keys, Objective, alone
+from didact.objectives.base import Keys
 from didact.objectives.corruption import share_of
 from didact.objectives.corruptions import enough, runs_of, sentinel, without
 from didact.objectives.fragments import Segments
 from didact.objectives.select import Chosen, Select
+from didact.objectives.writing import Writing
 from didact.objectives.written import Target, written
 from didact.tokenization.tokenizer import Tokenizer
 
@@ -24,7 +22,7 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class SpanCorruption(Objective):
+class SpanCorruption(Writing):
     """Hidden: the chosen tokens, each run of which becomes one sentinel. Asked: of a decoder, for each sentinel in
     turn, the sentinel and the tokens that it stands for, then an end; each of a row that has read the ones before it.
 
@@ -63,30 +61,11 @@ class SpanCorruption(Objective):
             raise ValueError("closing: a last sentinel where sentinels are not shown")
 
     @property
-    def heads(self) -> Mapping[str, Head]:
-        return {"vocabulary": Vocabulary(smoothing=self.smoothing)}
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return (self.name,)
-
-    @property
     def rated(self) -> tuple[str, ...]:
         return self.names
 
-    @property
-    def decoder(self) -> bool:
-        return True
-
-    @property
-    def alone(self) -> bool:
-        return True
-
     def check(self, tokenizer: Tokenizer) -> None:
         self.select.check(tokenizer)
-
-    def beginning(self, start: int) -> SpanCorruption:
-        return replace(self, start=start)
 
     def at_rate(self, rate: float) -> SpanCorruption:
         return replace(self, rate=rate)
@@ -97,9 +76,6 @@ class SpanCorruption(Objective):
             return length + 1
         enough(spans + self.closing, length, self.sentinels)
         return max(length, min(int(self.rate * length) + 1, length) + spans + self.closing + 1)
-
-    def prepare(self, example: Example, rng: np.random.Generator) -> Prepared:
-        return alone(self, example, rng)
 
     def ask(self, flat: Flat, keys: Keys) -> Flat:
         chosen = self.select(flat, self.rate, keys)
