@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,11 +16,17 @@ def convert(
             help="Folder to write: of Hugging Face's form if SOURCE was written by didact, else of didact's."
         ),
     ],
+    dtype: Annotated[
+        Literal["float32", "bfloat16", "float16"] | None,
+        typer.Option(help="Round the weights to this; absent: as they are.", show_default=False),
+    ] = None,
 ) -> None:
     """Between Hugging Face's folders and didact's. Names, types and bytes of the tensors survive."""
+    import torch
+
     from didact.hub import convert as convert_model
 
-    convert_model(source, target)
+    convert_model(source, target, None if dtype is None else getattr(torch, dtype))
     typer.echo(f"{source} -> {target}")
 
 

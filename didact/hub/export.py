@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from didact import tasks
@@ -58,11 +59,13 @@ def export(pretrained: Pretrained, folder: str | Path, tensors: Mapping[str, Ten
         export(companion, folder / name)
 
 
-def convert(source: str | Path, target: str | Path) -> None:
+def convert(source: str | Path, target: str | Path, dtype: torch.dtype | None = None) -> None:
     """A folder, run or hub name in Hugging Face's form -> didact's own form, and anything written by didact -> Hugging
-    Face's form. Every tensor keeps its bytes and its dtype, every key of config.json its value.
+    Face's form. Every tensor keeps its bytes and its dtype, every key of config.json its value; or, where a `dtype` is
+    named, floating-point tensors are rounded to it (bfloat16: half the bytes of float32).
 
-    Raises InputError where `source` cannot be read, or `target` is there already and not empty.
+    Raises InputError where `source` cannot be read, a number of it is too large for the dtype, or `target` is there
+    already and not empty.
     """
     target = Path(target)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -73,9 +76,13 @@ def convert(source: str | Path, target: str | Path) -> None:
         raise InputError(
             f"tensors of a head that config.json does not speak of: {', '.join(read.unused)}", file=found.folder
         )
-    tensors = read.tensors
+    tensors = (
+        read.tensors if dtype is None else {n: _rounded(n, t, dtype, found.folder) for n, t in read.tensors.items()}
+    )
     native = not found.section
     config = described(found.family, found.model, found.heads, found.config, found.section, native)
+    if dtype is not None:
+        config["dtype"] = str(dtype).removeprefix("torch.")
     target.mkdir(parents=True, exist_ok=True)
     _write(target, config, tensors if native else theirs(found.family, found.model, found.heads, tensors))
     for path in sorted(found.folder.iterdir()):
@@ -83,7 +90,19 @@ def convert(source: str | Path, target: str | Path) -> None:
             shutil.copyfile(path, target / path.name)
     _write_sentences(target, found.heads, found.model.width, native or not found.family.architectures)
     for name in found.companions:
-        convert(found.folder / name, target / name)
+        convert(found.folder / name, target / name, dtype)
+
+
+def _rounded(name: str, tensor: Tensor, dtype: torch.dtype, folder: Path) -> Tensor:
+    """Buffers and tables of numbers that are no weights stay as they are."""
+    if not tensor.is_floating_point():
+        return tensor
+    rounded = tensor.to(dtype)
+    if not bool(rounded.isfinite().all()) and bool(tensor.isfinite().all()):
+        raise InputError(
+            f"{name} holds numbers that {dtype} has no room for", file=folder, expected="bfloat16, or none"
+        )
+    return rounded
 
 
 def _ours_to_write(name: str) -> bool:

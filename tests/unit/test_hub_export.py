@@ -101,6 +101,28 @@ def test_convert_keeps_bytes_dtypes_and_keys(tmp_path: Path, dtype: torch.dtype)
     assert same(didact.load(tmp_path / "own"), didact.load(tmp_path / "back"))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
+def test_convert_rounds_where_a_type_is_named(tmp_path: Path, dtype: torch.dtype) -> None:
+    written = small(tmp_path / "m", {"vocabulary": Vocabulary()})
+    hub.convert(tmp_path / "m", tmp_path / "n", dtype)
+    hub.convert(tmp_path / "n", tmp_path / "back")
+    for folder in ("n", "back"):
+        assert {t.dtype for t in load_file(tmp_path / folder / "model.safetensors").values()} == {dtype}
+        assert config(tmp_path / folder)["dtype"] == str(dtype).removeprefix("torch.")
+        found = didact.load(tmp_path / folder).model.state_dict()
+        for name, tensor in written.model.state_dict().items():
+            assert torch.equal(found[name], tensor.to(dtype).float())
+
+
+def test_convert_says_what_a_type_has_no_room_for(tmp_path: Path) -> None:
+    small(tmp_path / "m", {"vocabulary": Vocabulary()})
+    path = tmp_path / "m" / "model.safetensors"
+    save_file({name: t + 1e5 * ("LayerNorm" in name) for name, t in load_file(path).items()}, path)
+    with pytest.raises(InputError, match=r"norm.*torch\.float16.*expected bfloat16"):
+        hub.convert(tmp_path / "m", tmp_path / "n", torch.float16)
+    assert not (tmp_path / "n").exists()
+
+
 def test_convert_does_not_overwrite(tmp_path: Path) -> None:
     small(tmp_path / "m", {})
     with pytest.raises(InputError, match="already there"):
