@@ -1,6 +1,6 @@
 """`make bench`: what `didact bench` does, with the results added to benchmarks/results.jsonl.
 
-    python -m benchmarks [NAME …] [--repeats N] [--texts FILE] [--out FILE] [--small]
+    python -m benchmarks [NAME …] [--repeats N] [--texts FILE] [--out FILE] [--device cuda] [--small]
     python -m benchmarks --table          what stands in the results file, as Markdown
 
 Real texts are the SST-2 training sentences where the folder of real data lies beside the repository, else the installed
@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--texts", type=Path, default=SST2 if SST2.is_file() else None, help="one text a line")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results.jsonl"))
     parser.add_argument("--threads", type=int, help="of each side; as many as there are cores if absent")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda: steps of BERT-base's size")
     parser.add_argument("--small", action="store_true", help="at sizes at which the times mean nothing")
     parser.add_argument("--table", action="store_true", help="show the results file as Markdown, measure nothing")
     given = parser.parse_args()
@@ -46,7 +47,8 @@ def main() -> None:
     from didact.lab import bench
 
     try:
-        bench.run(given.names, given.repeats, None if given.small else given.out, given.small, given.texts)
+        out = None if given.small else given.out
+        bench.run(given.names, given.repeats, out, given.small, given.texts, given.device)
     except InputError as problem:
         print(f"benchmarks: {problem}", file=sys.stderr)
         sys.exit(2)

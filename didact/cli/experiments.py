@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -30,8 +30,11 @@ def bench(
     out: Annotated[Path | None, typer.Option(help="A file of JSON lines to add the results to.")] = None,
     texts: Annotated[Path | None, typer.Option(help="Real texts, one a line, for the ones that need some.")] = None,
     small: Annotated[bool, typer.Option("--small", help="Sizes that only show that it runs.")] = False,
+    device: Annotated[
+        Literal["cpu", "cuda"], typer.Option(help="cuda: training steps of BERT-base's size, both sides.")
+    ] = "cpu",
 ) -> None:
     """Side by side with the installed peers, in one run, on this machine."""
     from didact.lab import bench as benchmarks
 
-    benchmarks.run(names or (), repeats, out, small, texts)
+    benchmarks.run(names or (), repeats, out, small, texts, device)

@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from didact.errors import InputError
 from didact.lab import bench
 from didact.lab.bench import machine, material, peer, report
 from didact.lab.bench.causal import CausalStep
 from didact.lab.bench.measure import Benchmark, Case, Contender, Spread, equal_start, take_turns
+from didact.lab.bench.sides import StepBenchmark
 from didact.lab.bench.step import TrainingStep
 from didact.lab.bench.suite import BENCHMARKS, chosen
 
@@ -156,3 +158,42 @@ def test_the_step_is_the_stated_one() -> None:
     assert set(material.lengths("full", 5, 0)) == {128}
     mixed = material.lengths("mixed", 2000, 0)
     assert (min(mixed), max(mixed)) == (16, 128)
+
+
+STEPS = [b for b in BENCHMARKS if isinstance(b, StepBenchmark)]
+
+
+@pytest.mark.parametrize("benchmark", STEPS, ids=lambda b: b.name)
+def test_on_a_gpu_it_is_a_step_of_berts_own_size(benchmark: StepBenchmark) -> None:
+    assert benchmark.on("cpu") is benchmark
+    there = benchmark.on("cuda")
+    c = there.config
+    assert (c.layers, c.width, c.heads, c.feedforward) == (12, 768, 12, 3072)
+    assert (there.sequences, there.longest, there.device) == (64, 512, "cuda")
+    assert (c.visibility, c.vocabulary) == (benchmark.config.visibility, benchmark.config.vocabulary)
+
+
+def test_both_sides_are_told_the_device() -> None:
+    assert not peer.Recipe().beforehand
+    assert peer.Recipe(device="cuda").beforehand, "loaders make batches beside a GPU"
+    assert [b.name for b in chosen([], device="cuda")] == [b.name for b in STEPS]
+    with pytest.raises(InputError, match="no benchmark store on cuda; expected some of step, rtd"):
+        chosen(["store"], device="cuda")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is one here")
+def test_a_gpu_that_is_not_there() -> None:
+    with pytest.raises(InputError, match="no CUDA device here"):
+        bench.run(["step"], device="cuda")
+
+
+def test_a_turn_lasts_until_the_device_is_done() -> None:
+    clock = Clock()
+
+    def wait() -> None:
+        clock.now += 2.0
+
+    sides = tuple(contender(n, clock, [], lambda _: 1.0, 6) for n in "ab")
+    done = take_turns(Case("x", "y", "tokens", sides), 2, clock, wait)
+    assert [t.time.median for t in done.timings.values()] == [3.0, 3.0]
+    assert done.timings["a"].first == 3.0

@@ -1,15 +1,13 @@
 """The denoising step of BART: sentences permuted and spans infilled, an encoder and a decoder of BERT-mini's size each,
 32 texts of 16 to 128 tokens, or of 128 each.
 
-Both sides corrupt, collate, run forward and backward, clip and apply fused AdamW, from equal weights, on the same
-texts, with the same dropout; the decoder is asked for every token of a text. transformers has no collator for BART:
-`Infilling` here is a plain one in numpy, which pads, and which hides as much as ours.
+The decoder is asked for every token of a text. transformers has no collator for BART: `Infilling` here is a plain one
+in numpy, which pads, and which hides as much as ours.
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,50 +18,33 @@ import torch
 from didact.batch import Batch, Example
 from didact.config import Decoder, ModelConfig
 from didact.families import BART
-from didact.lab.bench import machine, material, ours, peer
-from didact.lab.bench.measure import Benchmark, Case, Outcome, Work, both_sides, equal_start, take_turns
+from didact.lab.bench import material, ours, peer
+from didact.lab.bench.measure import Work, equal_start
 from didact.lab.bench.peer import Recipe
-from didact.lab.bench.step import MINI
+from didact.lab.bench.sides import MINI, SIZES, Sides, StepBenchmark, peer_work
 from didact.objectives import Denoised
-from didact.training.flops import step_flops
 
-SIZES = ("vocabulary", "layers", "width", "heads", "feedforward")
 PAD, START, MASK = (material.SPECIALS.index(name) for name in ("[PAD]", "[SEP]", "[MASK]"))
 BART_MINI = replace(BART.base, **{name: getattr(MINI, name) for name in SIZES}, decoder=Decoder(start=START))
 _SENTENCE = 16  # tokens
 
 
 @dataclass(frozen=True)
-class DenoisingStep(Benchmark):
-    """As `CausalStep`; config: of the encoder, and of the decoder but for what that says itself."""
+class DenoisingStep(StepBenchmark):
+    """config: of the encoder, and of the decoder but for what that says itself. Tokens are those of the texts, whatever
+    corruption leaves of them for the encoder.
+    """
 
     name: ClassVar[str] = "denoise"
 
     config: ModelConfig = BART_MINI
-    sequences: int = 32
-    longest: int = 128
-    steps: int = 2
     kinds: tuple[str, ...] = ("mixed", "full")
-    dropout: float = 0.1
-    compiled: bool = True
-    precisions: tuple[str, ...] | None = None
 
-    def small(self) -> DenoisingStep:
-        tiny = replace(self.config, vocabulary=200, layers=2, width=16, heads=2, feedforward=32)
-        return replace(self, config=tiny, sequences=4, longest=16, steps=1, compiled=False, precisions=("fp32",))
-
-    def outcomes(self, repeats: int) -> Iterator[Outcome]:
-        for precision in self.precisions or machine.precisions():
-            for kind in self.kinds:
-                with tempfile.TemporaryDirectory() as folder:
-                    yield self._outcome(kind, Recipe(precision), repeats, Path(folder))
-                torch.compiler.reset()
-
-    def _outcome(self, kind: str, recipe: Recipe, repeats: int, folder: Path) -> Outcome:
+    def sides(self, kind: str, folder: Path) -> Sides:
         config = ours.with_dropout(self.config, self.dropout)
         tokenizer = material.made_up_tokenizer(config.vocabulary)
         objective = Denoised(MASK, config.vocabulary, tokenizer.special_ids, START)
-        lengths = material.lengths(kind, self.sequences * self.steps, seed=1, longest=self.longest)
+        lengths = self.lengths(kind)
         examples = [
             replace(e, sentences=np.arange(1, max(2, len(e) - 1), _SENTENCE))
             for e in material.made_up(lengths, config.vocabulary, seed=2)
@@ -71,51 +52,18 @@ class DenoisingStep(Benchmark):
         stream = ours.stream(examples, objective, self.sequences, 2 * self.sequences * self.longest)
         model = ours.made(config, objective.heads, tokenizer, folder, BART.name).model
         groups = [ours.members(stream, step) for step in range(self.steps)]
-        batches = [stream[step] for step in range(self.steps)]
 
         def opened() -> Any:
             return peer.open_model("BartForConditionalGeneration", folder, pad_token_id=PAD, use_cache=False)
 
-        def theirs(compiled: bool) -> Work:
+        def theirs(compiled: bool, recipe: Recipe) -> Work:
             step = peer.trainer(opened(), recipe, compiled, dynamic=kind == "mixed")
-            collator = Infilling(np.random.default_rng(3))
+            return peer_work(step, Infilling(np.random.default_rng(3)), groups, recipe, rows=lambda group: group)
 
-            def work(turn: int) -> float:  # noqa: ARG001
-                for group in groups:
-                    step(collator(group))
-                return sum(lengths)
-
-            return work
-
-        def mine() -> Work:
-            step = ours.trainer(model, objective, stream, recipe, self.steps, self.compiled)
-
-            def work(turn: int) -> float:
-                step(turn)
-                return sum(lengths)  # of the texts, whatever corruption leaves of them for the encoder
-
-            return work
-
-        started = equal_start(ours.mean_loss(model, objective, batches[0]), peer_loss(opened(), batches[0]))
-        settings = {
-            "model": f"BART {config.layers} + {config.decoding.layers} x {config.width}, {config.vocabulary} pieces",
-            "sequences": self.sequences,
-            "tokens": sum(lengths) // self.steps,
-            "read": sum(len(b.inputs.packed.tokens) for of_step in batches for b in of_step) // self.steps,
-            "longest": self.longest,
-            "precision": recipe.precision,
-            "dropout": self.dropout,
-            "attention_dropout": 0.0,
-            "clip": recipe.clip,
-            "steps_a_round": self.steps,
-            "equal_start": started,
-        }
-        contenders = tuple(both_sides(mine, theirs, self.compiled))
-        case = Case(self.name, f"{kind} lengths, {recipe.precision}", "real tokens", contenders, settings)
-        done = take_turns(case, repeats)
-        flops = sum(step_flops({"main": model}, of_step) for of_step in batches)
-        reached = flops / done.timings["didact"].time.median
-        return replace(done, notes=(*done.notes, f"didact reaches {reached / 1e9:.1f} GFLOP/s"))
+        started = equal_start(ours.mean_loss(model, objective, stream[0]), peer_loss(opened(), stream[0]))
+        name = f"BART {config.layers} + {config.decoding.layers} x {config.width}, {config.vocabulary} pieces"
+        read = sum(len(b.inputs.packed.tokens) for step in range(self.steps) for b in stream[step]) // self.steps
+        return Sides(name, {"main": model}, objective, stream, theirs, sum(lengths), started, {"read": read})
 
 
 @dataclass(frozen=True)

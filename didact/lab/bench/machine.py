@@ -18,6 +18,7 @@ def describe() -> dict[str, str | int | float | bool]:
     """The machine, for the record. load: processes waiting for a core just now (a quiet machine shows about 0)."""
     return {
         "cpu": _processor(),
+        "gpu": device_name("cuda") if torch.cuda.is_available() else "none",
         "cores": cores(),
         "threads": torch.get_num_threads(),
         "bf16_unit": has_bf16(),
@@ -32,8 +33,9 @@ def line() -> str:
     """`describe` as one line of text."""
     m = describe()
     unit = "with" if m["bf16_unit"] else "without"
+    gpu = "" if m["gpu"] == "none" else f"{m['gpu']}; "
     return (
-        f"{m['cpu']}, {m['cores']} cores, {m['threads']} threads, {unit} a bf16 unit, load {m['load']}; "
+        f"{gpu}{m['cpu']}, {m['cores']} cores, {m['threads']} threads, {unit} a bf16 unit, load {m['load']}; "
         f"Python {m['python']}, torch {m['torch']}, transformers {m['transformers']}"
     )
 
@@ -51,9 +53,22 @@ def has_bf16() -> bool:
     return policy.plan("cpu").precision == "bf16"
 
 
-def precisions() -> tuple[str, ...]:
+def precisions(device: str = "cpu") -> tuple[str, ...]:
     """What is worth measuring here."""
+    if device != "cpu":
+        return (policy.plan(device).precision,)
     return ("fp32", "bf16") if has_bf16() else ("fp32",)
+
+
+def device_name(device: str) -> str:
+    """A GPU's own name, "cpu" for the processor."""
+    return device if device == "cpu" else torch.cuda.get_device_name(device)
+
+
+def wait(device: str) -> None:
+    """Until the device has done what it was asked to."""
+    if device != "cpu":
+        torch.cuda.synchronize(device)
 
 
 def _processor() -> str:

@@ -122,8 +122,14 @@ def equal_start(ours: float, theirs: float, tolerance: float = 1e-4) -> float:
     return apart
 
 
-def take_turns(case: Case, repeats: int, clock: Callable[[], float] = time.perf_counter) -> Outcome:
-    """Get all contenders ready, then `repeats` rounds in each of which every contender works once.
+def take_turns(
+    case: Case,
+    repeats: int,
+    clock: Callable[[], float] = time.perf_counter,
+    wait: Callable[[], None] = lambda: None,
+) -> Outcome:
+    """Get all contenders ready, then `repeats` rounds in each of which every contender works once. wait: until what
+    was asked of a device is done.
 
     Garbage is collected between the turns, not inside them.
     """
@@ -133,6 +139,7 @@ def take_turns(case: Case, repeats: int, clock: Callable[[], float] = time.perf_
         began = clock()
         works[contender.name] = contender.ready()
         works[contender.name](-1)
+        wait()
         first[contender.name] = clock() - began
     seconds: dict[str, list[float]] = {name: [] for name in works}
     units: dict[str, list[float]] = {name: [] for name in works}
@@ -144,6 +151,7 @@ def take_turns(case: Case, repeats: int, clock: Callable[[], float] = time.perf_
                 gc.collect()
                 began = clock()
                 done = work(turn)
+                wait()
                 seconds[name].append(clock() - began)
                 units[name].append(done)
     finally:

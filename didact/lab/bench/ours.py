@@ -61,20 +61,27 @@ def trainer(
     compiled: bool,
 ) -> Work:
     """Work that takes the stream's first `steps` steps, each prepared and packed, run forward and backward, clipped
-    and applied; returns real tokens. The first call compiles. models: by name, or "main" alone.
+    and applied, where the recipe says; returns real tokens. The first call compiles. models: by name, or "main" alone.
     """
     optimizer = AdamW(recipe.learning_rate, recipe.betas, recipe.eps, recipe.weight_decay)
-    settings = Settings(Budget(steps=steps), optimizer, compile="on" if compiled else "off", precision=recipe.precision)
+    settings = Settings(
+        Budget(steps=steps),
+        optimizer,
+        compile="on" if compiled else "off",
+        precision=recipe.precision,
+        device=recipe.device,
+    )
     plan = policy.plan(settings.device, settings.precision, settings.kernel, settings.compile)
     step = Step({"main": models} if isinstance(models, nn.Module) else models, objective)
     with tempfile.TemporaryDirectory() as folder:
         ready = get_ready(step, stream, settings, plan, RunFolder(Path(folder)), Ranks(), lambda line: None)  # noqa: ARG005
     parameters = list(step.parameters())
+    known = [stream[number] for number in range(steps)] if recipe.beforehand else None
 
     def work(turn: int) -> float:  # noqa: ARG001
         tokens = 0
         for number in range(steps):
-            batches = stream[number]
+            batches = stream[number] if known is None else known[number]
             counts = counted(batches)
             for batch in batches:
                 with plan.autocast():

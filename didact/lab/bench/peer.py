@@ -57,14 +57,20 @@ def autocast(precision: str, device: str = "cpu") -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What both sides train with."""
+    """What both sides train with, and where."""
 
     precision: str = "fp32"
+    device: str = "cpu"
     learning_rate: float = 1e-4
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     weight_decay: float = 0.01
     clip: float = 1.0
+
+    @property
+    def beforehand(self) -> bool:
+        """Whether batches are made before anything is timed: beside a GPU, loaders make them."""
+        return self.device != "cpu"
 
 
 def optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
@@ -81,21 +87,24 @@ def optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=recipe.betas, eps=recipe.eps, fused=True)
 
 
-def trainer(model: nn.Module, recipe: Recipe, compiled: bool, dynamic: bool) -> Callable[[Mapping[str, Tensor]], float]:
-    """A training step of a padded batch -> its loss. compiled: forward and backward through torch.compile; dynamic:
-    with shapes that change from batch to batch.
+def trainer(
+    model: nn.Module, recipe: Recipe, compiled: bool, dynamic: bool
+) -> Callable[[Mapping[str, Tensor]], Tensor]:
+    """A training step of a padded batch -> its loss, on the device. compiled: forward and backward through
+    torch.compile; dynamic: with shapes that change from batch to batch.
     """
-    model.train()
+    model.train().to(recipe.device)
     forward: Any = torch.compile(model, dynamic=dynamic or None) if compiled else model
     steps = optimizer(model, recipe)
 
-    def step(batch: Mapping[str, Tensor]) -> float:
-        with autocast(recipe.precision):
-            loss = forward(**batch).loss
+    def step(batch: Mapping[str, Tensor]) -> Tensor:
+        given = {name: values.to(recipe.device, non_blocking=True) for name, values in batch.items()}
+        with autocast(recipe.precision, recipe.device):
+            loss = forward(**given).loss
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
         steps.step()
         steps.zero_grad(set_to_none=True)
-        return float(loss.detach())
+        return loss.detach()
 
     return step

@@ -2,17 +2,15 @@
 
 The peer is what one writes around transformers' two models, which has neither the sampler nor the joint step: its
 collator masks, its generator answers at every row, a categorical draw fills what was masked, its discriminator reads;
-tables are shared by handing over the module. Both sides collate, mask, run forward and backward, clip and apply fused
-AdamW, from equal weights, on the same sequences, with the same dropout.
+tables are shared by handing over the module.
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
@@ -21,53 +19,37 @@ from torch import Tensor, nn
 from didact.batch import Batch
 from didact.config import ModelConfig
 from didact.families import ELECTRA
-from didact.lab.bench import machine, material, ours, peer
-from didact.lab.bench.measure import Benchmark, Case, Outcome, Work, both_sides, equal_start, take_turns
+from didact.lab.bench import material, ours, peer
+from didact.lab.bench.measure import Work, equal_start
 from didact.lab.bench.peer import Recipe
-from didact.lab.bench.step import collator_of, peer_work
+from didact.lab.bench.sides import Sides, StepBenchmark, peer_work
+from didact.lab.bench.step import collator_of
 from didact.model import Model, Pretrained, beside
 from didact.objectives import Replaced
 from didact.runs.common import exporter
-from didact.training.flops import matmul_peak, step_flops
-from didact.training.policy import DTYPES
 
-MINI = replace(ELECTRA.base, layers=4, width=256, heads=4, feedforward=1024)
+ELECTRA_MINI = replace(ELECTRA.base, layers=4, width=256, heads=4, feedforward=1024)
 
 
 @dataclass(frozen=True)
-class Detection(Benchmark):
-    """sequences, longest: of a step; steps: of a round; dropout: of hidden states (of attention it is 0); precisions:
-    None = those the processor has units for.
-    """
+class Detection(StepBenchmark):
+    """The step of `replaced`."""
 
     name: ClassVar[str] = "rtd"
 
-    config: ModelConfig = MINI
-    sequences: int = 32
-    longest: int = 128
-    steps: int = 2
-    dropout: float = 0.1
-    compiled: bool = True
-    precisions: tuple[str, ...] | None = None
-    peak_sizes: tuple[int, ...] = (1024, 2048, 4096)
+    config: ModelConfig = ELECTRA_MINI
+    kinds: tuple[str, ...] = ("mixed",)
 
-    def small(self) -> Detection:
-        tiny = replace(self.config, vocabulary=200, layers=2, width=16, heads=2, feedforward=32, embedding_width=8)
-        sizes = replace(self, config=tiny, sequences=4, longest=16, steps=1, peak_sizes=(64,))
-        return replace(sizes, compiled=False, precisions=("fp32",))
+    def small(self) -> Self:
+        sizes = super().small()
+        return replace(sizes, config=replace(sizes.config, embedding_width=8))
 
-    def outcomes(self, repeats: int) -> Iterator[Outcome]:
-        for precision in self.precisions or machine.precisions():
-            with tempfile.TemporaryDirectory() as folder:
-                yield self._outcome(Recipe(precision), repeats, Path(folder))
-            torch.compiler.reset()
-
-    def _outcome(self, recipe: Recipe, repeats: int, folder: Path) -> Outcome:
+    def sides(self, kind: str, folder: Path) -> Sides:
         config = ours.with_dropout(self.config, self.dropout)
         tokenizer = material.made_up_tokenizer(config.vocabulary)
         assert tokenizer.mask is not None
         objective = Replaced(tokenizer.mask, config.vocabulary, tokenizer.special_ids)
-        lengths = material.lengths("mixed", self.sequences * self.steps, seed=1, longest=self.longest)
+        lengths = self.lengths(kind)
         examples = material.made_up(lengths, config.vocabulary, seed=2)
         stream = ours.stream(examples, objective, self.sequences, self.sequences * self.longest)
         drawn = torch.Generator().manual_seed(0)
@@ -76,38 +58,17 @@ class Detection(Benchmark):
         groups = [ours.members(stream, step) for step in range(self.steps)]
         collator = collator_of(folder, mask_replace_prob=objective.mask, random_replace_prob=0.0)
 
-        def theirs(compiled: bool) -> Work:
-            step = peer.trainer(Joint(folder, objective.detection), recipe, compiled, dynamic=True)
-            return peer_work(step, collator, groups)
+        def theirs(compiled: bool, recipe: Recipe) -> Work:
+            joint = Joint(folder, objective.detection)
+            return peer_work(peer.trainer(joint, recipe, compiled, dynamic=True), collator, groups, recipe)
 
-        batches = [stream[step] for step in range(self.steps)]
         started = equal_start(
-            ours.mean_loss(models, objective, batches[0]), peer_loss(Joint(folder, objective.detection), batches[0])
-        )
-        flops = sum(step_flops(models, of_step) for of_step in batches)
-        contenders = both_sides(
-            lambda: ours.trainer(models, objective, stream, recipe, self.steps, self.compiled), theirs, self.compiled
+            ours.mean_loss(models, objective, stream[0]), peer_loss(Joint(folder, objective.detection), stream[0])
         )
         small = models["generator"].config
-        settings = {
-            "model": f"ELECTRA {config.layers} x {config.width}, {config.vocabulary} pieces",
-            "generator": f"{small.layers} x {small.width}, embeddings of {small.embedding_width} shared",
-            "sequences": self.sequences,
-            "tokens": sum(lengths) // self.steps,
-            "longest": self.longest,
-            "precision": recipe.precision,
-            "dropout": self.dropout,
-            "attention_dropout": 0.0,
-            "clip": recipe.clip,
-            "steps_a_round": self.steps,
-            "equal_start": started,
-        }
-        case = Case(self.name, f"mixed lengths, {recipe.precision}", "real tokens", tuple(contenders), settings)
-        done = take_turns(case, repeats)
-        peak = matmul_peak(torch.device("cpu"), DTYPES[recipe.precision], self.peak_sizes)
-        reached = flops / done.timings["didact"].time.median
-        note = f"didact reaches {reached / 1e9:.1f} GFLOP/s, {reached / peak:.1%} of the {recipe.precision} matmul peak"
-        return replace(done, notes=(*done.notes, note), facts={"share_of_peak": reached / peak, "peak": peak})
+        generator = f"{small.layers} x {small.width}, embeddings of {small.embedding_width} shared"
+        name = f"ELECTRA {config.layers} x {config.width}, {config.vocabulary} pieces"
+        return Sides(name, models, objective, stream, theirs, sum(lengths), started, {"generator": generator})
 
 
 @dataclass

@@ -16,6 +16,7 @@ from didact.lab.bench.masking import Masking
 from didact.lab.bench.measure import Benchmark
 from didact.lab.bench.permuted import PermutedStep
 from didact.lab.bench.replaced import Detection
+from didact.lab.bench.sides import StepBenchmark
 from didact.lab.bench.step import TrainingStep
 from didact.lab.bench.storing import Storing
 
@@ -33,11 +34,16 @@ BENCHMARKS: tuple[Benchmark, ...] = (
 )
 
 
-def chosen(names: Sequence[str], small: bool = False, texts: Path | None = None) -> list[Benchmark]:
-    """The named ones, all if none is named. InputError for a name that is none."""
-    known = {benchmark.name: benchmark for benchmark in BENCHMARKS}
+def chosen(
+    names: Sequence[str], small: bool = False, texts: Path | None = None, device: str = "cpu"
+) -> list[Benchmark]:
+    """The named ones, all if none is named; on a GPU those of training steps. InputError for a name that is none."""
+    known = {b.name: b for b in BENCHMARKS}
+    if device != "cpu":
+        known = {b.name: b.on(device) for b in BENCHMARKS if isinstance(b, StepBenchmark)}
     if unknown := [name for name in names if name not in known]:
-        raise InputError(f"no benchmark {', '.join(unknown)}", expected=f"some of {', '.join(known)}")
+        where = "" if device == "cpu" else f" on {device}"
+        raise InputError(f"no benchmark {', '.join(unknown)}{where}", expected=f"some of {', '.join(known)}")
     found = [known[name] for name in names or known]
     if texts is not None:
         found = [replace(b, texts=texts) if isinstance(b, Finetuning | Inference | Storing) else b for b in found]
