@@ -310,9 +310,15 @@ class Pretrained:
                 if any(isinstance(head, Vocabulary) for head in companion.model.specs.values()):
                     return companion.fill(text, top)
             raise InputError("this model has no vocabulary head", expected="a model pre-trained to fill blanks")
-        example = frame(self.tokenizer, self.tokenizer.encode(text, special=True), max_length=self.maximum)
+        encoded = self.tokenizer.encode(text, special=True)
+        example = frame(self.tokenizer, encoded, max_length=self.maximum)
         mask = self.tokenizer.mask
         blanks = np.flatnonzero(example.tokens == mask) if mask is not None else np.zeros(0, np.int64)
+        if mask is not None and len(blanks) < int((encoded.tokens == mask).sum()):
+            raise InputError(
+                f"a blank beyond the {self.maximum} tokens that the model takes",
+                expected="a shorter text",
+            )
         if mask is None or not len(blanks):
             written = "none" if mask is None else self.tokenizer.token(mask)
             raise InputError("no blank in the text", expected=f"the tokenizer's mask token, {written}")

@@ -114,7 +114,29 @@ def lines(path: Path, start: int = 0, stop: int | None = None) -> Iterator[tuple
 
 
 def _decoded(path: Path, at: int, raw: bytes) -> str:
-    if at == 0 and raw.startswith(b"\xef\xbb\xbf"):
+    try:
+        return decoded(raw, path, first=at == 0)
+    except InputError as problem:
+        raise InputError(problem.found, file=path, row=row_of(path, at), expected=problem.expected) from problem
+
+
+def make_folder(folder: Path) -> Path:
+    """The folder, made with those above it where they are not there. InputError where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise InputError("a file", file=folder, expected="a folder to write in") from None
+    except OSError as problem:
+        raise InputError(f"no folder: {problem.strerror}", file=folder, expected="one that can be written in") from None
+    return folder
+
+
+def decoded(raw: bytes, file: str | Path, row: int | None = None, first: bool = False) -> str:
+    """A line without its end, as text. first: whether it is a file's first, which a byte-order mark may begin.
+
+    Raises InputError where the bytes are not UTF-8 or a NUL is among them.
+    """
+    if first and raw.startswith(b"\xef\xbb\xbf"):
         raw = raw[3:]
     if raw.endswith(b"\r"):
         raw = raw[:-1]
@@ -122,10 +144,10 @@ def _decoded(path: Path, at: int, raw: bytes) -> str:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as problem:
         wrong = f"byte 0x{raw[problem.start]:02x} at byte {problem.start + 1} of the line is not UTF-8"
-        hint = "UTF-8 (this looks like UTF-16)" if at == 0 and raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "UTF-8"
-        raise InputError(wrong, file=path, row=row_of(path, at), expected=hint) from problem
+        hint = "UTF-8 (this looks like UTF-16)" if first and raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "UTF-8"
+        raise InputError(wrong, file=file, row=row, expected=hint) from problem
     if "\0" in text:
-        raise InputError("a NUL character", file=path, row=row_of(path, at), expected="text in UTF-8")
+        raise InputError("a NUL character", file=file, row=row, expected="text in UTF-8")
     return text
 
 

@@ -21,6 +21,7 @@ from typing import Any
 
 from didact.data.chunks import chunks_of
 from didact.data.document import Document
+from didact.data.files import make_folder
 from didact.data.stored import FILES, META, VERSION, Store, path_of, sha256, token_type
 from didact.data.workers import ordered
 from didact.data.writer import PROGRESS, State, Writer, locked, write_aside
@@ -73,7 +74,7 @@ def build_store(
         raise InputError(f"a validation share of {validation}", expected="0 to 1")
     if segmenter is not None and segmenter not in dict(SEGMENTERS):
         raise InputError(f"a segmenter {segmenter!r}", expected=f"one of {', '.join(dict(SEGMENTERS))}")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     settings = {
         "version": VERSION,
         "tokenizer": {"fingerprint": tokenizer.fingerprint, "vocabulary": tokenizer.vocabulary},

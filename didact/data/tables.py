@@ -94,7 +94,7 @@ def _fields(path: Path, row: int, text: str, complete: bool) -> list[str]:
             return fields
 
 
-def parse_json(text: str, path: Path, row: int) -> Any:
+def parse_json(text: str, path: str | Path, row: int) -> Any:
     """One JSON value. Raises InputError where it is none, or holds half a surrogate pair, which is no character."""
     try:
         value = json.loads(text)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from didact import tasks
+from didact.data.files import make_folder
 from didact.errors import InputError
 from didact.families import by_name
 from didact.heads import EmbeddingHead, Head
@@ -80,10 +81,9 @@ def convert(source: str | Path, target: str | Path, dtype: torch.dtype | None = 
         read.tensors if dtype is None else {n: _rounded(n, t, dtype, found.folder) for n, t in read.tensors.items()}
     )
     native = not found.section
-    config = described(found.family, found.model, found.heads, found.config, found.section, native)
-    if dtype is not None:
-        config["dtype"] = str(dtype).removeprefix("torch.")
-    target.mkdir(parents=True, exist_ok=True)
+    said = {} if dtype is None else {"dtype": str(dtype).removeprefix("torch.")}
+    config = described(found.family, found.model, found.heads, {**found.config, **said}, found.section, native) | said
+    make_folder(target)
     _write(target, config, tensors if native else theirs(found.family, found.model, found.heads, tensors))
     for path in sorted(found.folder.iterdir()):
         if path.suffix in (".json", ".txt", ".model") and not _ours_to_write(path.name):

@@ -98,7 +98,16 @@ def task_of(spec: Mapping[str, Mapping[str, Any]], length: int) -> Task:
         )
     ((kind, fields),) = spec.items()
     own = {"length": length, **(fields or {})}
-    return _filled(_of_kind(tasks.TASKS, kind, "task"), own, {}, f"task.{kind}")
+    return columns_known(_filled(_of_kind(tasks.TASKS, kind, "task"), own, {}, f"task.{kind}"))
+
+
+def columns_known(task: Task) -> Task:
+    """The task; InputError where its columns are of a field that it does not have, which would be passed over."""
+    known = (*task.named, "id", "group")
+    for name in getattr(task, "columns", {}) if task.named else ():
+        if name not in known:
+            raise InputError(f"task.{task.kind}.columns.{name}: unknown field", expected=f"one of {', '.join(known)}")
+    return task
 
 
 def batch_of(batch: BatchPart) -> BySequences | ByTokens:

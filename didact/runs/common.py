@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
+import math
 import os
 import shlex
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +17,9 @@ from typing import Any, cast
 import yaml
 from torch import nn
 
-from didact.data.store import write_aside
+from didact.data.files import make_folder
+from didact.data.parallel import sides
+from didact.data.store import META, write_aside
 from didact.errors import InputError
 from didact.hub import export
 from didact.model import Model, Pretrained
@@ -134,26 +138,73 @@ def first() -> bool:
 def finish(folder: Path, result: Mapping[str, Any]) -> None:
     """Write result.json, whole or not at all: from then on the run is finished."""
     if first():
-        write_aside(folder / RESULT, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+        write_aside(folder / RESULT, json.dumps(spoken(result), indent=2, ensure_ascii=False) + "\n")
 
 
+def spoken(value: Any) -> Any:
+    """A result as JSON can say it: null for what is not a number."""
+    if isinstance(value, Mapping):
+        return {name: spoken(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [spoken(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+INPUTS = "inputs.json"
 _FREE = {"hardware", "checkpoints", "record", "quiet", "plugins"}  # keys that may change between two starts of a run
 
 
-def begin(run: Run) -> None:
-    """Write the resolved run file. A folder begun with other settings is refused, since its results would be mixed; one
-    in which nothing but the settings stands takes others.
+def begin(run: Run, inputs: Sequence[str | Path] = ()) -> None:
+    """Write the resolved run file, and what `inputs` hold (data files, stores). A folder begun with other settings, or
+    an unfinished one with other data, is refused, since its results would be mixed; one in which nothing but these
+    stands takes others.
     """
-    run.run.mkdir(parents=True, exist_ok=True)
-    path = run.run / RUN_FILE
-    if path.is_file() and any(file != path for file in run.run.iterdir()):
+    make_folder(run.run)
+    path, data = run.run / RUN_FILE, run.run / INPUTS
+    digests = {str(path): digest for path in inputs if (digest := _digest(path))}
+    if path.is_file() and any(file not in (path, data) for file in run.run.iterdir()):
         before = yaml.safe_load(path.read_text(encoding="utf-8"))
         for name, value in run.model_dump(mode="json").items():
             if name not in _FREE and before.get(name) != value:
+                where, was, now = _apart(name, before.get(name), value)
                 raise InputError(
-                    f"{name}: this run was begun with {before.get(name)!r}, now {value!r}",
+                    f"{where}: this run was begun with {was!r}, now {now!r}",
                     file=path,
                     expected="the same, or another folder (run=…)",
                 )
+        known = json.loads(data.read_text(encoding="utf-8")) if data.is_file() else {}
+        for name, digest in digests.items():
+            if finished(run.run) is None and known.get(name, digest) != digest:
+                raise InputError(
+                    f"other data than this run ({run.run}) was begun with",
+                    file=name,
+                    expected="the same, or another folder (run=…)",
+                )
+        digests = known or digests
     if first():
         write_aside(path, dump(run))
+        write_aside(data, json.dumps(digests, indent=2, ensure_ascii=False) + "\n")
+
+
+def _apart(name: str, before: Any, now: Any) -> tuple[str, Any, Any]:
+    """The first key below `name` at which two settings differ, and both values of it."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for key in {**before, **now}:
+            if before.get(key) != now.get(key):
+                return _apart(f"{name}.{key}", before.get(key), now.get(key))
+    return name, before, now
+
+
+def _digest(path: str | Path) -> str:
+    """What a file holds, the files of a path with braces, or a store, whose meta data holds its files' sums; "" of what
+    does not lie here.
+    """
+    files = sides(path) or (Path(path).expanduser(),)
+    files = tuple(file / META if file.is_dir() else file for file in files)
+    if not all(file.is_file() for file in files):
+        return ""
+    digests = []
+    for file in files:
+        with file.open("rb") as opened:
+            digests.append(hashlib.file_digest(opened, "sha256").hexdigest())
+    return " ".join(digests)

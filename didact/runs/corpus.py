@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from didact.data.collocations import Collocations, as_text, collocations
+from didact.data.files import make_folder
 from didact.data.readers import Counts, Layout, documents
 from didact.data.store import Progress, Store, build_store, write_aside
 from didact.errors import InputError
@@ -32,6 +33,7 @@ def train_tokenizer(
     """Learn a tokenizer from the first documents of a corpus spread over all of it, save it, print its report."""
     if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
         raise InputError("already there", file=out, expected="a new or empty folder")
+    make_folder(out)
     counts = Counts()
     texts = (document.text for document in documents(list(corpus), layout=layout, column=column, counts=counts))
     with _Bar() as bar:

@@ -40,12 +40,12 @@ def pretrain(run: PretrainRun) -> Path:
     """
     load_plugins(run.plugins)
     if common.finished(run.run) is not None:
-        common.begin(run)
+        common.begin(run, _inputs(run))
         say(f"{run.run} is finished; another folder (run=…) starts another run")
         return run.run
     parts = assemble(run)
     common.set_threads(run.hardware.threads)
-    common.begin(run)
+    common.begin(run, _inputs(run))
     validation = run.validation
     result = fit(
         Step(parts.models, parts.objective),
@@ -84,6 +84,11 @@ def pretrain(run: PretrainRun) -> Path:
         },
     )
     return run.run
+
+
+def _inputs(run: PretrainRun) -> list[Path]:
+    """The stores that are read."""
+    return [run.data.train] if isinstance(run.data.train, Path) else [part.store for part in run.data.train]
 
 
 @dataclass(frozen=True)

@@ -126,6 +126,9 @@ def _first(problem: ValidationError, schema: Any, prefix: str) -> str:
         text = f"{path}: unknown key" + (f"; expected one of {', '.join(known)}" if known else "")
     elif first["type"] in ("missing", "missing_argument"):
         text = f"{path}: missing"
+    elif not path:  # of the file as a whole
+        said = first["msg"].removeprefix("Value error, ")
+        text = f"settings that do not go together; expected {said[:1].lower() + said[1:]}"
     else:
         given = first.get("input")
         shown = repr(given)

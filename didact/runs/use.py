@@ -13,17 +13,19 @@ import numpy as np
 import yaml
 
 from didact import hub
-from didact.data.files import lines
+from didact.data.files import decoded, lines
 from didact.data.store import write_aside
+from didact.data.tables import parse_json
 from didact.errors import InputError
 from didact.families import by_name
 from didact.heads.embedding import POOLINGS
 from didact.model import Pretrained
 from didact.runs import common
-from didact.runs.build import task_of
+from didact.runs.build import changed, columns_known, task_of
 from didact.runs.corpus import say
 from didact.tasks import Dataset, Task
 
+LEARNED = ("labels", "problem", "tags", "form", "copy")  # fields that say what a model's heads answer
 _AT_ONCE = 1024  # records predicted together: answers begin to come, and memory stays bounded
 
 
@@ -48,7 +50,7 @@ def evaluate_files(name: str, data: Sequence[Path], task: str | None, out: Path 
         for what, count in scores.counts.items():
             say(f"{path} · {count:,} {what}")
         found[str(path)] = scores.to_json()
-    text = json.dumps(found, indent=2, ensure_ascii=False)
+    text = json.dumps(common.spoken(found), indent=2, ensure_ascii=False)
     if out is None:
         print(text)
     else:
@@ -85,6 +87,7 @@ def _predicted(model: Pretrained, files: Sequence[Path]) -> Iterator[Sequence[Ma
 
 def fill_text(name: str, text: str, top: int) -> None:
     """Print the likeliest tokens of each blank."""
+    decoded(text.encode(errors="surrogateescape"), "the text")
     for number, candidates in enumerate(hub.load(name).fill(text, top), 1):
         for found in candidates:
             print(f"{number}\t{found.probability:.4f}\t{found.token}")
@@ -120,11 +123,22 @@ def _task(model: Pretrained, spec: str | None) -> Task:
     if not isinstance(named, dict):
         raise InputError(f"--task: found {spec!r}", expected="a task's name, or '{translate: {scores: [bleu]}}'")
     if model.task is not None and set(named) == {model.task.kind}:
-        from didact.runs.build import changed
-
-        return changed(model.task, named[model.task.kind] or {}, f"task.{model.task.kind}")
+        changes = named[model.task.kind] or {}
+        if learned := [name for name in LEARNED if name in changes and changes[name] != _plain(model.task, name)]:
+            raise InputError(
+                f"--task: {learned[0]} {changes[learned[0]]!r}, and this model has learned "
+                f"{_plain(model.task, learned[0])!r}",
+                expected="what is read and scored otherwise: columns, format, scores …",
+            )
+        return columns_known(changed(model.task, changes, f"task.{model.task.kind}"))
     task = task_of(named, model.maximum or 512)
     return task.suited(model.model.config, model.tokenizer, by_name(model.family).encoder)
+
+
+def _plain(task: Task, name: str) -> Any:
+    """A field as a run file has it."""
+    value = getattr(task, name, None)
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _records(files: Sequence[Path]) -> Iterator[tuple[str, int, list[Mapping[str, Any]]]]:
@@ -137,10 +151,7 @@ def _records(files: Sequence[Path]) -> Iterator[tuple[str, int, list[Mapping[str
             file, first, waiting = where, row, []
         if not line.strip():
             raise InputError("an empty line", file=where, row=row, expected="a JSON object")
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as problem:
-            raise InputError(f"not JSON: {problem.msg}", file=where, row=row, expected="a JSON object") from None
+        record = parse_json(line, where, row)
         if not isinstance(record, dict):
             raise InputError(f"found {type(record).__name__}", file=where, row=row, expected="a JSON object")
         waiting.append(record)
@@ -151,8 +162,8 @@ def _records(files: Sequence[Path]) -> Iterator[tuple[str, int, list[Mapping[str
 def lines_of(files: Sequence[Path]) -> Iterator[tuple[str, int, str]]:
     """(file, row from 1, line) of text files, or of standard input."""
     if not files:
-        for row, line in enumerate(sys.stdin, 1):
-            yield "standard input", row, line.rstrip("\r\n")
+        for row, raw in enumerate(sys.stdin.buffer, 1):
+            yield "standard input", row, decoded(raw.rstrip(b"\n"), "standard input", row, first=row == 1)
     for path in files:
         for row, (_, line) in enumerate(lines(path), 1):
             yield str(path), row, line

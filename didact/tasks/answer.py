@@ -28,7 +28,7 @@ from didact.tasks.candidates import best_spans, best_threshold
 from didact.tasks.classify import softmax
 from didact.tasks.columns import Columns, Row, Source, rows
 from didact.tasks.metrics import Metric
-from didact.tasks.references import Reference, read_reference
+from didact.tasks.references import FORMS, Reference, read_reference
 from didact.tasks.windows import Windows, cut
 from didact.tokenization.encoded import Encoded
 from didact.tokenization.frame import frame
@@ -61,6 +61,7 @@ class Answer(Task):
     """
 
     kind: ClassVar[str] = "answer"
+    named: ClassVar[tuple[str, ...]] = ("context", "question", *FORMS, "start", "impossible")
     answer: ClassVar[str] = "answer"
 
     columns: Columns = field(default_factory=dict)

@@ -94,16 +94,18 @@ class Task(ABC):
     have columns, format and header.
 
     kind: its name in run files; answer: the key of a prediction that is scored; written: whether its answers are texts
-    that a decoding function writes (`tasks.answering.Write`), not logits of asked rows; length: of a sequence in
-    tokens, special ones included; columns: which column of the file is which field (of any task: id, and group,
-    see `Item`); format: of the file, None = by the name's ending; header: of tsv and csv, whether the first row names
-    the columns, None = it does unless the mapping gives numbers. start, end: the token that a decoder begins with and
-    the one that ends a text, learned from model and tokenizer where a decoder is asked.
+    that a decoding function writes (`tasks.answering.Write`), not logits of asked rows; named: the fields that columns
+    may be of, besides id and group, () = any; length: of a sequence in tokens, special ones included; columns: which
+    column of the file is which field (of any task: id, and group, see `Item`); format: of the file, None = by its
+    name's ending; header: of tsv and csv, whether the first row names the columns, None = it does unless the mapping
+    gives numbers. start, end: the token that a decoder begins with and the one that ends a text, learned from model and
+    tokenizer where a decoder is asked.
     """
 
     kind: ClassVar[str]
     answer: ClassVar[str]
     written: ClassVar[bool] = False
+    named: ClassVar[tuple[str, ...]] = ()
     length: int
     start: int | None = None
     end: int | None = None

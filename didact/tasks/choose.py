@@ -37,6 +37,7 @@ class Choose(Task):
     """
 
     kind: ClassVar[str] = "choose"
+    named: ClassVar[tuple[str, ...]] = ("context", "question", "choices", "label")
     answer: ClassVar[str] = "label"
 
     columns: Columns = field(default_factory=dict)

@@ -55,6 +55,7 @@ class Classify(Task):
     """
 
     kind: ClassVar[str] = "classify"
+    named: ClassVar[tuple[str, ...]] = ("text", "text_b", "label")
     answer: ClassVar[str] = "label"
 
     problem: Problem = "single"

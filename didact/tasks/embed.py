@@ -44,6 +44,7 @@ class Embed(Task):
     """
 
     kind: ClassVar[str] = "embed"
+    named: ClassVar[tuple[str, ...]] = ("text", "positive", "negative", "text_b", "score")
     answer: ClassVar[str] = "score"
 
     columns: Columns = field(default_factory=dict)

@@ -46,6 +46,7 @@ class Tag(Task):
     """
 
     kind: ClassVar[str] = "tag"
+    named: ClassVar[tuple[str, ...]] = ("words", "tags")
     answer: ClassVar[str] = "tags"
 
     columns: Columns = field(default_factory=dict)

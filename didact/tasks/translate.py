@@ -74,6 +74,7 @@ class Translate(Task):
     """
 
     kind: ClassVar[str] = "translate"
+    named: ClassVar[tuple[str, ...]] = ("source", "target")
     answer: ClassVar[str] = "target"
     written: ClassVar[bool] = True
 

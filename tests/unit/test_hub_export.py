@@ -106,7 +106,8 @@ def test_convert_rounds_where_a_type_is_named(tmp_path: Path, dtype: torch.dtype
     written = small(tmp_path / "m", {"vocabulary": Vocabulary()})
     hub.convert(tmp_path / "m", tmp_path / "n", dtype)
     hub.convert(tmp_path / "n", tmp_path / "back")
-    for folder in ("n", "back"):
+    hub.convert(tmp_path / "back", tmp_path / "again")
+    for folder in ("n", "back", "again"):
         assert {t.dtype for t in load_file(tmp_path / folder / "model.safetensors").values()} == {dtype}
         assert config(tmp_path / folder)["dtype"] == str(dtype).removeprefix("torch.")
         found = didact.load(tmp_path / folder).model.state_dict()

@@ -14,7 +14,7 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from didact import hub
 from didact.errors import InputError
-from didact.runs import runfile, use
+from didact.runs import common, runfile, use
 from didact.runs.finetune import finetune
 from didact.runs.schema import FinetuneRun
 
@@ -81,7 +81,7 @@ def test_files_of_another_kind_are_read_by_the_task(tuned: Path, world: Path, tm
 def test_standard_input_and_output(
     tuned: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO('{"text": "river"}\r\n{"text": "lamp"}\n'))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'{"text": "river"}\r\n{"text": "lamp"}\n')))
     use.predict_files(str(tuned), [], None)
     assert len(capsys.readouterr().out.splitlines()) == 2
 
@@ -92,11 +92,16 @@ def test_standard_input_and_output(
         ('{"text": "a"}\n{"text" "b"}\n', "standard input:2: not JSON"),
         ('{"text": "a"}\n\n', "standard input:2: an empty line"),
         ("[1]\n", "standard input:1: found list; expected a JSON object"),
+        ('{"text": "a \\ud800 b"}\n', "standard input:1: half a surrogate pair"),
+        (b'{"text": "caf\xe9"}\n', "standard input:1: byte 0xe9 at byte 14 of the line is not UTF-8"),
+        ("[" * 100_000 + "\n", "standard input:1: JSON nested too deeply"),
         ('{"text": "a"}\n{"txt": "b"}\n', "standard input:2: columns txt; expected 'text' for the text"),
     ],
 )
-def test_wrong_records_are_told_by_row(tuned: Path, monkeypatch: pytest.MonkeyPatch, text: str, said: str) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+def test_wrong_records_are_told_by_row(
+    tuned: Path, monkeypatch: pytest.MonkeyPatch, text: str | bytes, said: str
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text if isinstance(text, bytes) else text.encode())))
     with pytest.raises(InputError) as problem:
         use.predict_files(str(tuned), [], None)
     assert said in str(problem.value)
@@ -170,3 +175,39 @@ def test_blanks(pretrained: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert shares == sorted(shares, reverse=True)
     with pytest.raises(InputError, match="no blank in the text"):
         use.fill_text(str(pretrained), "nothing hidden", 2)
+
+
+def test_standard_input_may_begin_with_a_mark(
+    tuned: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'\xef\xbb\xbf{"text": "river"}\n')))
+    use.predict_files(str(tuned), [], None)
+    assert json.loads(capsys.readouterr().out)["label"]
+
+
+def test_what_a_head_has_learned_is_not_named_anew(tuned: Path, world: Path) -> None:
+    """In another order its classes would be called by each other's names."""
+    labels = hub.load(tuned).task.labels  # type: ignore[union-attr]
+    use.evaluate_files(str(tuned), [world / "test.tsv"], f"classify: {{labels: [{', '.join(labels)}]}}", None)
+    for spec, said in (
+        (f"classify: {{labels: [{', '.join(reversed(labels))}]}}", "labels .* this model has learned"),
+        ("classify: {problem: multiple}", "problem 'multiple', and this model has learned 'single'"),
+        ("classify: {columns: {txt: text}}", r"columns\.txt: unknown field; expected one of text, text_b, label"),
+    ):
+        with pytest.raises(InputError, match=said):
+            use.evaluate_files(str(tuned), [world / "test.tsv"], spec, None)
+
+
+def test_results_are_json_whatever_the_score(tuned: Path, tmp_path: Path) -> None:
+    assert common.spoken({"a": [float("nan"), 1.0, (float("inf"), 2)], "b": "x"}) == {
+        "a": [None, 1.0, [None, 2]],
+        "b": "x",
+    }
+
+
+def test_a_blank_beyond_the_model_is_not_passed_over(tuned: Path, pretrained: Path) -> None:
+    model = hub.load(pretrained)
+    mask = model.tokenizer.token(model.tokenizer.mask)  # type: ignore[arg-type]
+    for text in ("stone " * 600 + mask, f"a {mask} " + "stone " * 600 + mask):
+        with pytest.raises(InputError, match="a blank beyond the .* tokens that the model takes"):
+            model.fill(text)

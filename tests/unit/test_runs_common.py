@@ -1,0 +1,65 @@
+"""A run folder: begun with its settings and its data, it goes on with these alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from run_tools import finetuning
+
+from didact.errors import InputError
+from didact.runs import common, runfile
+from didact.runs.schema import FinetuneRun
+
+
+def test_a_run_goes_on_with_the_data_that_it_was_begun_with(world: Path, tmp_path: Path) -> None:
+    run = runfile.checked(FinetuneRun, finetuning(world, tmp_path / "run", world))
+    file, store = tmp_path / "train.tsv", tmp_path / "store"
+    sides = tmp_path / "text.{a,b}"
+    for name in ("text.a", "text.b"):
+        (tmp_path / name).write_text("x\n")
+    shutil.copy(world / "train.tsv", file)
+    shutil.copytree(world / "store", store)
+    inputs = [file, store, sides, "hub:somebody/something"]
+    common.begin(run, inputs)
+    assert len(json.loads((run.run / common.INPUTS).read_text())) == 3
+    (run.run / "metrics.jsonl").touch()
+    common.begin(run, inputs)
+    for changed in (file, store / "store.json", tmp_path / "text.b"):
+        before = changed.read_bytes()
+        changed.write_bytes(before + b" ")
+        with pytest.raises(InputError, match=r"other data than this run .*expected the same, or another folder"):
+            common.begin(run, inputs)
+        changed.write_bytes(before)
+    common.begin(run, inputs)
+    file.write_text("moved on\n")
+    common.finish(run.run, {})
+    common.begin(run, inputs)  # a finished run reads nothing any more
+
+
+def test_a_run_that_knows_no_data_takes_what_there_is(world: Path, tmp_path: Path) -> None:
+    """As one that an earlier version began."""
+    run = runfile.checked(FinetuneRun, finetuning(world, tmp_path / "run", world))
+    common.begin(run, [world / "train.tsv"])
+    (run.run / common.INPUTS).unlink()
+    (run.run / "metrics.jsonl").touch()
+    common.begin(run, [world / "test.tsv"])
+    assert list(json.loads((run.run / common.INPUTS).read_text())) == [str(world / "test.tsv")]
+
+
+def test_other_settings_are_told_by_their_key(world: Path, tmp_path: Path) -> None:
+    values = finetuning(world, tmp_path / "run", world)
+    common.begin(runfile.checked(FinetuneRun, values))
+    (tmp_path / "run" / "metrics.jsonl").touch()
+    values["optimizer"] = {**values.get("optimizer", {}), "eps": 0.5}
+    with pytest.raises(InputError, match=r"optimizer\.eps: this run was begun with .*, now 0\.5;"):
+        common.begin(runfile.checked(FinetuneRun, values))
+
+
+def test_a_folder_that_cannot_be(world: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder, said in ((tmp_path / "file", "a file; expected a folder"), (tmp_path / "file" / "x", "no folder")):
+        with pytest.raises(InputError, match=said):
+            common.begin(runfile.checked(FinetuneRun, finetuning(world, folder, world)))
