@@ -198,16 +198,16 @@ def test_what_a_head_has_learned_is_not_named_anew(tuned: Path, world: Path) -> 
             use.evaluate_files(str(tuned), [world / "test.tsv"], spec, None)
 
 
-def test_results_are_json_whatever_the_score(tuned: Path, tmp_path: Path) -> None:
+def test_results_are_json_whatever_the_score() -> None:
     assert common.spoken({"a": [float("nan"), 1.0, (float("inf"), 2)], "b": "x"}) == {
         "a": [None, 1.0, [None, 2]],
         "b": "x",
     }
 
 
-def test_a_blank_beyond_the_model_is_not_passed_over(tuned: Path, pretrained: Path) -> None:
+def test_a_blank_beyond_the_model_is_not_passed_over(pretrained: Path) -> None:
     model = hub.load(pretrained)
     mask = model.tokenizer.token(model.tokenizer.mask)  # type: ignore[arg-type]
     for text in ("stone " * 600 + mask, f"a {mask} " + "stone " * 600 + mask):
-        with pytest.raises(InputError, match="a blank beyond the .* tokens that the model takes"):
+        with pytest.raises(InputError, match=r"a blank beyond the .* tokens that the model takes"):
             model.fill(text)
