@@ -14,6 +14,20 @@ Activation = Literal["gelu", "gelu_tanh", "relu", "silu", "tanh"]
 HALVED = ("recurrent", "opposed")  # cores of two directions, each of which has half of the width
 
 
+def check_counts(**counts: int | None) -> None:
+    """ValueError where one is below 1; None is left to others."""
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise ValueError(f"{name} {count}: at least 1")
+
+
+def check_dropout(**rates: float | None) -> None:
+    """ValueError where one is not in [0, 1); None is left to others."""
+    for name, rate in rates.items():
+        if rate is not None and not 0.0 <= rate < 1.0:
+            raise ValueError(f"{name} {rate}: a share, from 0 to below 1")
+
+
 @dataclass(frozen=True)
 class Norms:
     """Six slots, each empty (None) or filled. Post-norm (BERT) fills embedding, attention_out, feedforward_out;
@@ -36,6 +50,7 @@ class Norms:
     first: bool = True
 
 
+SIZES = ("vocabulary", "width", "layers", "heads", "feedforward", "embedding_width", "head_width", "layer_groups")
 DECODED = ("layers", "heads", "feedforward")  # what a decoder may have otherwise than the encoder
 
 POST_NORM = Norms()
@@ -147,6 +162,9 @@ class Decoder:
     start: int = 2
     blank: bool = False
 
+    def __post_init__(self) -> None:
+        check_counts(layers=self.layers, heads=self.heads, feedforward=self.feedforward)
+
 
 @dataclass(frozen=True)
 class Mix:
@@ -219,6 +237,8 @@ class ModelConfig:
     scaled_attention: bool = True
 
     def __post_init__(self) -> None:
+        check_counts(**{name: getattr(self, name) for name in SIZES})
+        check_dropout(dropout=self.dropout, attention_dropout=self.attention_dropout)
         if self.head_width is None and self.width % self.heads:
             raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
         if self.windows is not None and not self.windows:

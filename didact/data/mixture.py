@@ -6,6 +6,7 @@ over a store, or a list. A mixture draws from several in proportion to weights.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -65,9 +66,18 @@ class Mixture:
     @staticmethod
     def tempered(sources: Sequence[Source], temperature: float = 1.0) -> Mixture:
         """Weights size ** (1 / temperature): 1 in proportion to size, larger favours the small ones (Devlin's
-        multilingual BERT: 1 / 0.7; Conneau et al., 2020).
+        multilingual BERT: 1 / 0.7; Conneau et al., 2020). InputError where they overflow.
         """
-        return Mixture(tuple(sources), tuple(float(len(source)) ** (1.0 / temperature) for source in sources))
+        try:
+            weights = tuple(float(len(source)) ** (1.0 / temperature) for source in sources)
+        except OverflowError:
+            weights = (math.inf,)
+        if not math.isfinite(sum(weights)):
+            raise InputError(
+                f"data.temperature: found {temperature}, and sizes ** (1 / {temperature}) are too large for numbers",
+                expected="a larger one",
+            )
+        return Mixture(tuple(sources), weights)
 
     def __len__(self) -> int:
         return sum(len(source) for source in self.sources)

@@ -213,7 +213,7 @@ def _changed(part: Any, changes: Mapping[str, Any]) -> Any:
         values[first] = _changed(OPTIONAL[first]() if old is None and first in OPTIONAL else old, some)
     try:
         return dataclasses.replace(part, **values)
-    except ValueError as problem:
+    except (ValueError, TypeError) as problem:
         raise InputError(str(problem)) from problem
 
 

@@ -14,7 +14,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from didact.batch import Labels, Part
-from didact.config import ModelConfig
+from didact.config import ModelConfig, check_dropout
 from didact.heads.base import Head, HeadLayers, part
 from didact.heads.groups import at, log_softmax_within, maximum_within
 from didact.nn.dropout import Dropout
@@ -31,6 +31,9 @@ class Choice(Head):
     grouped: ClassVar = "always"
 
     dropout: float | None = None
+
+    def __post_init__(self) -> None:
+        check_dropout(dropout=self.dropout)
 
     @property
     def pooled(self) -> bool:

@@ -6,6 +6,7 @@ Shapes: n asked rows, g groups, m answers (g where there are groups, else n), C 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from didact.batch import Labels, Part
-from didact.config import ModelConfig
+from didact.config import ModelConfig, check_counts, check_dropout
 from didact.heads.base import Head, HeadLayers, part
 from didact.heads.groups import mean_within
 from didact.nn.dropout import Dropout
@@ -51,11 +52,16 @@ class Classes(Head):
     pooling: Literal["cls", "last", "mean"] = "cls"
 
     def __post_init__(self) -> None:
+        check_counts(classes=self.classes)
+        check_dropout(dropout=self.dropout)
         for label, given in (("class_weights", self.class_weights), ("names", self.names)):
             if given is not None and len(given) != self.classes:
                 raise ValueError(f"{len(given)} {label} for {self.classes} classes")
         if self.problem == "regression" and self.class_weights is not None:
             raise ValueError("class_weights have no meaning in a regression")
+        weights = self.class_weights
+        if weights is not None and not (all(0.0 <= w < math.inf for w in weights) and any(weights)):
+            raise ValueError(f"class_weights {weights}: numbers from 0, at least one of them above")
 
     @property
     def slot(self) -> str:

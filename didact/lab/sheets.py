@@ -12,7 +12,7 @@ from didact.errors import InputError
 from didact.evaluation.evaluate import compare, intervals
 from didact.evaluation.floors import floors_of
 from didact.evaluation.intervals import Interval
-from didact.runs.build import task_of
+from didact.runs.build import learned, task_of
 from didact.runs.runfile import load_plugins
 from didact.runs.schema import FinetuneRun
 from didact.tasks.base import Item, Prediction, Task
@@ -54,7 +54,7 @@ def sheet_of(run: FinetuneRun) -> Sheet | None:
     task = task_of(run.task, run.length)
     paths = run.data.train if isinstance(run.data.train, tuple) else (run.data.train,)
     train = [item for path in paths for item in task.items(path, limit=run.data.limit)]
-    task = task.learn(train)
+    task = learned(task, train)
     return Sheet(task, tuple(train), tuple(task.items(run.data.test, limit=run.data.limit)))
 
 

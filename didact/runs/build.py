@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from didact import objectives, tasks
@@ -12,7 +13,7 @@ from didact.data.stream import BySequences, ByTokens
 from didact.errors import InputError
 from didact.objectives import Combined, Corruption, Mixed, Objective, Select
 from didact.runs.schema import BatchPart
-from didact.tasks import Task
+from didact.tasks import Item, Task
 from didact.tokenization.tokenizer import Tokenizer
 
 
@@ -97,7 +98,7 @@ def task_of(spec: Mapping[str, Mapping[str, Any]], length: int) -> Task:
             f"task: found {', '.join(spec) or 'none'}", expected=f"one of {', '.join(_kinds(tasks.TASKS))}"
         )
     ((kind, fields),) = spec.items()
-    own = {"length": length, **(fields or {})}
+    own = {"length": length, **_keys(fields or {}, f"task.{kind}")}
     return columns_known(_filled(_of_kind(tasks.TASKS, kind, "task"), own, {}, f"task.{kind}"))
 
 
@@ -108,6 +109,16 @@ def columns_known(task: Task) -> Task:
         if name not in known:
             raise InputError(f"task.{task.kind}.columns.{name}: unknown field", expected=f"one of {', '.join(known)}")
     return task
+
+
+def learned(task: Task, items: Sequence[Item]) -> Task:
+    """The task with what only the training file knows; InputError where what it was told does not fit that."""
+    try:
+        return task.learn(items)
+    except InputError:
+        raise
+    except ValueError as problem:
+        raise InputError(f"task.{task.kind}: {problem}") from None
 
 
 def batch_of(batch: BatchPart) -> BySequences | ByTokens:
@@ -125,7 +136,7 @@ def changed(thing: Any, changes: Mapping[str, Any], path: str) -> Any:
     hints = get_type_hints(type(thing))
     names = [f.name for f in dataclasses.fields(thing) if f.init]
     values: dict[str, Any] = {}
-    for name, value in changes.items():
+    for name, value in _keys(changes, path).items():
         if name not in names:
             raise InputError(f"{path}.{name}: unknown key", expected=f"one of {', '.join(names)}")
         old = getattr(thing, name)
@@ -143,7 +154,7 @@ def _filled(cls: type[Any], own: Mapping[str, Any], facts: Mapping[str, Any], pa
     hints = get_type_hints(cls)
     names = [f.name for f in dataclasses.fields(cls) if f.init and f.name not in facts]
     values = dict(facts)
-    for name, value in own.items():
+    for name, value in _keys(own, path).items():
         if name not in names:
             raise InputError(f"{path}.{name}: unknown key", expected=f"one of {', '.join(names)}")
         values[name] = _typed(value, hints[name], f"{path}.{name}")
@@ -186,6 +197,12 @@ def _typed(value: Any, hint: Any, path: str) -> Any:
     return getattr(checked(wrapper, {last: value}, prefix=path.rpartition(".")[0]), last)
 
 
+def _keys(given: Any, path: str) -> Mapping[str, Any]:
+    if not isinstance(given, Mapping):
+        raise InputError(f"{path}: found {given!r}", expected="keys and values")
+    return given
+
+
 def _is_select(hint: Any) -> bool:
     return isinstance(hint, type) and issubclass(hint, Select)
 
@@ -212,6 +229,6 @@ def _kinds(registry: tuple[type[Any], ...]) -> list[str]:
 
 def _weight(value: Any, path: str) -> float:
     number: Literal[0] | float = value if isinstance(value, int | float) else 0
-    if isinstance(value, bool) or number <= 0:
+    if isinstance(value, bool) or not 0 < number < math.inf:
         raise InputError(f"{path}: found {value!r}", expected="a number above 0")
     return float(number)

@@ -27,7 +27,7 @@ from didact.model import Pretrained
 from didact.randomness import key
 from didact.runs import common
 from didact.runs.begin import Begin
-from didact.runs.build import batch_of, task_of
+from didact.runs.build import batch_of, learned, task_of
 from didact.runs.corpus import say
 from didact.runs.runfile import load_plugins, read
 from didact.runs.schema import FinetuneRun
@@ -68,6 +68,8 @@ def finetune(run: FinetuneRun) -> Path:
     rates = list(run.learning_rates) or [run.optimizer.learning_rate]
     if len(rates) > 1 and files.dev is None:
         raise InputError("learning_rates: several, and no data.dev to choose by", expected="data.dev, or one rate")
+    if run.patience is not None and files.dev is None:
+        raise InputError(f"patience: found {run.patience}, and no data.dev to look at", expected="data.dev, or none")
     results: dict[str, Any] = {}
     tried: dict[str, float] = {}
     rate = rates[0]
@@ -122,7 +124,7 @@ class Files:
         paths = run.data.train if isinstance(run.data.train, tuple) else (run.data.train,)
         counts: Counts = Counter()
         items = [item for path in paths for item in task.items(path, limit=run.data.limit, counts=counts)]
-        task = task.learn(items)
+        task = learned(task, items)
         held = {name: path for name in SPLITS if (path := getattr(run.data, name)) is not None}
         sets = {name: task.read(path, tokenizer, limit=run.data.limit) for name, path in held.items()}
         for dataset in sets.values():

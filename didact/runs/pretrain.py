@@ -137,6 +137,12 @@ def assemble(run: PretrainRun) -> Parts:
     if held is not None:
         validation = FixedValidation(held, objective, v.sequences, v.rates, v.seed, run.batch.micro_tokens)
     else:
+        if v.patience is not None:
+            raise InputError(
+                f"validation.patience: found {v.patience}, and no document is held out",
+                file=stores[0].folder,
+                expected="none, or a store with some (`didact prepare --validation`)",
+            )
         say("no document is held out: no validation (see `didact prepare --validation`)")
     return Parts(pretrained, models, objective, stream, validation, budget_of(run, len(train)), stores)
 

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 
 class Part(BaseModel):
@@ -39,11 +39,27 @@ def _switch(value: object) -> object:
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
 
+def _some(value: object) -> object:
+    """A path, or a list of at least one."""
+    if not isinstance(value, str | Path | list | tuple):
+        raise ValueError("a path, or a list of several")
+    if isinstance(value, list | tuple) and not value:
+        raise ValueError("at least one")
+    return value
+
+
+Moment = Annotated[float, Field(ge=0, lt=1)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Number = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
+
+
 class StorePart(Part):
     """One store of a mixture. store: its folder; weight: its share, against the others' weights."""
 
     store: Path
-    weight: float = Field(default=1.0, gt=0)
+    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
 
 
 class PretrainData(Part):
@@ -54,7 +70,7 @@ class PretrainData(Part):
     10), null = anew in every epoch.
     """
 
-    train: Path | tuple[StorePart, ...]
+    train: Annotated[tuple[StorePart, ...] | Path, BeforeValidator(_some)]
     temperature: float | None = Field(default=None, gt=0)
     format: str = "full_sentences"
     length: int = Field(default=128, ge=4)
@@ -101,13 +117,20 @@ class Optimizer(Part):
     lowest layers whose weights do not move (embeddings included).
     """
 
-    learning_rate: float = Field(default=5e-4, gt=0)
-    betas: tuple[float, float] = (0.9, 0.98)
-    eps: float = Field(default=1e-6, gt=0)
-    weight_decay: float = Field(default=0.01, ge=0)
+    learning_rate: float = Field(default=5e-4, gt=0, allow_inf_nan=False)
+    betas: tuple[Moment, Moment] = (0.9, 0.98)
+    eps: float = Field(default=1e-6, gt=0, allow_inf_nan=False)
+    weight_decay: float = Field(default=0.01, ge=0, allow_inf_nan=False)
     clip: float = Field(default=1.0, ge=0)
     layer_decay: float = Field(default=1.0, gt=0, le=1)
     freeze: int | Literal["embeddings"] | None = None
+
+    @field_validator("freeze")
+    @classmethod
+    def _layers(cls, value: int | str | None) -> int | str | None:
+        if isinstance(value, int) and value < 0:
+            raise ValueError('"embeddings", or a number of layers from 0')
+        return value
 
 
 class Schedule(Part):
@@ -128,7 +151,7 @@ class BatchPart(Part):
 
     size: Quantity = (256, "sequences")
     micro_tokens: int = Field(default=8192, ge=16)
-    warmup: tuple[tuple[int, int], ...] = ()
+    warmup: tuple[tuple[Number, Number], ...] = ()
 
 
 class Validation(Part):
@@ -139,7 +162,7 @@ class Validation(Part):
 
     every: int = Field(default=500, ge=1)
     sequences: int = Field(default=512, ge=1)
-    rates: tuple[float, ...] = (0.15, 0.30, 0.40)
+    rates: tuple[Share, ...] = Field(default=(0.15, 0.30, 0.40), min_length=1)
     seed: int = 0
     patience: int | None = Field(default=None, ge=1)
 
@@ -175,9 +198,9 @@ class Budget(Part):
     """
 
     steps: int | None = Field(default=None, ge=1)
-    epochs: float | None = Field(default=None, gt=0)
+    epochs: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     tokens: int | None = Field(default=None, ge=1)
-    minutes: float | None = Field(default=None, gt=0)
+    minutes: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _one(self) -> Budget:
@@ -226,7 +249,7 @@ class TaskData(Part):
     only reported; limit: the first so many records of each file, None = all.
     """
 
-    train: Path | tuple[Path, ...]
+    train: Annotated[Path | tuple[Path, ...], BeforeValidator(_some)]
     dev: Path | None = None
     test: Path | None = None
     limit: int | None = Field(default=None, ge=1)
@@ -248,15 +271,22 @@ class FinetuneRun(Run):
     tokenizer: str | None = None
     task: dict[str, dict[str, Any]]
     data: TaskData
-    seeds: tuple[int, ...] = ()
+    seeds: tuple[Seed, ...] = ()
     model: dict[str, Any] = Field(default_factory=dict)
     length: int = Field(default=128, ge=4)
     batch: BatchPart = BatchPart(size=(32, "sequences"))
     budget: Budget = Budget(epochs=3.0)
     evaluate_every: int | None = Field(default=None, ge=1)
-    learning_rates: tuple[float, ...] = ()
+    learning_rates: tuple[Rate, ...] = ()
     optimizer: Optimizer = Optimizer(learning_rate=5e-5, betas=(0.9, 0.999), eps=1e-8)
     patience: int | None = Field(default=None, ge=1)
+
+    @field_validator("seeds")
+    @classmethod
+    def _different(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("each seed once")
+        return seeds
 
     @model_validator(mode="after")
     def _begins(self) -> FinetuneRun:

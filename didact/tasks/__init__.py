@@ -38,7 +38,9 @@ __all__ = [
 
 
 def from_json(data: Mapping[str, Any]) -> Task:
-    """The task that `to_json` wrote: {"kind": …, field: value …}. Raises InputError on an unknown kind or field."""
+    """The task that `to_json` wrote: {"kind": …, field: value …}. Raises InputError on an unknown kind or field, and on
+    values that a task does not have.
+    """
     kinds = {task.kind: task for task in TASKS}
     if data.get("kind") not in kinds:
         raise InputError(f"a task of kind {data.get('kind')!r}", expected=f"one of {', '.join(kinds)}")
@@ -47,4 +49,7 @@ def from_json(data: Mapping[str, Any]) -> Task:
     known = {f.name for f in dataclasses.fields(task)}
     if unknown := sorted(set(data) - known - {"kind"}):
         raise InputError(f"task {task.kind!r} with {', '.join(unknown)}", expected=f"only {', '.join(sorted(known))}")
-    return task(**{name: frozen(value) for name, value in data.items() if name != "kind"})
+    try:
+        return task(**{name: frozen(value) for name, value in data.items() if name != "kind"})
+    except ValueError as problem:
+        raise InputError(f"task {task.kind!r}: {problem}") from None

@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 
 from didact.batch import Example, Labels
+from didact.config import check_counts
 from didact.errors import InputError
 from didact.heads import Head, Span
 from didact.tasks import squad
@@ -80,6 +81,9 @@ class Answer(Task):
     scoring: Literal["squad", "cmrc"] | None = None
     start: int | None = None
     end: int | None = None
+
+    def __post_init__(self) -> None:
+        check_counts(stride=self.stride, question=self.question, longest=self.longest, best=self.best)
 
     def heads(self) -> Mapping[str, Head]:
         return {"span": Span(nullable=bool(self.nullable))}

@@ -49,6 +49,9 @@ class Choose(Task):
     start: int | None = None
     end: int | None = None
 
+    def __post_init__(self) -> None:
+        self.heads()  # which check their own
+
     def rows(self, source: Source, labelled: bool = True) -> Iterator[Row]:
         return rows(source, {**DEFAULT_COLUMNS, **self.columns}, self.format, self.header, not labelled)
 

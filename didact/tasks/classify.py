@@ -9,6 +9,7 @@ Shapes: m sequences, C classes (1 for a number).
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -35,6 +36,12 @@ DEFAULT_SCORES: dict[Problem, tuple[Score, ...]] = {
     "multiple": ("f1_micro", "f1_macro", "exact"),
     "regression": ("pearson", "spearman", "mse"),
 }
+FITTING: dict[Problem, tuple[Score, ...]] = {
+    "single": ("accuracy", "f1", "f1_macro", "f1_micro", "matthews"),
+    "multiple": ("f1", "f1_macro", "f1_micro", "exact"),
+    "regression": ("pearson", "spearman", "mse"),
+}
+"""the scores that mean something of an answer; those of numbers also of single classes that are numbers"""
 DEFAULT_COLUMNS: Columns = {"text": "text", "text_b": "text_b", "label": "label", "id": "id"}
 
 
@@ -75,6 +82,28 @@ class Classify(Task):
     dropout: float | None = None
     start: int | None = None
     end: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.threshold <= 1.0:
+            raise ValueError(f"threshold {self.threshold}: a probability, from 0 to 1")
+        self._check_scores()
+        if self.problem != "regression" and self.labels is not None:
+            self._check_labels(self.labels)
+        if self.problem == "regression" or (self.labels is not None and self.class_weights != "balanced"):
+            self.heads()  # which check their own
+
+    def _check_scores(self) -> None:
+        fitting = FITTING[self.problem]
+        if self.problem == "single" and (self.labels is None or all(map(_is_number, self.labels))):
+            fitting += FITTING["regression"]
+        if wrong := [name for name in self.scores or () if name not in fitting]:
+            raise ValueError(f"scores {', '.join(wrong)} of problem {self.problem!r}: some of {', '.join(fitting)}")
+
+    def _check_labels(self, labels: tuple[str, ...]) -> None:
+        if not labels or len(set(labels)) < len(labels):
+            raise ValueError(f"labels {_listed(labels) or 'none'}: one or more, each once")
+        if self.positive is not None and self.positive not in labels:
+            raise ValueError(f"positive {self.positive!r}: one of {_listed(labels)}")
 
     def rows(self, source: Source, labelled: bool = True) -> Iterator[Row]:
         return rows(
@@ -219,6 +248,13 @@ def softmax(logits: Array) -> Array:
     """Over the last axis."""
     e = np.exp(logits - logits.max(-1, keepdims=True))
     return e / e.sum(-1, keepdims=True)
+
+
+def _is_number(label: str) -> bool:
+    try:
+        return math.isfinite(float(label))
+    except ValueError:
+        return False
 
 
 def _listed(labels: Sequence[str], most: int = 12) -> str:

@@ -98,6 +98,7 @@ class Glue(Task):
     def __post_init__(self) -> None:
         if self.name not in MEMBERS:
             raise InputError(f"GLUE task {self.name!r}", expected=f"one of {', '.join(MEMBERS)}")
+        _ = self.plain  # which checks its own
 
     @property
     def plain(self) -> Classify:

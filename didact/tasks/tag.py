@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 
 from didact.batch import Example, Labels
-from didact.config import ModelConfig
+from didact.config import ModelConfig, check_counts
 from didact.errors import InputError
 from didact.heads import Classes, Head
 from didact.heads.classes import balanced
@@ -63,6 +63,20 @@ class Tag(Task):
     dropout: float | None = None
     start: int | None = None
     end: int | None = None
+
+    def __post_init__(self) -> None:
+        check_counts(stride=self.stride)
+        if self.tags is None:
+            return
+        if set(self.tags) <= set(self.ignore):
+            raise ValueError(f"tags {_named(self.tags)}, ignore {_named(self.ignore)}: no tag is left to be asked")
+        if len(set(self.tags)) < len(self.tags):
+            raise ValueError(f"tags {_named(self.tags)}: each once")
+        outside = () if self.spans == "none" else ("O",)
+        if self.default is not None and self.default not in (*self.tags, *outside):
+            raise ValueError(f"default {self.default!r}: one of {_named(self.tags)}")
+        if self.class_weights != "balanced":
+            self.heads()  # which check their own
 
     def rows(self, source: Source, labelled: bool = True) -> Iterator[Row]:
         for row in rows(source, self.columns, self.format, None, not labelled, ("words",)):
@@ -204,6 +218,10 @@ class Tag(Task):
             return [["O" if o else t for t, o in zip(s, os, strict=True)] for s, os in zip(side, out, strict=True)]
 
         return cover(predicted), cover(gold)
+
+
+def _named(tags: Sequence[str]) -> str:
+    return ", ".join(tags) or "none"
 
 
 def _columns(record: Mapping[Any, Any]) -> Columns:

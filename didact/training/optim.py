@@ -38,6 +38,12 @@ class AdamW:
     layer_decay: float = 1.0
     freeze: int | Literal["embeddings"] | None = None
 
+    def __post_init__(self) -> None:
+        if not all(0.0 <= beta < 1.0 for beta in self.betas):
+            raise ValueError(f"betas {self.betas}: each from 0 to below 1")
+        if isinstance(self.freeze, int) and self.freeze < 0:
+            raise ValueError(f"freeze {self.freeze}: a number of layers from 0")
+
     def frozen(self, module: nn.Module) -> None:
         """Take the frozen layers' parameters out of training (`requires_grad`). Before the module is wrapped.
 

@@ -90,7 +90,7 @@ def plan(
 ) -> Plan:
     """The table's row for `device`, with what the user settles themselves put in its place.
 
-    Raises InputError for a device that is not there, or for `compile="on"` without a compiler.
+    Raises InputError for a device that is not there, for a kernel of another, or for `compile="on"` without a compiler.
     """
     place = pick_device(device)
     rule = next((r for r in POLICY if r.applies(place)), None)
@@ -100,6 +100,8 @@ def plan(
         raise InputError(f"precision {precision!r}", expected=f"auto, {', '.join(DTYPES)}")
     if precision == "fp16" and place.type == "cpu":
         raise InputError("precision 'fp16' on a CPU", expected="fp32, or bf16 where the processor has it")
+    if kernel in ("varlen", "flex") and place.type != "cuda":
+        raise InputError(f"kernel {kernel!r} on {place.type}", expected="auto, dense or grouped; it is of CUDA")
     missing = compiler_missing(place)
     if compile == "on" and missing:
         raise InputError(f"compile is on, and {missing}", expected="a compiler, or compile: auto")

@@ -17,7 +17,7 @@ from didact.evaluation.floors import FLOORS
 from didact.evaluation.intervals import Interval, difference, interval
 from didact.lab.quickstart import plan as plans
 from didact.lab.quickstart.plan import ARMS, Plan
-from didact.runs.build import task_of
+from didact.runs.build import learned, task_of
 from didact.tasks import Item, Task
 from didact.tasks.metrics import Floats, Metric
 
@@ -55,7 +55,7 @@ def task_and_items(plan: Plan, out: Path, name: str) -> tuple[Task, list[Item], 
     assert isinstance(run.data.train, Path)
     assert run.data.test is not None
     train = task.items(run.data.train, limit=run.data.limit)
-    return task.learn(train), train, task.items(run.data.test)
+    return learned(task, train), train, task.items(run.data.test)
 
 
 def compare(plan: Plan, out: Path) -> list[dict[str, Any]]:

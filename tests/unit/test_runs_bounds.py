@@ -1,0 +1,173 @@
+"""Values that make no sense, through the command: exit code 2 and one line that names the key, before any training."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from run_tools import finetuning, pretraining
+
+from didact.cli import main
+from didact.errors import InputError
+from didact.runs.build import changed
+from didact.tasks import Classify, Tag
+
+NAN, INF = float("nan"), float("inf")
+ONE = {"masked": {}}
+
+PRETRAIN: list[tuple[dict[str, Any], str]] = [
+    ({"model.layers": 0}, "model: layers 0: at least 1"),
+    ({"model.heads": 0}, "model: heads 0: at least 1"),
+    ({"model.width": -16}, "model: width -16: at least 1"),
+    ({"model.feedforward": 0}, "model: feedforward 0: at least 1"),
+    ({"model.embedding_width": 0}, "model: embedding_width 0: at least 1"),
+    ({"model.dropout": 1.0}, "model: dropout 1.0: a share, from 0 to below 1"),
+    ({"model.dropout": -0.1}, "model: dropout -0.1: a share, from 0 to below 1"),
+    ({"model.attention_dropout": 1.5}, "model: attention_dropout 1.5: a share, from 0 to below 1"),
+    ({"model.decoder": {"layers": 0}}, "model.decoder: found {'layers': 0}; expected layers 0: at least 1"),
+    ({"optimizer.freeze": -1}, "optimizer.freeze: found -1"),
+    ({"optimizer.learning_rate": INF}, "optimizer.learning_rate: found inf"),
+    ({"optimizer.betas": [0.9, 1.0]}, "optimizer.betas.1: found 1.0"),
+    ({"optimizer.betas": [-0.1, 0.9]}, "optimizer.betas.0: found -0.1"),
+    ({"batch.warmup": [[-5, 4]]}, "batch.warmup.0.0: found -5"),
+    ({"budget": {"epochs": INF}}, "budget.epochs: found inf"),
+    ({"data.train": [{"store": "s", "weight": INF}]}, "data.train.0.weight: found inf"),
+    ({"data.train": [{"store": "s", "weight": NAN}]}, "data.train.0.weight: found nan"),
+    ({"data.train": []}, "data.train: found []; expected at least one"),
+    ({"data.train": 3}, "data.train: found 3; expected a path, or a list of several"),
+    ({"validation.rates": [0.15, 0.0]}, "validation.rates.1: found 0.0"),
+    ({"validation.rates": [1.5]}, "validation.rates.0: found 1.5"),
+    ({"validation.rates": [-0.1]}, "validation.rates.0: found -0.1"),
+    ({"validation.rates": []}, "validation.rates: found []"),
+    ({"objective": {"masked": {"weight": INF}}}, "objective.masked.weight: found inf"),
+    ({"objective": {"masked": {"select": {"spans": 3}}}}, "objective.masked.select.spans: found 3; expected keys"),
+    ({"hardware.device": "cpu", "hardware.kernel": "flex"}, "kernel 'flex' on cpu"),
+    ({"hardware.device": "cpu", "hardware.kernel": "varlen"}, "kernel 'varlen' on cpu"),
+]
+
+FINETUNE: list[tuple[dict[str, Any], str]] = [
+    ({"task": {"classify": {"scores": ["pearson"]}}}, "task.classify: scores pearson of problem 'single'"),
+    ({"task": {"classify": {"scores": ["mse"], "labels": ["a", "b", "c"]}}}, "task.classify: scores mse"),
+    ({"task": {"classify": {"problem": "regression", "scores": ["accuracy"]}}}, "scores accuracy of problem"),
+    ({"task": {"classify": {"problem": "multiple", "scores": ["accuracy"]}}}, "scores accuracy of problem"),
+    ({"task": {"classify": {"positive": "z", "scores": ["f1"]}}}, "task.classify: positive 'z': one of a, b, c"),
+    ({"task": {"classify": {"class_weights": [1.0, 2.0]}}}, "task.classify: 2 class_weights for 3 classes"),
+    ({"task": {"classify": {"class_weights": [1.0, -2.0, 1.0]}}}, "task.classify: class_weights (1.0, -2.0, 1.0)"),
+    ({"task": {"classify": {"class_weights": [NAN, 1.0, 1.0]}}}, "task.classify: class_weights (nan, 1.0, 1.0)"),
+    ({"task": {"classify": {"class_weights": [0, 0, 0]}}}, "task.classify: class_weights (0.0, 0.0, 0.0)"),
+    ({"task": {"classify": {"labels": ["a", "b", "c", "a"]}}}, "task.classify: labels a, b, c, a"),
+    ({"task": {"classify": {"labels": []}}}, "task.classify: labels none"),
+    ({"task": {"classify": {"threshold": 1.5}}}, "task.classify: threshold 1.5"),
+    ({"task": {"classify": {"dropout": 1.0}}}, "task.classify: dropout 1.0: a share"),
+    ({"task": {"classify": 3}}, "task.classify: found 3"),
+    ({"task": {"choose": {"dropout": -1.0}}}, "task.choose: dropout -1.0: a share"),
+    ({"task": {"glue": {"name": "cola", "dropout": 2.0}}}, "task.glue: dropout 2.0: a share"),
+    ({"task": {"answer": {"longest": 0}}}, "task.answer: longest 0: at least 1"),
+    ({"task": {"answer": {"question": 0}}}, "task.answer: question 0: at least 1"),
+    ({"task": {"answer": {"stride": -1}}}, "task.answer: stride -1: at least 1"),
+    ({"task": {"answer": {"best": 0}}}, "task.answer: best 0: at least 1"),
+    ({"task": {"tag": {"stride": 0}}}, "task.tag: stride 0: at least 1"),
+    ({"task": {"tag": {"default": "X"}}, "data": "conll"}, "task.tag: default 'X': one of ADJ, NOUN, VERB"),
+    ({"task": {"tag": {"default": "O"}}, "data": "conll"}, "task.tag: default 'O': one of ADJ, NOUN, VERB"),
+    ({"task": {"tag": {"ignore": ["ADJ", "NOUN", "VERB"]}}, "data": "conll"}, "no tag is left to be asked"),
+    ({"task": {"tag": {"tags": ["A"], "ignore": ["A"]}}}, "no tag is left to be asked"),
+    ({"learning_rates": [1e-5, 0.0]}, "learning_rates.1: found 0.0"),
+    ({"learning_rates": [INF]}, "learning_rates.0: found inf"),
+    ({"learning_rates": [NAN]}, "learning_rates.0: found nan"),
+    ({"seeds": [0, -1]}, "seeds.1: found -1"),
+    ({"seeds": [1, 2, 1]}, "seeds: found [1, 2, 1]; expected each seed once"),
+    ({"data.train": []}, "data.train: found []; expected at least one"),
+    ({"data.dev": None, "patience": 1}, "patience: found 1, and no data.dev to look at"),
+    ({"model": {"dropout": 1.0}}, "dropout 1.0: a share"),
+    ({"model": {"layers": 0}}, "layers 0: at least 1"),
+    ({"hardware.device": "cpu", "hardware.kernel": "flex"}, "kernel 'flex' on cpu"),
+]
+
+
+def refusal(
+    verb: str, values: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> str:
+    """The one line that the command ends with; nothing is trained."""
+    (folder / "run.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", ["didact", verb, str(folder / "run.yaml")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("didact: ")]
+    assert ended.value.code == 2
+    assert not [path for path in (folder / "run").rglob("metrics.jsonl") if path.stat().st_size]
+    return line
+
+
+def change(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    for path, value in changes.items():
+        *sections, last = path.split(".")
+        place = values
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[last] = value
+    return values
+
+
+@pytest.mark.parametrize(("changes", "said"), PRETRAIN, ids=str)
+def test_pretraining_refuses(
+    changes: dict[str, Any],
+    said: str,
+    world: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    values = change(pretraining(world, tmp_path / "run"), changes)
+    assert said in refusal("pretrain", values, tmp_path, monkeypatch, capsys)
+
+
+@pytest.mark.parametrize(("changes", "said"), FINETUNE, ids=str)
+def test_finetuning_refuses(
+    changes: dict[str, Any],
+    said: str,
+    world: Path,
+    pretrained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if changes.get("data") == "conll":
+        changes = changes | {"data": {split: str(world / f"{split}.conll") for split in ("train", "dev")}}
+    values = change(finetuning(world, tmp_path / "run", pretrained), changes)
+    assert said in refusal("finetune", values, tmp_path, monkeypatch, capsys)
+
+
+def test_a_temperature_that_overflows(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = [{"store": str(world / "store")}] * 2
+    for temperature in (1e-3, 5e-324):
+        values = change(pretraining(world, tmp_path / "run"), {"data.train": both, "data.temperature": temperature})
+        line = refusal("pretrain", values, tmp_path, monkeypatch, capsys)
+        assert f"data.temperature: found {temperature}" in line
+
+
+def test_patience_needs_held_out_documents(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from didact.runs.corpus import prepare_store
+
+    prepare_store([str(world / "corpus.txt")], str(world / "tokenizer"), tmp_path / "store", validation=0.0)
+    values = pretraining(world, tmp_path / "run", objective=ONE)
+    values = change(values, {"data.train": str(tmp_path / "store"), "validation.patience": 1})
+    line = refusal("pretrain", values, tmp_path, monkeypatch, capsys)
+    assert "validation.patience: found 1, and no document is held out" in line
+
+
+def test_a_learned_task_takes_keys_and_values() -> None:
+    with pytest.raises(InputError, match=r"task\.classify: found 3; expected keys and values"):
+        changed(Classify(), 3, "task.classify")  # type: ignore[arg-type]
+
+
+def test_what_stays_allowed() -> None:
+    Classify(labels=("1", "2", "10"), scores=("spearman", "mse"))
+    Classify(labels=("a", "b"), class_weights=(0.0, 1.0), dropout=0.0, threshold=1.0)
+    Tag(tags=("B-X", "I-X"), default="O", spans="lenient")
