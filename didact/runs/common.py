@@ -162,6 +162,7 @@ def begin(run: Run, inputs: Sequence[str | Path] = ()) -> None:
     make_folder(run.run)
     path, data = run.run / RUN_FILE, run.run / INPUTS
     digests = {str(path): digest for path in inputs if (digest := _digest(path))}
+    known = json.loads(data.read_text(encoding="utf-8")) if data.is_file() else {}
     if path.is_file() and any(file not in (path, data) for file in run.run.iterdir()):
         before = yaml.safe_load(path.read_text(encoding="utf-8"))
         for name, value in run.model_dump(mode="json").items():
@@ -172,7 +173,6 @@ def begin(run: Run, inputs: Sequence[str | Path] = ()) -> None:
                     file=path,
                     expected="the same, or another folder (run=…)",
                 )
-        known = json.loads(data.read_text(encoding="utf-8")) if data.is_file() else {}
         for name, digest in digests.items():
             if finished(run.run) is None and known.get(name, digest) != digest:
                 raise InputError(
@@ -183,7 +183,8 @@ def begin(run: Run, inputs: Sequence[str | Path] = ()) -> None:
         digests = known or digests
     if first():
         write_aside(path, dump(run))
-        write_aside(data, json.dumps(digests, indent=2, ensure_ascii=False) + "\n")
+        if digests != known:
+            write_aside(data, json.dumps(digests, indent=2, ensure_ascii=False) + "\n")
 
 
 def _apart(name: str, before: Any, now: Any) -> tuple[str, Any, Any]:

@@ -32,7 +32,7 @@ def test_each_slot_is_where_its_name_says(norms: str) -> None:
 
 def test_dropout_is_on_what_the_sublayers_add() -> None:
     block = build(tiny(norms=NORMS["none"])).blocks[0].train()
-    block.dropout = 1.0
+    block.dropout = 1.0  # type: ignore[assignment]
     packed = pack([4])
     kernel = named("grouped")
     x = torch.randn(4, 16)
