@@ -63,7 +63,7 @@ class _CrossEntropy(torch.autograd.Function):
         gradient = torch.empty_like(logits)
         losses = logits.new_empty(len(logits), dtype=torch.float32)
         right = logits.new_empty(len(logits), dtype=torch.bool)
-        for some in _cached(logits):
+        for some in cached(logits):
             # In float32 the gradient's own rows are worked in.
             room = gradient[some].copy_(logits[some]) if logits.dtype == torch.float32 else logits[some].float()
             losses[some], right[some] = _turn_to_gradient(room, values[some], smoothing)
@@ -107,7 +107,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         for start in range(0, n, most):
             few = read[start : start + most]
             logits = torch.mm(few, table.t(), out=block[: len(few)])
-            for some in _cached(logits):
+            for some in cached(logits):
                 at = slice(start + some.start, start + some.start + len(logits[some]))
                 room = logits[some] if dtype == torch.float32 else logits[some].float()
                 if offset is not None:
@@ -139,7 +139,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return (*(None if g is None else g.mul_(upstream).to(dtype) for g, dtype in made), None, None, None)
 
 
-def _cached(logits: Tensor) -> list[slice]:
+def cached(logits: Tensor) -> list[slice]:
     """The rows of logits (n, V), as many at a time as are handled at a time."""
     n, vocabulary = logits.shape
     some = max(1, CACHED // vocabulary) if logits.device.type == "cpu" else max(1, n)

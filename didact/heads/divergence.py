@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from didact.heads.cross_entropy import CACHED
+from didact.heads.cross_entropy import cached
 
 
 def divergence(logits: Tensor, taught: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
@@ -28,13 +28,11 @@ def divergence(logits: Tensor, taught: Tensor, temperature: float) -> tuple[Tens
 class _Divergence(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, taught: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-        n, vocabulary = logits.shape
+        n = len(logits)
         gradient = torch.empty_like(logits) if ctx.needs_input_grad[0] else None
         losses = logits.new_empty(n, dtype=torch.float32)
         right = logits.new_empty(n, dtype=torch.bool)
-        some = max(1, CACHED // vocabulary) if logits.device.type == "cpu" else max(1, n)
-        for start in range(0, n, some):
-            rows = slice(start, start + some)
+        for rows in cached(logits):
             own, theirs = logits[rows], taught[rows]
             log_p = torch.log_softmax(theirs.float() / temperature, -1)
             log_q = torch.log_softmax(own.float() / temperature, -1)

@@ -20,6 +20,7 @@ from didact.batch import Batch, Example, Labels, Loss, Prepared
 from didact.config import ModelConfig
 from didact.data.flat import Asked, Flat
 from didact.heads import Head, Replacement, Vocabulary
+from didact.heads.cross_entropy import cached
 from didact.nn.shared import Sharing
 from didact.objectives.base import Answering, Companion, Keys, Objective, alone
 from didact.objectives.masked import Masked, Rate
@@ -28,7 +29,6 @@ from didact.randomness import words
 
 GENERATOR = "generator"
 _SAMPLE = np.uint64(0x5A3B)  # what a draw is for, mixed into its key
-_CACHED = 2**19  # logits handled at a time on a CPU, see heads.cross_entropy
 
 
 @dataclass(frozen=True)
@@ -195,9 +195,8 @@ def draw(logits: Tensor, noise: Tensor, temperature: float = 1.0) -> Tensor:
     """
     rows, vocabulary = logits.shape
     drawn = torch.empty(rows, dtype=torch.int64, device=logits.device)
-    some = max(1, _CACHED // vocabulary) if logits.device.type == "cpu" else max(1, rows)
-    for start in range(0, rows, some):
-        until = torch.softmax(logits[start : start + some].float() / temperature, -1).cumsum(-1)
-        limit = noise[start : start + some, None].to(until.dtype) * until[:, -1:]
-        drawn[start : start + some] = torch.searchsorted(until, limit, right=True).squeeze(1)
+    for some in cached(logits):
+        until = torch.softmax(logits[some].float() / temperature, -1).cumsum(-1)
+        limit = noise[some, None].to(until.dtype) * until[:, -1:]
+        drawn[some] = torch.searchsorted(until, limit, right=True).squeeze(1)
     return drawn.clamp_(max=vocabulary - 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 import math
@@ -19,7 +18,8 @@ from torch import nn
 
 from didact.data.files import make_folder
 from didact.data.parallel import sides
-from didact.data.store import META, write_aside
+from didact.data.store import write_aside
+from didact.data.stored import META, sha256
 from didact.errors import InputError
 from didact.hub import export
 from didact.model import Model, Pretrained
@@ -204,8 +204,4 @@ def _digest(path: str | Path) -> str:
     files = tuple(file / META if file.is_dir() else file for file in files)
     if not all(file.is_file() for file in files):
         return ""
-    digests = []
-    for file in files:
-        with file.open("rb") as opened:
-            digests.append(hashlib.file_digest(opened, "sha256").hexdigest())
-    return " ".join(digests)
+    return " ".join(map(sha256, files))

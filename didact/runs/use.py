@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 
 from didact import hub
-from didact.data.files import decoded, lines
+from didact.data.files import decoded, lines, make_folder
 from didact.data.store import write_aside
 from didact.data.tables import parse_json
 from didact.errors import InputError
@@ -171,10 +171,7 @@ def lines_of(files: Sequence[Path]) -> Iterator[tuple[str, int, str]]:
 
 def make_room(out: Path) -> None:
     """The folder that a file is to be written in. Raises InputError where there can be none."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise InputError(f"no folder {out.parent}: {problem.strerror}", expected="one that can be written in") from None
+    make_folder(out.parent)
     if out.is_dir():
         raise InputError("a folder", file=out, expected="a file to be written")
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from didact.heads import divergence as module
+from didact.heads import cross_entropy as module
 from didact.heads.divergence import divergence
 
 

@@ -34,7 +34,7 @@ def test_folders_to_write_in_are_made(tuned: Path, world: Path, tmp_path: Path) 
     assert (tmp_path / "c" / "d.json").is_file()
     use.predict_files(str(tuned), [world / "test.tsv"], tmp_path / "e" / "f.jsonl")
     assert len((tmp_path / "e" / "f.jsonl").read_text().splitlines()) == 12
-    with pytest.raises(InputError, match=r"no folder .*texts\.txt"):
+    with pytest.raises(InputError, match=r"texts\.txt: a file; expected a folder"):
         use.embed_files(str(tuned), [tmp_path / "texts.txt"], tmp_path / "texts.txt" / "x.npy", "")
     with pytest.raises(InputError, match="a folder; expected a file to be written"):
         use.evaluate_files(str(tuned), [world / "test.tsv"], None, tmp_path / "c")
