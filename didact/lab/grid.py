@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from didact.errors import InputError
 from didact.runs import runfile
-from didact.runs.schema import FinetuneRun, Part, PretrainRun
+from didact.runs.schema import FinetuneRun, LearningRates, Part, PretrainRun
 
 Base = Path | dict[str, Any]
 
@@ -39,8 +39,8 @@ class Rates(Part):
     every fine-tuning run, chosen by its own main metric on dev.
     """
 
-    pretrain: tuple[float, ...] = ()
-    finetune: tuple[float, ...] = ()
+    pretrain: LearningRates = ()
+    finetune: LearningRates = ()
     by: str = ""
     smallest: bool = True
     share: float = Field(default=1.0, gt=0, le=1)

@@ -41,9 +41,9 @@ class Begin:
         """Raises InputError where there is no such checkpoint, tokenizer, family or key."""
         if run.start is not None:
             found = open_checkpoint(hub.fetch(run.start))
-            config = keys.changed(found.model, run.model)
-            tokenizer = Tokenizer.load(found.folder)
-            return Begin(run.start, found.family, tokenizer, config, run.model, run.scratch)
+            config = changed(found.model, run.model, "model")
+            changes = {name: getattr(config, name) for name in run.model}
+            return Begin(run.start, found.family, Tokenizer.load(found.folder), config, changes, run.scratch)
         assert run.tokenizer is not None  # the schema's word
         changes = dict(run.model)
         family = by_name(changes.pop("family"))

@@ -33,6 +33,7 @@ def train_tokenizer(
     """Learn a tokenizer from the first documents of a corpus spread over all of it, save it, print its report."""
     if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
         raise InputError("already there", file=out, expected="a new or empty folder")
+    _outside(out, corpus)
     make_folder(out)
     counts = Counts()
     texts = (document.text for document in documents(list(corpus), layout=layout, column=column, counts=counts))
@@ -61,6 +62,7 @@ def prepare_store(
     """Build the store of a corpus, or go on where it was interrupted."""
     from didact.hub import fetch
 
+    _outside(out, corpus)
     counts = Counts()
     pieces = Tokenizer.load(fetch(tokenizer))
     with _Bar() as bar:
@@ -97,6 +99,16 @@ def find_collocations(store: Path, out: Path, *, size: int, longest: int, least:
     told = ", ".join(f"{count:,} of {n} words" for n, count in sorted(lengths.items()))
     say(f"{out}: {told}, in {found.facts['words']:,} words of {found.facts['documents']:,} documents")
     return found
+
+
+def _outside(out: Path, corpus: Sequence[str]) -> None:
+    """What is written must not be read as part of what it is made from. Raises InputError."""
+    for name in corpus:
+        folder = Path(name).expanduser()
+        if folder.is_dir() and out.expanduser().resolve().is_relative_to(folder.resolve()):
+            raise InputError(
+                f"lies in the corpus {name}, of which its files would be a part", file=out, expected="another place"
+            )
 
 
 def say(text: str) -> None:

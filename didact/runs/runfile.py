@@ -115,6 +115,30 @@ def _change(values: dict[str, Any], change: str) -> None:
         raise InputError(f"{name}: cannot read {text!r}", expected="a YAML value") from None
 
 
+WANTED: tuple[tuple[str, str], ...] = (
+    ("path", "a path"),
+    ("int", "a whole number"),
+    ("float", "a number"),
+    ("bool", "true or false"),
+    ("string_type", "text"),
+    ("tuple", "a list"),
+    ("list", "a list"),
+    ("dict", "keys and values"),
+    ("mapping", "keys and values"),
+    ("model", "keys and values"),
+    ("dataclass", "keys and values"),
+)
+"""how a complaint of the schema begins, and what a user who has not seen the schema would call what it wants"""
+
+
+def _expected(complaint: Mapping[str, Any]) -> str:
+    for kind, wanted in WANTED:
+        if complaint["type"].startswith(kind):
+            return wanted
+    said = complaint["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return said[:1].lower() + said[1:]
+
+
 def _first(problem: ValidationError, schema: Any, prefix: str) -> str:
     """The first of a schema's complaints in one line: path, what is wrong, what was given; how many more."""
     complaints = problem.errors(include_url=False)
@@ -127,13 +151,10 @@ def _first(problem: ValidationError, schema: Any, prefix: str) -> str:
     elif first["type"] in ("missing", "missing_argument"):
         text = f"{path}: missing"
     elif not path:  # of the file as a whole
-        said = first["msg"].removeprefix("Value error, ")
-        text = f"settings that do not go together; expected {said[:1].lower() + said[1:]}"
+        text = f"settings that do not go together; expected {_expected(first)}"
     else:
-        given = first.get("input")
-        shown = repr(given)
-        said = first["msg"].removeprefix("Value error, ")
-        text = f"{path}: found {shown if len(shown) < 80 else shown[:77] + '…'}; expected {said[:1].lower() + said[1:]}"
+        shown = repr(first.get("input"))
+        text = f"{path}: found {shown if len(shown) < 80 else shown[:77] + '…'}; expected {_expected(first)}"
     rest = len(complaints) - 1
     return text + (f" (and {rest} more)" if rest else "")
 

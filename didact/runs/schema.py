@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 
 class Part(BaseModel):
@@ -48,9 +48,19 @@ def _some(value: object) -> object:
     return value
 
 
+def _apart(values: tuple[float, ...]) -> tuple[float, ...]:
+    """Each is written to six digits, in names of folders and of figures: two that read alike would be one."""
+    shown = [f"{value:g}" for value in values]
+    if len(set(shown)) < len(shown):
+        raise ValueError(f"each once, to six digits; given {', '.join(shown)}")
+    return values
+
+
 Moment = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, le=1)]
+Shares = Annotated[tuple[Share, ...], Field(min_length=1), AfterValidator(_apart)]
+LearningRates = Annotated[tuple[Rate, ...], AfterValidator(_apart)]
 Number = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
 
@@ -162,7 +172,7 @@ class Validation(Part):
 
     every: int = Field(default=500, ge=1)
     sequences: int = Field(default=512, ge=1)
-    rates: tuple[Share, ...] = Field(default=(0.15, 0.30, 0.40), min_length=1)
+    rates: Shares = (0.15, 0.30, 0.40)
     seed: int = 0
     patience: int | None = Field(default=None, ge=1)
 
@@ -277,7 +287,7 @@ class FinetuneRun(Run):
     batch: BatchPart = BatchPart(size=(32, "sequences"))
     budget: Budget = Budget(epochs=3.0)
     evaluate_every: int | None = Field(default=None, ge=1)
-    learning_rates: tuple[Rate, ...] = ()
+    learning_rates: LearningRates = ()
     optimizer: Optimizer = Optimizer(learning_rate=5e-5, betas=(0.9, 0.999), eps=1e-8)
     patience: int | None = Field(default=None, ge=1)
 

@@ -48,7 +48,7 @@ class FixedValidation:
             for name, own in sums.items():
                 if name in fixed or not own.count:
                     continue
-                prefix = f"{name}@{round(100 * rate)}" if name in self.objective.rated else name
+                prefix = f"{name}@{100 * rate:g}" if name in self.objective.rated else name
                 if name not in self.objective.rated:
                     fixed.add(name)
                 metrics |= {f"{prefix}/{key}": value for key, value in own.metrics().items()}

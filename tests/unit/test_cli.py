@@ -135,6 +135,8 @@ def test_a_task_of_ones_own_is_used_by_naming_its_module(world: Path, pretrained
         (["pretrain", "none.yaml"], "none.yaml: no such run file"),
         (["prepare", "no-such-corpus.txt", "--tokenizer", "x", "--out", "y"], "x"),
         (["tokenizer", "no-such-corpus.txt", "--out", "y"], "no-such-corpus.txt"),
+        (["prepare", ".", "--tokenizer", "x", "--out", "store"], "store: lies in the corpus ."),
+        (["tokenizer", ".", "--out", "y/tokenizer"], "y/tokenizer: lies in the corpus ."),
         (["evaluate", "no-such-model", "--data", "x"], "no-such-model"),
         (["lab", "no-such-grid.yaml"], "no-such-grid.yaml"),
         (["bench", "no-such-benchmark"], "no-such-benchmark"),

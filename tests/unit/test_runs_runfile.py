@@ -62,7 +62,7 @@ def test_the_resolved_file_repeats_the_run(tmp_path: Path) -> None:
         (MINIMAL, ["batch.size=32"], 'batch.size: found 32; expected a number and its unit, "256 sequences"'),
         (MINIMAL, ["batch.size=3 pages"], "batch.size: found '3 pages'"),
         (MINIMAL, ["budget.epochs=3"], "exactly one of steps, epochs, tokens, minutes"),
-        (MINIMAL, ["schedule.warmup=1.5"], "schedule.warmup: found 1.5; expected input should be less than 1"),
+        (MINIMAL, ["schedule.warmup=1.5"], "schedule.warmup: found 1.5; expected less than 1"),
         (MINIMAL, ["run.folder=x"], "run.folder: run is 'r', it has no keys"),
         (MINIMAL, ["seed"], "found 'seed'; expected section.key=value"),
         (MINIMAL, ["seed=[1"], "seed: cannot read '[1'"),
