@@ -10,7 +10,10 @@ import typer
 
 def lab(
     name: Annotated[
-        str, typer.Argument(help='"quickstart", "incontext", or a grid or GLUE file (YAML).', metavar="NAME|FILE.yaml")
+        str,
+        typer.Argument(
+            help='"quickstart", "incontext", or a file (YAML): a grid, GLUE, a quickstart.', metavar="NAME|FILE.yaml"
+        ),
     ],
     out: Annotated[Path | None, typer.Option(help="Folder to write; runs/NAME if absent.")] = None,
     long: Annotated[bool, typer.Option("--long", help="quickstart: hours instead of minutes.")] = False,

@@ -12,7 +12,6 @@ import yaml
 
 from didact.lab.quickstart import compare as comparing
 from didact.lab.quickstart import plan as plans
-from didact.lab.quickstart.plan import ARMS
 
 N = 200  # test records, of 20 modules
 
@@ -20,6 +19,7 @@ N = 200  # test records, of 20 modules
 def folder(out: Path, right: dict[str, list[float]]) -> plans.Plan:
     """A finished folder with one task; right: of each arm, the share of right answers of each seed."""
     plan = {
+        "start": "small" if "start" in right else None,
         "pretrain": {"budget": {"steps": 3}},
         "finetune": {"length": 32, "seeds": [0, 1, 2]},
         "tasks": {"topic": {"task": {"classify": {}}}},
@@ -35,7 +35,7 @@ def folder(out: Path, right: dict[str, list[float]]) -> plans.Plan:
     for split in ("train", "dev", "test"):
         text = "".join(json.dumps(record) + "\n" for record in records)
         (out / "tasks" / "topic" / f"{split}.jsonl").write_text(text)
-    for arm in ARMS:
+    for arm in right:
         seeds: dict[str, Any] = {}
         for seed, share in enumerate(right[arm]):
             place = out / "finetune" / f"topic-{arm}" / f"seed-{seed}"
@@ -58,14 +58,15 @@ def compared(tmp_path: Path) -> dict[str, Any]:
 
 
 def test_values_are_means_over_seeds_and_differences_theirs(compared: dict[str, Any]) -> None:
-    assert compared["pretrained"]["value"] == pytest.approx(0.85)
-    assert compared["scratch"]["value"] == pytest.approx(0.55)
+    assert compared["arms"]["pretrained"]["value"] == pytest.approx(0.85)
+    assert compared["arms"]["scratch"]["value"] == pytest.approx(0.55)
     assert compared["difference"]["value"] == pytest.approx(0.30)
     assert compared["difference"]["low"] > 0
     assert compared["over_floor"]["value"] == pytest.approx(0.85 - 1.0)
     assert (compared["test"], compared["train"], compared["modules"]) == (N, N, 20)
-    assert compared["tokens"] == {"pretrained": 30, "scratch": 30}
-    assert compared["seconds"] == {"pretrained": 6.0, "scratch": 6.0}
+    assert compared["start"] is None
+    assert [own["tokens"] for own in compared["arms"].values()] == [30, 30]
+    assert [own["seconds"] for own in compared["arms"].values()] == [6.0, 6.0]
 
 
 def test_floors_are_those_of_the_task(compared: dict[str, Any]) -> None:
@@ -83,6 +84,19 @@ def test_equal_arms_differ_by_nothing(tmp_path: Path) -> None:
     assert "no difference at this scale" in comparing.sentence(found)
 
 
+def test_what_pretraining_went_on_from(tmp_path: Path) -> None:
+    plan = folder(tmp_path, {"pretrained": [0.8, 0.85, 0.9], "start": [0.7] * 3, "scratch": [0.5, 0.55, 0.6]})
+    comparing.floors(tmp_path)
+    (found,) = comparing.compare(plan, tmp_path)
+    assert list(found["arms"]) == ["pretrained", "start", "scratch"]
+    assert found["difference"]["value"] == pytest.approx(0.30)
+    assert found["start"]["over_scratch"]["value"] == pytest.approx(0.15)
+    assert found["start"]["gained"]["value"] == pytest.approx(0.15)
+    said = comparing.verdicts([found])
+    assert said[1] == "As it comes, the start beats scratch on 1 of 1 tasks (topic); worse on none."
+    assert said[2].startswith("Going on with pre-training on this corpus beats the start as it comes on 1 of 1 tasks")
+
+
 def interval(low: float, high: float) -> dict[str, float]:
     return {"value": (low + high) / 2, "low": low, "high": high, "level": 0.95}
 
@@ -90,8 +104,8 @@ def interval(low: float, high: float) -> dict[str, float]:
 def told(task: str, difference: dict[str, float], over: dict[str, float]) -> dict[str, Any]:
     arm = interval(0.5, 0.6)
     return {
-        "task": task, "metric": "accuracy", "pretrained": arm, "scratch": arm, "difference": difference,
-        "over_floor": over, "best_floor": "majority", "floors": {"majority": arm},
+        "task": task, "metric": "accuracy", "arms": {"pretrained": arm, "scratch": arm}, "difference": difference,
+        "over_floor": over, "best_floor": "majority", "floors": {"majority": arm}, "start": None,
     }  # fmt: skip
 
 
@@ -123,5 +137,5 @@ def test_modules_are_drawn_together(tmp_path: Path) -> None:
     file.write_text("\n".join(json.dumps({"units": u}) for u in right) + "\n")
     comparing.floors(tmp_path)
     (found,) = comparing.compare(plan, tmp_path)
-    width = found["pretrained"]["high"] - found["pretrained"]["low"]
+    width = found["arms"]["pretrained"]["high"] - found["arms"]["pretrained"]["low"]
     assert width == pytest.approx(2 * 1.96 * np.sqrt(0.25 / 20), rel=0.2)

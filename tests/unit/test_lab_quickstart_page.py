@@ -20,19 +20,21 @@ def interval(value: float) -> dict[str, float]:
 
 def results() -> dict[str, Any]:
     """What `results.collect` returns, made up."""
-    arms = ("pretrained", "scratch")
+    arm = {
+        "seeds": [0.5, 0.6, 0.7], "rate": 0.001, "rates": {"0.001": 0.5, "0.003": 0.4}, "steps": 120, "tokens": 1000,
+        "seconds": 10.0,
+    }  # fmt: skip
     compared = {
         "task": "topic", "meaning": "Which <library>?", "metric": "accuracy", "train": 100, "test": 1234, "modules": 56,
         "floors": {"majority": interval(0.1), "TF-IDF + linear": interval(0.6)}, "best_floor": "TF-IDF + linear",
-        "pretrained": interval(0.7123), "scratch": interval(0.5), "difference": interval(0.2123),
-        "over_floor": interval(-0.1123), "seeds": {arm: [0.5, 0.6, 0.7] for arm in arms},
-        "rate": dict.fromkeys(arms, 0.001), "rates": {arm: {"0.001": 0.5, "0.003": 0.4} for arm in arms},
-        "steps": dict.fromkeys(arms, 120), "tokens": dict.fromkeys(arms, 1000), "seconds": dict.fromkeys(arms, 10.0),
+        "arms": {"pretrained": interval(0.7123) | arm, "scratch": interval(0.5) | arm}, "difference": interval(0.2123),
+        "over_floor": interval(-0.1123), "start": None,
     }  # fmt: skip
     counts = {split: {"records": 7, "numpy": 3, "scipy": 4} for split in ("train", "dev", "test")}
     names = ("documents", "tasks and tokenizer", "store", "pre-training", "fine-tuning and floors", "looking inside")
     return {
         "made": "2026-01-02 03:04 UTC",
+        "arms": {"pretrained": "pre-trained", "scratch": "from scratch"},
         "verdicts": ["Pre-training beats it all.", "topic: <so> & so."],
         "comparison": [compared, {**compared, "task": "roles"}],
         "documents": {
@@ -138,6 +140,18 @@ def test_smooth_is_a_running_mean_of_what_came_before() -> None:
     assert made[0] == (0.0, 0.0)
     assert made[10] == (10.0, (81 + 100) / 2)
     assert smooth([]) == []
+
+
+def test_what_it_began_as_stands_between() -> None:
+    found = results()
+    found["arms"] = {"pretrained": "small, adapted", "start": "small as it comes", "scratch": "from scratch"}
+    for c in found["comparison"]:
+        first, last = c["arms"].values()
+        c["arms"] = {"pretrained": first, "start": last | interval(0.6543), "scratch": last}
+        c["start"] = {"over_scratch": interval(0.1543), "gained": interval(0.0583)}
+    page = render(found)
+    assert all(said in page for said in ("small, adapted", "small as it comes", "0.654", "+5.8", "over the start"))
+    assert "over the start" not in render(results())
 
 
 def test_without_a_pair_and_without_validation_it_is_drawn_too() -> None:

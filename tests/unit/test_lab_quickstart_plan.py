@@ -1,4 +1,4 @@
-"""The quickstart's plan: the shipped ones are sound, both arms are equal in everything but their start."""
+"""The quickstart's plan: the shipped ones are sound, the arms are equal in everything but their start."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import yaml
 from didact.data.installed_docs import TASKS
 from didact.errors import InputError
 from didact.lab.quickstart import plan as plans
-from didact.lab.quickstart.plan import ARMS, FOLDER
+from didact.lab.quickstart.plan import FOLDER
 from didact.runs.build import task_of
 
 SHIPPED = ("quickstart.yaml", "quickstart-long.yaml")
@@ -44,9 +44,20 @@ def test_shipped_plans_fit_the_model(shipped: plans.Plan) -> None:
 
 def test_the_arms_differ_in_their_start_alone(shipped: plans.Plan) -> None:
     for task in shipped.tasks:
-        arms = {arm: plans.finetune_run(shipped, Path("out"), task, arm).model_dump() for arm in ARMS}
+        arms = {arm: plans.finetune_run(shipped, Path("out"), task, arm).model_dump() for arm in shipped.arms}
         differ = {key for key in arms["scratch"] if arms["scratch"][key] != arms["pretrained"][key]}
         assert differ == {"run", "scratch"}
+
+
+def test_a_start_is_gone_on_from_and_stands_beside(tmp_path: Path) -> None:
+    plan = plans.read(written(tmp_path, start="some/small"))
+    assert plans.pretrain_run(plan, tmp_path).model.start == "some/small"
+    assert list(plan.arms.values()) == ["small, adapted", "small as it comes", "from scratch"]
+    runs = {arm: plans.finetune_run(plan, tmp_path, "topic", arm) for arm in plan.arms}
+    ours = str(tmp_path / "pretrain")
+    assert [(run.start, run.scratch) for run in runs.values()] == [(ours, False), ("some/small", False), (ours, True)]
+    equal = [run.model_dump(exclude={"run", "start", "scratch"}) for run in runs.values()]
+    assert equal[0] == equal[1] == equal[2]
 
 
 def test_written_and_read_again(shipped: plans.Plan, tmp_path: Path) -> None:
@@ -75,6 +86,7 @@ def test_merged_replaces_choices_as_a_whole() -> None:
     [
         ({"validation": 0.9}, "validation"),
         ({"colour": 1}, "colour: unknown key"),
+        ({"start": "small", "tokenizer": {}}, "a start, which brings its tokenizer, or a tokenizer to be made"),
         ({"pretrain": {"budget": {"steps": 1}, "data": {"lenght": 3}}}, "pretrain.data.lenght"),
         ({"finetune": {"seeds": "all"}}, "tasks.topic.seeds"),
         ({"tokenizer": {"kind": "morse"}}, "tokenizer.kind"),

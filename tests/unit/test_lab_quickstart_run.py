@@ -10,16 +10,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from installed_docs_tools import site_packages
 
-from didact import hub
+from didact import hub, lab
 from didact.data.installed_docs import TASKS
 from didact.errors import InputError
 from didact.lab import quickstart
-from didact.lab.quickstart.plan import ARMS, FOLDER
+from didact.lab.quickstart.plan import FOLDER
 
 SIZE = {"train": 60, "dev": 20, "test": 40}
 
@@ -52,11 +53,12 @@ def test_from_packages_to_the_report(tmp_path: Path) -> None:
 
     assert [c["task"] for c in results["comparison"]] == list(yaml.safe_load(plan.read_text())["tasks"])
     for c in results["comparison"]:
-        assert len(c["seeds"]["pretrained"]) == len(c["seeds"]["scratch"]) == 3
+        ours, scratch = c["arms"]["pretrained"], c["arms"]["scratch"]
+        assert len(ours["seeds"]) == len(scratch["seeds"]) == 3
         assert c["floors"]
-        assert c["steps"] == {"pretrained": 2, "scratch": 2}
-        assert c["tokens"]["pretrained"] == c["tokens"]["scratch"]
-        difference = c["pretrained"]["value"] - c["scratch"]["value"]
+        assert ours["steps"] == scratch["steps"] == 2
+        assert ours["tokens"] == scratch["tokens"]
+        difference = ours["value"] - scratch["value"]
         assert c["difference"]["value"] == pytest.approx(difference)
         assert c["difference"]["low"] <= difference <= c["difference"]["high"]
     assert {library["name"] for library in results["documents"]["libraries"]} == {"numpy", "scipy"}
@@ -70,7 +72,7 @@ def test_from_packages_to_the_report(tmp_path: Path) -> None:
         assert verdict.split("(")[0] in text
 
     for task in TASKS:
-        for arm in ARMS:
+        for arm in ("pretrained", "scratch"):
             assert hub.load(str(out / "finetune" / f"{task}-{arm}" / "seed-0")).task is not None
 
     made = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.suffix in (".safetensors", ".jsonl")}
@@ -83,6 +85,25 @@ def test_from_packages_to_the_report(tmp_path: Path) -> None:
     plan.write_text(yaml.safe_dump(other))
     with pytest.raises(InputError, match="another plan"):
         quickstart.run(out, plan=plan)
+
+    further(other, out / "pretrain", tmp_path)
+
+
+def further(plan: dict[str, Any], start: Path, folder: Path) -> None:
+    """The road that goes on from a checkpoint: its tokenizer, a third arm."""
+    del plan["tokenizer"], plan["pretrain"]["model"]
+    plan |= {"start": str(start), "tasks": {"topic": plan["tasks"]["topic"] | {"seeds": [0], "learning_rates": [1e-3]}}}
+    file, out = folder / "further.yaml", folder / "further"
+    file.write_text(yaml.safe_dump(plan))
+    lab.run(str(file), out)
+    (found,) = json.loads((out / "results.json").read_text())["comparison"]
+    assert list(found["arms"]) == ["pretrained", "start", "scratch"]
+    gained = found["arms"]["pretrained"]["value"] - found["arms"]["start"]["value"]
+    assert found["start"]["gained"]["value"] == pytest.approx(gained)
+    assert not (out / "tokenizer").exists()
+    ours, theirs = hub.load(str(out / "pretrain")), hub.load(str(start))
+    assert ours.tokenizer.fingerprint == theirs.tokenizer.fingerprint
+    assert ours.model.config == theirs.model.config
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import pytest
 from didact.errors import InputError
 from didact.lab.quickstart import plan as plans
 from didact.lab.quickstart.commands import Command
-from didact.lab.quickstart.plan import ARMS, FOLDER
+from didact.lab.quickstart.plan import FOLDER
 from didact.lab.quickstart.stages import Stage, carry_out, stages
 
 
@@ -65,12 +65,15 @@ def test_a_failure_keeps_what_was_measured_and_stops_there(tmp_path: Path) -> No
     assert not (tmp_path / "b.count").exists()
 
 
+@pytest.mark.parametrize("start", [None, "small"])
 @pytest.mark.parametrize("file", ["quickstart.yaml", "quickstart-long.yaml"])
-def test_a_stage_makes_what_the_next_one_reads(file: str, tmp_path: Path) -> None:
+def test_a_stage_makes_what_the_next_one_reads(file: str, start: str | None, tmp_path: Path) -> None:
     """Every file in OUT that a command is given is there before: a run file, or made by an earlier stage."""
     plan = plans.read(FOLDER / file)
+    if start is not None:
+        plan = plan.model_copy(update={"start": start, "tokenizer": None})
     run_files = {tmp_path / "pretrain.yaml"} | {
-        tmp_path / "finetune" / f"{task}-{arm}.yaml" for task in plan.tasks for arm in ARMS
+        tmp_path / "finetune" / f"{task}-{arm}.yaml" for task in plan.tasks for arm in plan.arms
     }
     found = stages(plan, tmp_path, cores=2, threads=1)
     there = set(run_files)
@@ -83,4 +86,6 @@ def test_a_stage_makes_what_the_next_one_reads(file: str, tmp_path: Path) -> Non
         there |= roots
     assert len({command.made for stage in found for command in stage.commands}) == sum(len(s.commands) for s in found)
     assert found[4].at_once == 2
-    assert len(found[4].commands) == 2 * len(plan.tasks) + 1
+    assert len(found[4].commands) == len(plan.arms) * len(plan.tasks) + 1
+    assert ("tokenizer" in [command.name for stage in found for command in stage.commands]) == (start is None)
+    assert (list(found[2].commands[0].arguments)[4:6] == ["--tokenizer", "small"]) == (start is not None)

@@ -1,7 +1,7 @@
 """The quickstart: the whole road on real input, from installed packages to a report, on a machine without a network.
 
-    documents -> four tasks, tokenizer -> store -> pre-training -> fine-tuning from the pre-trained weights and from
-    scratch -> report.html
+    documents -> four tasks, tokenizer -> store -> pre-training, from nothing or from a checkpoint -> fine-tuning from
+    the pre-trained weights, from scratch, and from the checkpoint as it comes -> report.html
 
 Everything is done by `didact`'s own commands, from run files that are left in the folder to be read, changed and run
 again. A stage that is done is not done again; an interrupted one goes on where it was.
@@ -15,7 +15,7 @@ from didact.errors import InputError
 from didact.lab.quickstart import plan as plans
 from didact.lab.quickstart import results
 from didact.lab.quickstart.page import write_page
-from didact.lab.quickstart.plan import ARMS, FOLDER, Plan
+from didact.lab.quickstart.plan import FOLDER, Plan
 from didact.lab.quickstart.show import Shown
 from didact.lab.quickstart.stages import carry_out, stages
 from didact.runs import runfile
@@ -51,6 +51,6 @@ def _begin(plan: Plan, out: Path) -> None:
     (out / "pretrain.yaml").write_text(runfile.dump(plans.pretrain_run(plan, out)), encoding="utf-8")
     (out / "finetune").mkdir(exist_ok=True)
     for task in plan.tasks:
-        for arm in ARMS:
+        for arm in plan.arms:
             text = runfile.dump(plans.finetune_run(plan, out, task, arm))
             (out / "finetune" / f"{task}-{arm}.yaml").write_text(text, encoding="utf-8")

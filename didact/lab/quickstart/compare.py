@@ -1,4 +1,5 @@
-"""Pre-trained against scratch against the floors: every difference with its paired interval, on the same test examples.
+"""Pre-trained against scratch against the floors, and against what pre-training went on from, where it went on from
+something: every difference with its paired interval, on the same test examples.
 
 Examples of one module belong together (they share an author, a subject, a style): the bootstrap draws modules, and the
 seeds of either side with them. The learning rate of each side was chosen on the dev set.
@@ -16,7 +17,7 @@ import numpy as np
 from didact.evaluation.floors import FLOORS
 from didact.evaluation.intervals import Interval, difference, interval
 from didact.lab.quickstart import plan as plans
-from didact.lab.quickstart.plan import ARMS, Plan
+from didact.lab.quickstart.plan import PRETRAINED, SCRATCH, START, Plan
 from didact.runs.build import learned, task_of
 from didact.tasks import Item, Task
 from didact.tasks.metrics import Floats, Metric
@@ -50,7 +51,7 @@ def floors(out: str | Path) -> None:
 
 def task_and_items(plan: Plan, out: Path, name: str) -> tuple[Task, list[Item], list[Item]]:
     """The task as fine-tuning had it, the training records it used, the test's records."""
-    run = plans.finetune_run(plan, out, name, ARMS[0])
+    run = plans.finetune_run(plan, out, name, PRETRAINED)
     task = task_of(run.task, run.length)
     assert isinstance(run.data.train, Path)
     assert run.data.test is not None
@@ -64,8 +65,8 @@ def compare(plan: Plan, out: Path) -> list[dict[str, Any]]:
     found = []
     for name in plan.tasks:
         task, train, test = task_and_items(plan, out, name)
-        results = {arm: _result(out, name, arm) for arm in ARMS}
-        units = {arm: _units(out, name, arm, list(results[arm]["seeds"])) for arm in ARMS}
+        results = {arm: _result(out, name, arm) for arm in plan.arms}
+        units = {arm: _units(out, name, arm, list(results[arm]["seeds"])) for arm in plan.arms}
         floor_units = {floor: np.array(own, np.float64) for floor, own in trivial[name].items()}
         found.append(_one(name, task.metrics()[0], train, test, results, units, floor_units))
     return found
@@ -82,8 +83,8 @@ def _one(
 ) -> dict[str, Any]:
     groups = [item.id.partition(":")[0] for item in test]
 
-    def against(baseline: Any) -> dict[str, float]:
-        return difference(metric, units["pretrained"], baseline, groups, resample_seeds=True).to_json()
+    def less(arm: str, baseline: Any) -> dict[str, float]:
+        return difference(metric, units[arm], baseline, groups, resample_seeds=True).to_json()
 
     def alone(own: Any) -> dict[str, float]:
         return interval(metric, own, groups, resample_seeds=True).to_json()
@@ -100,20 +101,26 @@ def _one(
         "modules": len(set(groups)),
         "floors": values,
         "best_floor": best,
-        **{arm: alone(units[arm]) for arm in ARMS},
-        "difference": against(units["scratch"]),
-        "over_floor": against(trivial[best]),
-        "seeds": {arm: _of_seeds(results[arm], metric.name) for arm in ARMS},
-        "rate": {arm: results[arm]["learning_rate"] for arm in ARMS},
-        "rates": {arm: results[arm]["learning_rates"] for arm in ARMS},
-        "steps": {arm: next(iter(results[arm]["seeds"].values()))["steps"] for arm in ARMS},
-        "tokens": {arm: sum(r["tokens"] for r in results[arm]["seeds"].values()) for arm in ARMS},
-        "seconds": {arm: sum(r["seconds"] for r in results[arm]["seeds"].values()) for arm in ARMS},
+        "arms": {arm: alone(units[arm]) | _told(own, metric.name) for arm, own in results.items()},
+        "difference": less(PRETRAINED, units[SCRATCH]),
+        "over_floor": less(PRETRAINED, trivial[best]),
+        "start": {"over_scratch": less(START, units[SCRATCH]), "gained": less(PRETRAINED, units[START])}
+        if START in units
+        else None,
     }
 
 
-def _of_seeds(result: Mapping[str, Any], metric: str) -> list[float]:
-    return [own["test"][metric] for own in result["seeds"].values()]
+def _told(result: Mapping[str, Any], metric: str) -> dict[str, Any]:
+    """What an arm's runs tell of themselves: each seed's score, the rates that were tried, and how much it took."""
+    seeds = list(result["seeds"].values())
+    return {
+        "seeds": [own["test"][metric] for own in seeds],
+        "rate": result["learning_rate"],
+        "rates": result["learning_rates"],
+        "steps": seeds[0]["steps"],
+        "tokens": sum(own["tokens"] for own in seeds),
+        "seconds": sum(own["seconds"] for own in seeds),
+    }
 
 
 def _result(out: Path, task: str, arm: str) -> dict[str, Any]:
@@ -132,18 +139,37 @@ def _units(out: Path, task: str, arm: str, seeds: Sequence[str]) -> list[Floats]
 
 def verdicts(comparison: Sequence[Mapping[str, Any]]) -> list[str]:
     """What came of it, first in one sentence for all, then one for each task: whichever way it fell."""
-    better = [c["task"] for c in comparison if _interval(c["difference"]).above]
-    worse = [c["task"] for c in comparison if _interval(c["difference"]).below]
-    level = [c["task"] for c in comparison if c["task"] not in (*better, *worse)]
     over = [c["task"] for c in comparison if _interval(c["over_floor"]).above]
-    parts = [
-        f"Pre-training beats the same model from scratch on {len(better)} of {len(comparison)} tasks"
-        + (f" ({', '.join(better)})" if better else ""),
-        f"no difference at this scale on {', '.join(level)}" if level else "",
-        f"worse on {', '.join(worse)}" if worse else "worse on none",
-        f"above every trivial method on {', '.join(over)}" if over else "above every trivial method on none",
+    found = {c["task"]: _interval(c["difference"]) for c in comparison}
+    said = _fell("Pre-training beats the same model from scratch", found)
+    said += f"; above every trivial method on {', '.join(over) or 'none'}."
+    return [said, *_starts(comparison), *(sentence(c) for c in comparison)]
+
+
+def _starts(comparison: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the start does by itself, and what going on from it adds."""
+    of = {c["task"]: c["start"] for c in comparison if c["start"] is not None}
+    if not of:
+        return []
+    alone = {task: _interval(own["over_scratch"]) for task, own in of.items()}
+    gained = {task: _interval(own["gained"]) for task, own in of.items()}
+    return [
+        _fell("As it comes, the start beats scratch", alone) + ".",
+        _fell("Going on with pre-training on this corpus beats the start as it comes", gained) + ".",
     ]
-    return ["; ".join(part for part in parts if part) + ".", *(sentence(c) for c in comparison)]
+
+
+def _fell(claim: str, found: Mapping[str, Interval]) -> str:
+    """The claim with the tasks of which it holds, of which the opposite does, and of which neither."""
+    better = [task for task, one in found.items() if one.above]
+    worse = [task for task, one in found.items() if one.below]
+    level = [task for task in found if task not in (*better, *worse)]
+    parts = [
+        f"{claim} on {len(better)} of {len(found)} tasks" + (f" ({', '.join(better)})" if better else ""),
+        f"no difference at this scale on {', '.join(level)}" if level else "",
+        f"worse on {', '.join(worse) or 'none'}",
+    ]
+    return "; ".join(part for part in parts if part)
 
 
 def sentence(c: Mapping[str, Any]) -> str:
@@ -156,9 +182,10 @@ def sentence(c: Mapping[str, Any]) -> str:
     else:
         said = "no difference at this scale"
     held = "above" if floor.above else "below" if floor.below else "level with"
+    ours, scratch = (c["arms"][arm]["value"] for arm in (PRETRAINED, SCRATCH))
     return (
-        f"{c['task']}: {said}, {c['metric']} {c['pretrained']['value']:.3f} against {c['scratch']['value']:.3f} from "
-        f"scratch ({_points(change)}); {held} the best trivial method, {c['best_floor']} "
+        f"{c['task']}: {said}, {c['metric']} {ours:.3f} against {scratch:.3f} from scratch ({_points(change)}); "
+        f"{held} the best trivial method, {c['best_floor']} "
         f"{c['floors'][c['best_floor']]['value']:.3f} ({_points(floor)})."
     )
 

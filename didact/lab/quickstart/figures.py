@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PRETRAINED, SCRATCH, FLOOR, GREY = "#1f6feb", "#d1741f", "#7a8087", "#c9ced4"
+PRETRAINED, START, SCRATCH, FLOOR, GREY = "#1f6feb", "#7fb2f5", "#d1741f", "#7a8087", "#c9ced4"
+COLORS = {"pretrained": PRETRAINED, "start": START, "scratch": SCRATCH}
 STYLE: dict[Any, Any] = {
     "font.size": 9.5,
     "font.family": "sans-serif",
@@ -28,8 +29,11 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def comparison(found: Sequence[Mapping[str, Any]]) -> str:
-    """A panel a task: each seed, the mean with its interval, every floor; and on the right all paired differences."""
+def comparison(found: Sequence[Mapping[str, Any]], arms: Mapping[str, str]) -> str:
+    """A panel a task: each seed, the mean with its interval, every floor; and on the right all paired differences.
+
+    arms: what each is called.
+    """
     from matplotlib import rc_context
 
     with rc_context(STYLE):
@@ -42,29 +46,30 @@ def comparison(found: Sequence[Mapping[str, Any]]) -> str:
                 if name == c["best_floor"]:
                     where = (floor["value"], place - 0.36)
                     left.annotate(name, where, fontsize=7.5, color=FLOOR, ha="center", va="bottom")
-            for arm, color, shift in (("scratch", SCRATCH, 0.14), ("pretrained", PRETRAINED, -0.14)):
-                _dot(left, c[arm], place + shift, color)
-                left.plot(c["seeds"][arm], [place + shift] * len(c["seeds"][arm]), "|", color=color, markersize=7)
+            for number, (arm, own) in enumerate(c["arms"].items()):
+                line = place - 0.14 + 0.28 * number / (len(arms) - 1)
+                _dot(left, own, line, COLORS[arm])
+                left.plot(own["seeds"], [line] * len(own["seeds"]), "|", color=COLORS[arm], markersize=7)
             _dot(right, c["difference"], place - 0.14, PRETRAINED, scale=100)
+            if c["start"] is not None:
+                _dot(right, c["start"]["gained"], place, START, scale=100)
             _dot(right, c["over_floor"], place + 0.14, FLOOR, scale=100)
         left.set_xlim(0, 1)
         left.set_xlabel("score on the test set, 95 % interval, seeds")
         right.axvline(0, color="#3b4148", linewidth=1)
         right.set_xlabel("points, paired, 95 % interval")
-        right.set_title("pre-trained less …", fontsize=9, loc="left")
-        over_scratch = right.plot([], [], "o", color=PRETRAINED, label="from scratch")[0]
-        over_floor = right.plot([], [], "o", color=FLOOR, label="the best trivial method")[0]
-        right.legend(handles=[over_scratch, over_floor], fontsize=8, loc="best", framealpha=0.8, edgecolor="none")
+        right.set_title(f"{arms['pretrained']} less …", fontsize=9, loc="left")
+        others = [(PRETRAINED, arms["scratch"])] + ([(START, arms["start"])] if "start" in arms else [])
+        others.append((FLOOR, "the best trivial method"))
+        handles = [right.plot([], [], "o", color=color, label=label)[0] for color, label in others]
+        right.legend(handles=handles, fontsize=8, loc="best", framealpha=0.8, edgecolor="none")
         for axes in (left, right):
             axes.set_yticks(range(len(found)), names if axes is left else [""] * len(found))
             axes.set_ylim(len(found) - 0.4, -0.6)
             axes.grid(axis="y", visible=False)
         left.set_title("score", fontsize=9, loc="left")
-        handles = [
-            left.plot([], [], "o", color=PRETRAINED, label="pre-trained")[0],
-            left.plot([], [], "o", color=SCRATCH, label="from scratch")[0],
-            left.plot([], [], "-", color=FLOOR, label="trivial methods")[0],
-        ]
+        handles = [left.plot([], [], "o", color=COLORS[arm], label=title)[0] for arm, title in arms.items()]
+        handles.append(left.plot([], [], "-", color=FLOOR, label="trivial methods")[0])
         left.legend(handles=handles, loc="lower right", frameon=False, fontsize=8)
         return _svg(figure)
 

@@ -33,7 +33,7 @@ def render(results: Mapping[str, Any]) -> str:
         rates=lambda found: ", ".join(f"{rate}: {value:.3f}" for rate, value in found.items()) or "not tried",
     )
     drawn = {
-        "comparison": figures.comparison(results["comparison"]),
+        "comparison": figures.comparison(results["comparison"], results["arms"]),
         "curves": figures.curves(results["pretrain"], results["unigram_nats"]),
         "times": figures.times(results["stages"]),
     }
@@ -63,13 +63,14 @@ def _speeds(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A row a stage: what it did, how fast, in how much memory. Training's speed is that of its steps alone."""
     pretrain, comparison, store = results["pretrain"], results["comparison"], results["store"]
     counts = results["documents"]["counts"]
-    tuned = sum(sum(c["tokens"].values()) for c in comparison)
-    tuning = sum(sum(c["seconds"].values()) for c in comparison)
-    runs = sum(len(seeds) for c in comparison for seeds in c["seeds"].values())
+    arms = [own for c in comparison for own in c["arms"].values()]
+    tuned, tuning = sum(own["tokens"] for own in arms), sum(own["seconds"] for own in arms)
+    runs = sum(len(own["seeds"]) for own in arms)
     labelled = sum(split["records"] for task in results["tasks"].values() for split in task.values())
     of_stage = {stage["name"]: stage["seconds"] for stage in results["stages"]}
     did = {
         "documents": f"{counts['files']:,} files read, {counts['entries']:,} texts kept",
+        "tasks": f"{labelled:,} labelled records",
         "tasks and tokenizer": f"{labelled:,} labelled records, {results['vocabulary']:,} word pieces",
         "store": f"{store['tokens']:,} tokens",
         "pre-training": f"{pretrain['steps']:,} steps, {pretrain['tokens']:,} tokens",

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from didact.errors import InputError
 from didact.runs import runfile
 from didact.runs.schema import FinetuneRun, Part, PretrainRun
 
-ARMS = ("pretrained", "scratch")
+PRETRAINED, START, SCRATCH = "pretrained", "start", "scratch"
 FOLDER = Path(__file__).parent
 
 
@@ -26,7 +26,8 @@ class TokenizerPart(Part):
 
 
 class Plan(Part):
-    """search: folders in which packages are looked for, this Python's own if there are none;
+    """search: folders in which packages are looked for, this Python's own if there are none; start: a checkpoint that
+    pre-training goes on from, with its own tokenizer, null = fresh weights and a tokenizer of this corpus;
     pretrain: a run file for `didact pretrain` without `run` and `data.train`; finetune: one for `didact finetune`
     without `run`, `start`, `scratch` and the task's own, which stand in `tasks` and replace it key by key;
     sizes: records of each task's files, {"topic": {"train": 6000, "dev": 800, "test": 2000}};
@@ -34,12 +35,27 @@ class Plan(Part):
     """
 
     search: tuple[Path, ...] = ()
-    tokenizer: TokenizerPart = TokenizerPart()
+    start: str | None = None
+    tokenizer: TokenizerPart | None = None
     validation: float = Field(default=0.02, gt=0, lt=0.5)
     sizes: dict[str, dict[Literal["train", "dev", "test"], int]] = Field(default_factory=dict)
     pretrain: dict[str, Any]
     finetune: dict[str, Any]
     tasks: dict[str, dict[str, Any]]
+
+    @model_validator(mode="after")
+    def _one_tokenizer(self) -> Plan:
+        if self.start is not None and self.tokenizer is not None:
+            raise ValueError("a start, which brings its tokenizer, or a tokenizer to be made")
+        return self
+
+    @property
+    def arms(self) -> dict[str, str]:
+        """What is fine-tuned on each task, the one in question first, and what the report calls it."""
+        if self.start is None:
+            return {PRETRAINED: "pre-trained", SCRATCH: "from scratch"}
+        name = Path(self.start).name
+        return {PRETRAINED: f"{name}, adapted", START: f"{name} as it comes", SCRATCH: "from scratch"}
 
 
 def read(file: Path) -> Plan:
@@ -51,7 +67,7 @@ def read(file: Path) -> Plan:
     plan: Plan = runfile.checked(Plan, values, file=file)
     pretrain_run(plan, Path("out"))
     for task in plan.tasks:
-        finetune_run(plan, Path("out"), task, ARMS[0])
+        finetune_run(plan, Path("out"), task, PRETRAINED)
     return plan
 
 
@@ -64,17 +80,19 @@ def write(plan: Plan, out: Path) -> None:
 
 def pretrain_run(plan: Plan, out: Path) -> PretrainRun:
     """The pre-training run, in OUT/pretrain."""
-    own = {"run": str(out / "pretrain"), "data": {"train": str(out / "store")}}
+    own: dict[str, Any] = {"run": str(out / "pretrain"), "data": {"train": str(out / "store")}}
+    if plan.start is not None:
+        own["model"] = {"start": plan.start}
     return runfile.checked(PretrainRun, merged(plan.pretrain, own), prefix="pretrain")
 
 
 def finetune_run(plan: Plan, out: Path, task: str, arm: str) -> FinetuneRun:
-    """A task from pre-trained weights or from scratch, equal in everything else, in OUT/finetune/TASK-ARM."""
+    """A task from one of the arms' weights, equal in everything else, in OUT/finetune/TASK-ARM."""
     files = {split: str(out / "tasks" / task / f"{split}.jsonl") for split in ("train", "dev", "test")}
     own = {
         "run": str(out / "finetune" / f"{task}-{arm}"),
-        "start": str(out / "pretrain"),
-        "scratch": arm == "scratch",
+        "start": plan.start if arm == START else str(out / "pretrain"),
+        "scratch": arm == SCRATCH,
         "data": files,
     }
     values = merged(merged(plan.finetune, plan.tasks[task]), own)

@@ -25,6 +25,7 @@ def collect(plan: Plan, out: Path, took: Mapping[str, Any]) -> dict[str, Any]:
     found = {
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "verdicts": verdicts(comparison),
+        "arms": plan.arms,
         "comparison": comparison,
         "documents": _json(out / "documents.json"),
         "tasks": _json(out / "tasks" / "counts.json"),

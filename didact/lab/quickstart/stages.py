@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from didact.lab.quickstart.commands import Command, didact, run_all
-from didact.lab.quickstart.plan import ARMS, Plan
+from didact.lab.quickstart.plan import Plan, TokenizerPart
 from didact.lab.quickstart.usage import Usage
 
 Show = Callable[[str], None]
@@ -43,22 +43,26 @@ def stages(plan: Plan, out: Path, cores: int, threads: int) -> list[Stage]:
         text = f"import sys; from didact.lab.quickstart.{module} import {function}; {function}(sys.argv[1])"
         return Command(name, ("-c", text, str(out)), logs / f"{name}.log", made)
 
-    t = plan.tokenizer
     corpus, tokenizer, store = out / "corpus.jsonl", out / "tokenizer", out / "store"
-    words = didact(
-        "tokenizer", "tokenizer", corpus, "--kind", t.kind, "--vocab", str(t.vocabulary),
-        "--cased" if t.cased else "--uncased", "--out", tokenizer,
-        log=logs / "tokenizer.log", made=tokenizer / "tokenizer.json",
-    )  # fmt: skip
+    made: list[Command] = []
+    if plan.start is None:
+        t = plan.tokenizer or TokenizerPart()
+        made.append(didact(
+            "tokenizer", "tokenizer", corpus, "--kind", t.kind, "--vocab", str(t.vocabulary),
+            "--cased" if t.cased else "--uncased", "--out", tokenizer,
+            log=logs / "tokenizer.log", made=tokenizer / "tokenizer.json",
+        ))  # fmt: skip
+    tasks = own("tasks", "texts", "tasks", out / "tasks" / "counts.json")
+    pieces = plan.start or str(tokenizer)
     prepare = didact(
-        "store", "prepare", corpus, "--tokenizer", tokenizer, "--out", store, "--validation", str(plan.validation),
+        "store", "prepare", corpus, "--tokenizer", pieces, "--out", store, "--validation", str(plan.validation),
         log=logs / "store.log", made=store / "store.json",
     )  # fmt: skip
     pretrain = didact(
         "pretrain", "pretrain", out / "pretrain.yaml",
         log=logs / "pretrain.log", made=out / "pretrain" / "result.json",
     )  # fmt: skip
-    cells = [out / "finetune" / f"{task}-{arm}" for task in plan.tasks for arm in ARMS]
+    cells = [out / "finetune" / f"{task}-{arm}" for task in plan.tasks for arm in plan.arms]
     finetune = [
         didact(cell.name, "finetune", cell.with_suffix(".yaml"),
                log=logs / f"{cell.name}.log", made=cell / "result.json", threads=threads)
@@ -67,7 +71,7 @@ def stages(plan: Plan, out: Path, cores: int, threads: int) -> list[Stage]:
     floors = own("floors", "compare", "floors", out / "floors.json")
     return [
         Stage("documents", (own("documents", "texts", "documents", corpus),)),
-        Stage("tasks and tokenizer", (words, own("tasks", "texts", "tasks", out / "tasks" / "counts.json")), cores),
+        Stage("tasks and tokenizer" if made else "tasks", (*made, tasks), cores),
         Stage("store", (prepare,)),
         Stage("pre-training", (pretrain,)),
         Stage("fine-tuning and floors", (*finetune, floors), max(1, cores // threads)),
