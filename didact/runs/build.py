@@ -12,7 +12,7 @@ from didact import objectives, tasks
 from didact.data.stream import BySequences, ByTokens
 from didact.errors import InputError
 from didact.objectives import Combined, Corruption, Mixed, Objective, Select
-from didact.runs.schema import BatchPart
+from didact.runs.schema import SHORTEST, BatchPart
 from didact.tasks import Item, Task
 from didact.tokenization.tokenizer import Tokenizer
 
@@ -99,6 +99,8 @@ def task_of(spec: Mapping[str, Mapping[str, Any]], length: int) -> Task:
         )
     ((kind, fields),) = spec.items()
     own = {"length": length, **_keys(fields or {}, f"task.{kind}")}
+    if isinstance(own["length"], int) and own["length"] < SHORTEST:
+        raise InputError(f"task.{kind}.length: found {own['length']}", expected=f"{SHORTEST} or more")
     return columns_known(_filled(_of_kind(tasks.TASKS, kind, "task"), own, {}, f"task.{kind}"))
 
 

@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+SHORTEST = 4  # tokens of a sequence: a pair has three special ones
+
 
 class Part(BaseModel):
     """A section of a run file: frozen, and closed to unknown keys."""
@@ -83,7 +85,7 @@ class PretrainData(Part):
     train: Annotated[tuple[StorePart, ...] | Path, BeforeValidator(_some)]
     temperature: float | None = Field(default=None, gt=0)
     format: str = "full_sentences"
-    length: int = Field(default=128, ge=4)
+    length: int = Field(default=128, ge=SHORTEST)
     workers: int = Field(default=0, ge=0)
     duplicates: int | None = Field(default=None, ge=1)
 
@@ -283,7 +285,7 @@ class FinetuneRun(Run):
     data: TaskData
     seeds: tuple[Seed, ...] = ()
     model: dict[str, Any] = Field(default_factory=dict)
-    length: int = Field(default=128, ge=4)
+    length: int = Field(default=128, ge=SHORTEST)
     batch: BatchPart = BatchPart(size=(32, "sequences"))
     budget: Budget = Budget(epochs=3.0)
     evaluate_every: int | None = Field(default=None, ge=1)

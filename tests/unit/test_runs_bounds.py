@@ -64,6 +64,8 @@ FINETUNE: list[tuple[dict[str, Any], str]] = [
     ({"task": {"classify": {"threshold": 1.5}}}, "task.classify: threshold 1.5"),
     ({"task": {"classify": {"dropout": 1.0}}}, "task.classify: dropout 1.0: a share"),
     ({"task": {"classify": 3}}, "task.classify: found 3"),
+    ({"task": {"classify": {"length": 2}}}, "task.classify.length: found 2; expected 4 or more"),
+    ({"task": {"tag": {"length": -5}}}, "task.tag.length: found -5; expected 4 or more"),
     ({"task": {"choose": {"dropout": -1.0}}}, "task.choose: dropout -1.0: a share"),
     ({"task": {"glue": {"name": "cola", "dropout": 2.0}}}, "task.glue: dropout 2.0: a share"),
     ({"task": {"answer": {"longest": 0}}}, "task.answer: longest 0: at least 1"),
