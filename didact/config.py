@@ -243,6 +243,14 @@ class ModelConfig:
             raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
         if self.windows is not None and not self.windows:
             raise ValueError("windows has no entry; without local attention it is null")
+        if self.windows is not None and min(window or 0 for window in self.windows) < 0:
+            raise ValueError(f"windows {list(self.windows)}: rows on either side, 0 at least, or null")
+        if self.layer_groups is not None and not 1 <= self.layer_groups <= self.layers:
+            raise ValueError(f"layer_groups {self.layer_groups}: from 1 to {self.layers}, the layers")
+        if self.position.scheme == "rotary" and self.key_width % 2:
+            raise ValueError(f"heads {self.key_width} wide with rotary positions, which turn two columns together")
+        if self.position.scheme in ("bucketed", "disentangled") and 0 < self.position.buckets < 4:
+            raise ValueError(f"position.buckets {self.position.buckets}: at least 4")
         if self.windows is not None and (pattern := shortest(self.windows)) is not self.windows:
             object.__setattr__(self, "windows", None if pattern == (None,) else pattern)
         if self.tied and not self.output.transform and self.word_width != self.stream_width("forward"):

@@ -161,6 +161,16 @@ class Flat:
         """(n + 1,): which rows of the examples as they were given, laid end to end, are whose."""
         return self.cuts if self.moved is None else cuts_of([len(example.tokens) for example in self.examples])
 
+    @property
+    def originals(self) -> Array:
+        """(N,) tokens as the examples have them, whatever has been hidden since: what is asked for where they stood.
+        Rows that a corruption put in have what stands there.
+        """
+        if self.hidden is None or not self.examples:
+            return self.tokens
+        values = np.concatenate([example.tokens for example in self.examples])
+        return values if self.moved is None else np.where(self.moved.put, self.tokens, values[self.moved.rows])
+
     def sentences(self) -> Array | None:
         """(N,) the number of the sentence that each row belongs to, counted over all sequences; None where an example
         does not know its sentences.

@@ -184,6 +184,8 @@ def concrete(
     known = [rule for rule in rules if rule.ours in expected]
     chosen = [rule for rule in known if rule.tied in (None, tied) and rule.gated in (None, gated)]
     own = tuple(f"heads.{head}." for head, slot in slots.items() if slot is None)
+    if own and not any(rule.ours.startswith(POOLER) for rule in known):
+        own += (POOLER,)  # of a head without names, in a family whose pooler is a head's
     chosen += [Rule(name, (name,), outside=True) for name in expected if own and name.startswith(own)]
     ours = [rule.ours for rule in chosen]
     if len(set(ours)) < len(ours) or set(ours) != set(expected):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from torch import Tensor
 
@@ -48,13 +48,32 @@ NONE = Architecture("")  # of a family that transformers does not have
 
 
 @dataclass(frozen=True)
+class Asked:
+    """Which rows transformers' classes of a whole sequence read. row: the family's own, what `pooling: cls` means;
+    key: of config.json, where another may be said, words: ours -> what it says; None where there is no choice.
+    """
+
+    row: Literal["first", "last"] = "first"
+    key: str | None = None
+    words: Mapping[str, str] = field(default_factory=dict)
+
+    def says(self, pooling: str) -> bool:
+        """Whether a head asked of these rows can be told of."""
+        return pooling in ("cls", self.row, *self.words)
+
+    def read(self, config: Mapping[str, Any]) -> str:
+        """What config.json says."""
+        return {theirs: ours for ours, theirs in self.words.items()}.get(config.get(self.key or "", ""), "cls")
+
+
+@dataclass(frozen=True)
 class Family:
     """name: of the member, and the `model_type` of config.json unless that is another; base: the settings of its first
     publication; keys and names: how its settings and tensors are called; architectures: in order of choice, the first
     all of whose slots a model has is what its checkpoint says it is, the last is the bare model, none for a family that
     transformers does not have; tokenizer: the `kind` that its tokenizers are of; recipe: how it was pre-trained;
     sources: papers and code; dropouts: see DROPOUTS; fitted: fields of the configuration, besides the vocabulary, that
-    a tokenizer decides; pooling: the key that says which rows classes of a whole sequence are asked; tied_by_tensors:
+    a tokenizer decides; asked: which rows classes of a whole sequence are asked; tied_by_tensors:
     whether a model that calls itself tied is not where its file holds another output matrix (T5); encoder: slots of
     heads that the encoder is asked where there is a decoder, too; all others ask the decoder.
     """
@@ -70,7 +89,7 @@ class Family:
     dropouts: Mapping[str, tuple[str, float | None]] = field(default_factory=lambda: DROPOUTS)
     fitted: Callable[[Tokenizer], Mapping[str, Any]] = lambda _tokenizer: {}
     model_type: str | None = None
-    pooling: str | None = None
+    asked: Asked = Asked()
     tied_by_tensors: bool = False
     encoder: tuple[str, ...] = ()
 
@@ -79,9 +98,18 @@ class Family:
         return key_table.changed(self.base, {"vocabulary": tokenizer.vocabulary, **self.fitted(tokenizer)})
 
     def architecture(self, heads: Mapping[str, Head]) -> Architecture:
-        """What transformers would open a model with these heads as."""
-        slots = {head.slot for head in heads.values()}
+        """What transformers would open a model with these heads as: a class that gives the same answers."""
+        slots = {head.slot for head in heads.values() if self.says(head)}
         return next((a for a in self.architectures if slots.issuperset(a.slots)), NONE)
+
+    def says(self, head: Head) -> bool:
+        """Whether their class of this slot asks the same rows."""
+        return not (isinstance(head, Classes | Choice) and head.pooled) or self.asked.says(head.pooling)
+
+    def placed(self, head: Head, row: Literal["first", "last"]) -> Head:
+        """The head where this row of a text answers for it, because of the tokenizer."""
+        pooled = isinstance(head, Classes | Choice) and head.pooled and head.pooling == "cls"
+        return replace(head, pooling=row) if pooled and row != self.asked.row else head
 
     def prefixed(self, heads: Mapping[str, Head]) -> bool:
         """Whether the core's tensors carry the prefix in the file of a model with these heads."""
@@ -89,13 +117,15 @@ class Family:
         return bool(architecture.slots) if architecture.prefixed is None else architecture.prefixed
 
     def slots(self, heads: Mapping[str, Head]) -> dict[str, str | None]:
-        """The slot of each head: None for a second one of its kind, and for one whose names another already has."""
+        """The slot of each head: None for a second one of its kind, for one whose names another already has, and for
+        one that is asked other rows than their class: under its names theirs would open it and answer otherwise.
+        """
         first = self.architecture(heads).slots
         taken: set[str] = set()
         slots: dict[str, str | None] = dict.fromkeys(heads)
         for name, head in sorted(heads.items(), key=lambda item: item[1].slot not in first):
             theirs = {t for rule in self.names.heads.get(head.slot, ()) for t in rule.theirs}
-            if theirs and not theirs & taken:
+            if theirs and not theirs & taken and self.says(head):
                 slots[name] = head.slot
                 taken |= theirs
         return slots
@@ -143,8 +173,8 @@ class Family:
                 continue
             rows = {self.names.canonical(name): tensor.shape[0] for name, tensor in tensors.items()}
             head = _head(slot, config, rows.get(self.names.heads[slot][0].theirs[0], 0), file)
-            if isinstance(head, Classes) and head.pooled and config.get(self.pooling or "") == "mean":
-                head = replace(head, pooling="mean")
+            if isinstance(head, Classes | Choice) and head.pooled:
+                head = replace(head, pooling=cast(Any, self.asked.read(config)))
             heads[head.kind] = self._with_dropout(head, config, file)
         return heads
 
@@ -191,8 +221,9 @@ class Family:
         for head in heads.values():
             if head.slot in architecture.slots:
                 out |= _described(head, carried) | self._said_dropout(head, config)
-                if isinstance(head, Classes) and head.pooled and self.pooling is not None:
-                    out[self.pooling] = head.pooling
+                if isinstance(head, Classes | Choice) and head.pooled and self.asked.key is not None:
+                    words = self.asked.words
+                    out[self.asked.key] = words.get(head.pooling, words["cls"])
         return out
 
 

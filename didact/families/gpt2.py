@@ -12,7 +12,7 @@ from didact.config import PRE_NORM, ModelConfig, Output, Position, Summary
 from didact.errors import InputError
 from didact.exchange.keys import Key, Keys, Only, Together
 from didact.exchange.rules import Names, Rule, pairs
-from didact.families.base import Architecture, Family
+from didact.families.base import Architecture, Asked, Family
 from didact.objectives import Causal, Objective
 from didact.tokenization.tokenizer import Tokenizer
 
@@ -162,6 +162,7 @@ GPT2 = Family(
         Architecture("GPT2Model"),
     ),
     tokenizer="gpt2",
+    asked=Asked("last"),
     dropouts={"classes.rows": ("classifier_dropout", None), "choice": ("summary_first_dropout", 0.1)},
     recipe=recipe,
     sources=("Radford et al., 2019, Language Models are Unsupervised Multitask Learners", "github.com/openai/gpt-2"),

@@ -12,7 +12,7 @@ from didact.config import ModelConfig, Norms, Output, Position, Summary
 from didact.errors import InputError
 from didact.exchange.keys import Key, Keys, Only, Together
 from didact.exchange.rules import Names, Rule, pairs
-from didact.families.base import Architecture, Family
+from didact.families.base import Architecture, Asked, Family
 from didact.objectives import Masked, Objective
 from didact.tokenization.tokenizer import Tokenizer
 
@@ -216,7 +216,7 @@ MODERNBERT = Family(
         Architecture("ModernBertModel"),
     ),
     tokenizer="bpe",
-    pooling="classifier_pooling",
+    asked=Asked(key="classifier_pooling", words={"cls": "cls", "mean": "mean"}),
     dropouts=dict.fromkeys(("classes.pooled", "classes.rows", "choice", "span"), ("classifier_dropout", 0.0)),
     recipe=recipe,
     sources=("Warner et al., 2024, arXiv:2412.13663", "github.com/AnswerDotAI/ModernBERT"),

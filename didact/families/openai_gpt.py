@@ -8,7 +8,7 @@ from didact.config import POST_NORM, Position
 from didact.exchange.keys import Key, Keys, Together
 from didact.exchange.rules import Names, Rule, pairs
 from didact.families import gpt2
-from didact.families.base import Architecture, Family
+from didact.families.base import Architecture, Asked, Family
 from didact.objectives import Causal, Objective
 from didact.tokenization.tokenizer import Tokenizer
 
@@ -70,6 +70,7 @@ OPENAI_GPT = Family(
         Architecture("OpenAIGPTModel"),
     ),
     tokenizer="bpe",
+    asked=Asked("last"),
     dropouts={"choice": ("summary_first_dropout", 0.1)},
     recipe=recipe,
     sources=(

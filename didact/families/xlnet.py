@@ -1,7 +1,7 @@
 """XLNet (Yang et al., 2019): Transformer-XL's relative attention, pre-trained to predict words in permuted orders.
 
-Post-norm, nothing added to the word embeddings: position and segment enter attention logits alone. A sequence ends in
-its <cls>, whose row answers for it.
+Post-norm, nothing added to the word embeddings: position and segment enter attention logits alone. In the published
+models a sequence ends in its <cls>, whose row answers for it; where a tokenizer puts one first, `summary_type` says so.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from didact.errors import InputError
 from didact.exchange.keys import Key, Keys, Only, Together
 from didact.exchange.rules import Names, Rule, pairs
 from didact.families import bert
-from didact.families.base import Architecture, Family
+from didact.families.base import Architecture, Asked, Family
 from didact.objectives import Objective, Permuted
 from didact.tokenization.tokenizer import Tokenizer
 
@@ -89,7 +89,7 @@ KEYS = Keys(
         Only("attn_type", ("bi",)),  # "uni" is Transformer-XL, with a causal mask
         Only("bi_data", (False,)),  # half of a batch read backwards
         Only("untie_r", (True,)),  # biases of each layer's own
-        Only("summary_type", ("last",)),
+        Only("summary_type", ("last", "first")),  # "mean" takes padding in
         Only("summary_use_proj", (True,)),
         Only("summary_activation", ("tanh",)),
         Only("quantization_config", (None,)),
@@ -148,5 +148,6 @@ XLNET = Family(
     tokenizer="unigram",
     recipe=recipe,
     sources=("Yang et al., 2019, arXiv:1906.08237", "Dai et al., 2019, arXiv:1901.02860", "github.com/zihangdai/xlnet"),
+    asked=Asked("last", "summary_type", {"cls": "last", "first": "first"}),
     dropouts=dict.fromkeys(("classes.pooled", "choice"), ("summary_last_dropout", 0.1)),
 )

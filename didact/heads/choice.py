@@ -9,7 +9,7 @@ Shapes: n asked rows (one a candidate), g groups (questions), D width.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -24,13 +24,14 @@ from didact.nn.dropout import Dropout
 class Choice(Head):
     """One of a group's rows. logits (n,); values (g,) int64: the right candidate, counted within its group.
 
-    dropout: on the pooled rows; None = the model's.
+    dropout: on the pooled rows; None = the model's. pooling: which row a task asks of each, see `Classes`.
     """
 
     kind: ClassVar[str] = "choice"
     grouped: ClassVar = "always"
 
     dropout: float | None = None
+    pooling: Literal["cls", "first", "last"] = "cls"
 
     def __post_init__(self) -> None:
         check_dropout(dropout=self.dropout)

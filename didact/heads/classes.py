@@ -35,8 +35,9 @@ class Classes(Head):
     true 1. *Normaliser*: the sum is divided by the number of answers, which is known before the forward pass and
     adds up over micro-batches and ranks, not by Σ class_weights[true] as F.cross_entropy's mean does. The two agree
     where the weights average 1 over the training set, as n / (C · n_c) does; use such weights.
-    names: of the C classes, in order; written to the checkpoint. pooling: what a task asks it of, one row ("cls", or
-    "last") or the mean of all ("mean"); read by the task and by the checkpoint, no part of the layers.
+    names: of the C classes, in order; written to the checkpoint. pooling: what a task asks it of, the row that stands
+    for a sequence in the family ("cls"), another ("first", "last") or the mean of all ("mean"); read by the checkpoint,
+    no part of the layers.
     """
 
     kind: ClassVar[str] = "classes"
@@ -49,7 +50,7 @@ class Classes(Head):
     dropout: float | None = None
     class_weights: tuple[float, ...] | None = None
     names: tuple[str, ...] | None = None
-    pooling: Literal["cls", "last", "mean"] = "cls"
+    pooling: Literal["cls", "first", "last", "mean"] = "cls"
 
     def __post_init__(self) -> None:
         check_counts(classes=self.classes)

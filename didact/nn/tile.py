@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import torch
 from torch import Tensor
@@ -30,6 +30,9 @@ PARTS: tuple[tuple[str, int, tuple[str, ...]], ...] = (
     (r"attention\.relation\.distance\.weight", 0, (HEADS,)),
     (r"feedforward\.up\.(weight|bias)", 0, (HALVES,)),
 )
+# What may differ: sizes, and what no parameter depends on.
+SIZES = frozenset(("layers", "width", "heads", "feedforward", "head_width", "segments", "windows", "pooler"))
+SIZES |= {"dropout", "attention_dropout", "init_std"}
 # Rows that stand for something by their number: the smaller model's first, then again from the first.
 NUMBERED = (r"embedding\.(position|segment)\.weight",)
 
@@ -45,13 +48,19 @@ def tiled(
     """
     if to.core != "transformer" or to.decoder is not None:
         raise ValueError(f"layers of a {to.core} core{' with a decoder' if to.decoder else ''} cannot be tiled")
-    for name in ("core", "vocabulary", "embedding_width", "embedding_projected", "layer_groups", "gated", "characters"):
-        if getattr(of, name) != getattr(to, name):
-            raise ValueError(f"{name} {getattr(of, name)} cannot be tiled into {getattr(to, name)}")
+    of_position, to_position = replace(of.position, maximum=None), replace(to.position, maximum=None)
+    for name in (field.name for field in fields(of) if field.name not in SIZES):
+        before, after = getattr(of, name), getattr(to, name)
+        if before != after and not (name == "position" and of_position == to_position):
+            raise ValueError(f"{name} {before} cannot be tiled into {after}")
     if to.layers < of.layers:
         raise ValueError(f"{of.layers} layers cannot be tiled into {to.layers}")
-    if of.position.scheme == "rotary" and of.key_width != to.key_width:  # its columns belong together in pairs
-        raise ValueError(f"heads {of.key_width} wide with rotary positions cannot be tiled into {to.key_width}")
+    turned = {"rotary": "key_width", "relative": "width", "sinusoidal": "width"}.get(of.position.scheme)
+    if turned is not None and getattr(of, turned) != getattr(to, turned):  # each column turns at a speed of its own
+        raise ValueError(
+            f"{turned} {getattr(of, turned)} with {of.position.scheme} positions cannot be tiled into "
+            f"{getattr(to, turned)}"
+        )
     if of.layer_groups:  # blocks that several layers share are the same blocks
         of, to = replace(of, layers=of.layer_groups), replace(to, layers=of.layer_groups)
     layers = [min(round(i * of.layers / to.layers), of.layers - 1) for i in range(to.layers)]
@@ -59,7 +68,7 @@ def tiled(
     for name, own in like.items():
         source = small.get(re.sub(r"(?<=blocks\.)\d+", lambda found: str(layers[int(found[0])]), name))
         if source is None and own.dim() > 1:
-            raise KeyError(f"the smaller model has no {name}")
+            raise ValueError(f"the smaller model has no {name}, which cannot be tiled")
         out[name] = own if source is None else _tile(name, source, of, own, to)
     return out
 

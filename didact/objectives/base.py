@@ -184,8 +184,8 @@ class Objective(ABC):
         return 2
 
     @property
-    def visibility(self) -> Literal["full", "causal"]:
-        """Of the model that it trains (`ModelConfig.visibility`): who sees whom when nothing is asked.
+    def visibility(self) -> Literal["full", "causal"] | None:
+        """Of the model that it trains (`ModelConfig.visibility`): who sees whom when nothing is asked; None = any.
 
         Raises ValueError where its parts want different things.
         """

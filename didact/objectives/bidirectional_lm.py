@@ -70,7 +70,7 @@ def _asked(flat: Flat, wanted: Array, step: int, stream: str) -> Asked:
         Labels(
             "vocabulary",
             rows=wanted + step - flat.cuts[sequences],
-            values=flat.tokens[wanted],
+            values=flat.originals[wanted],
             stream=stream,
             name=stream,
         ),

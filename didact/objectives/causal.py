@@ -60,7 +60,7 @@ class Causal(Objective):
         labels = Labels(
             "vocabulary",
             rows=at - 1 - flat.cuts[:-1].repeat(counts),
-            values=flat.tokens[at],
+            values=flat.originals[at],
             name=self.name,
         )
         return flat.then(

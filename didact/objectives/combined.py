@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
@@ -90,11 +91,13 @@ class Combined(Objective):
         return max(part.segment_ids for part in self.parts)
 
     @property
-    def visibility(self) -> Literal["full", "causal"]:
-        wanted: list[Literal["full", "causal"]] = sorted({part.visibility for part in self.parts})
+    def visibility(self) -> Literal["full", "causal"] | None:
+        wanted: list[Literal["full", "causal"]] = sorted(
+            {found for part in self.parts if (found := part.visibility) is not None}
+        )
         if len(wanted) > 1:
             raise ValueError(f"parts that train models of different visibility: {', '.join(wanted)}")
-        return wanted[0]
+        return wanted[0] if wanted else None
 
     @property
     def comparable(self) -> bool:
@@ -110,6 +113,17 @@ class Combined(Objective):
     @property
     def queries(self) -> bool:
         return any(part.queries for part in self.parts)
+
+    @property
+    def group(self) -> int:
+        return math.lcm(*(part.group for part in self.parts))
+
+    def most(self, length: int, parted: bool = False) -> int:
+        return max(part.most(length, parted) for part in self.parts)
+
+    @property
+    def dropout(self) -> bool:
+        return any(part.dropout for part in self.parts)
 
     @property
     def decoder(self) -> bool:

@@ -60,6 +60,11 @@ class Distilled(Objective):
     def teachers(self) -> tuple[str, ...]:
         return ("teacher",)
 
+    @property
+    def visibility(self) -> None:
+        """Whatever the teacher's is, which is asked of the same rows."""
+        return None
+
     def prepare(self, example: Example, rng: np.random.Generator) -> Prepared:
         return alone(self, example, rng)
 

@@ -87,7 +87,7 @@ class Masked(Objective):
             Labels(
                 "vocabulary",
                 rows=chosen.rows - flat.cuts[chosen.sequences],
-                values=flat.tokens[chosen.rows],
+                values=flat.originals[chosen.rows],
                 name=self.name,
             ),
             cuts=cuts_of(np.bincount(chosen.sequences, minlength=len(flat))),

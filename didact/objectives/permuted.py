@@ -16,6 +16,7 @@ from didact.heads import Head, Vocabulary
 from didact.objectives.base import Keys, Objective, alone
 from didact.objectives.select import InContext, Select
 from didact.randomness import words
+from didact.tokenization.tokenizer import Tokenizer
 from didact.visibility import permuted
 
 _ORDER = np.uint64(0x0D3E)  # what a draw is for, mixed into its key
@@ -77,6 +78,9 @@ class Permuted(Objective):
     def at_rate(self, rate: float) -> Permuted:
         return replace(self, rate=rate)
 
+    def check(self, tokenizer: Tokenizer) -> None:
+        self.select.check(tokenizer)
+
     def prepare(self, example: Example, rng: np.random.Generator) -> Prepared:
         return alone(self, example, rng)
 
@@ -91,7 +95,7 @@ class Permuted(Objective):
         source_bytes = flat.column("source_bytes")
         behind = flat.lengths[chosen.sequences] + np.arange(len(local)) - cuts[chosen.sequences]
         asked = Asked(
-            Labels("vocabulary", rows=behind, values=flat.tokens[chosen.rows], name=self.name),
+            Labels("vocabulary", rows=behind, values=flat.originals[chosen.rows], name=self.name),
             cuts=cuts,
             source_bytes=None if source_bytes is None else source_bytes[chosen.rows],
         )

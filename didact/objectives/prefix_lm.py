@@ -71,7 +71,7 @@ class PrefixLM(Objective):
         counts = np.diff(np.append(0, asked.cumsum())[flat.cuts])
         source_bytes = flat.column("source_bytes")
         rows = at - 1 - flat.cuts[:-1].repeat(counts)
-        labels = Labels("vocabulary", rows, flat.tokens[at], name=self.name)
+        labels = Labels("vocabulary", rows, flat.originals[at], name=self.name)
         return flat.then(
             replace(
                 flat,

@@ -26,6 +26,7 @@ from didact.objectives.base import Answering, Companion, Keys, Objective, alone
 from didact.objectives.masked import Masked, Rate
 from didact.objectives.select import Select, Tokens
 from didact.randomness import words
+from didact.tokenization.tokenizer import Tokenizer
 
 GENERATOR = "generator"
 _SAMPLE = np.uint64(0x5A3B)  # what a draw is for, mixed into its key
@@ -110,6 +111,9 @@ class Replaced(Objective):
 
     def at_rate(self, rate: float) -> Replaced:
         return replace(self, rate=rate)
+
+    def check(self, tokenizer: Tokenizer) -> None:
+        self.select.check(tokenizer)
 
     def prepare(self, example: Example, rng: np.random.Generator) -> Prepared:
         return alone(self, example, rng)

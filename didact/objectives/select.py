@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from didact.config import check_counts
 from didact.data.flat import Flat, ragged
 from didact.randomness import runs, unit, words
 from didact.tokenization.tokenizer import Tokenizer
@@ -153,6 +154,11 @@ class Spans(Tiled):
     p: float = 0.2
     longest: int = 10
 
+    def __post_init__(self) -> None:
+        check_counts(longest=self.longest)
+        if not 0.0 <= self.p < 1.0:
+            raise ValueError(f"p {self.p}: a chance, from 0 to below 1")
+
     @property
     def shares(self) -> Array:
         return (1.0 - self.p) ** np.arange(self.longest)
@@ -168,6 +174,9 @@ class NGrams(Tiled):
 
     kind: ClassVar[str] = "ngrams"
     longest: int = 3
+
+    def __post_init__(self) -> None:
+        check_counts(longest=self.longest)
 
     @property
     def shares(self) -> Array:
@@ -187,6 +196,9 @@ class InContext(Select):
 
     kind: ClassVar[str] = "in_context"
     longest: int = 5
+
+    def __post_init__(self) -> None:
+        check_counts(longest=self.longest)
 
     def __call__(self, flat: Flat, rate: float, keys: Keys) -> Chosen:
         units = Words.of(flat)

@@ -29,6 +29,7 @@ from didact.objectives.base import Answering, Keys, Objective, alone
 from didact.objectives.masked import Masked, Rate
 from didact.objectives.select import Select, Tokens
 from didact.randomness import words
+from didact.tokenization.tokenizer import Tokenizer
 from didact.visibility import Visibility, ranked
 
 Array = NDArray[Any]
@@ -119,6 +120,9 @@ class UniLM(Objective):
 
     def at_rate(self, rate: float) -> UniLM:
         return replace(self, rate=rate)
+
+    def check(self, tokenizer: Tokenizer) -> None:
+        self.select.check(tokenizer)
 
     def prepare(self, example: Example, rng: np.random.Generator) -> Prepared:
         return alone(self, example, rng)

@@ -61,6 +61,9 @@ class Begin:
         """The model with these heads; whatever is drawn, `generator` draws. Raises InputError where a file is damaged,
         or the configuration makes no model.
         """
+        if self.config.decoder is None:
+            row = "first" if self.tokenizer.template.begins else "last"
+            heads = {name: self.family.placed(head, row) for name, head in heads.items()}
         if self.name is not None:
             return hub.load(self.name, heads, changes=self.changes, scratch=self.scratch, generator=generator)
         pooler = self.config.pooler or any(head.pools(self.config) for head in heads.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -51,7 +52,10 @@ def models_of(
         if run.model.start_thinned is not None:
             _take_layers(pretrained, run.model.start_thinned)
     _check(run, pretrained, objective, tokenizer)
-    given = {} if run.model.start is None else _companions(run.model.start, objective, config)
+    given = {} if run.model.start is None else _companions(run.model.start, objective, config, tokenizer)
+    if run.model.start_tiled is not None:
+        for name in objective.companions(config):
+            say(f"model.start_tiled: the {name} is not tiled; it begins anew")
     models = beside(pretrained.model, objective, generator, given)
     for model in models.values():
         model.core.embedding.spell(tokenizer.tokens(range(model.config.vocabulary)))
@@ -70,10 +74,11 @@ def _check(run: PretrainRun, pretrained: Pretrained, objective: Objective, token
             f"data.length: found {run.data.length}",
             expected=f"at most {config.position.maximum}, the model's positions (model.position.maximum)",
         )
-    if config.visibility != _visibility(objective):
+    visibility = _visibility(objective)
+    if visibility is not None and config.visibility != visibility:
         raise InputError(
             f"model.visibility: found {config.visibility!r}",
-            expected=f"{_visibility(objective)}, as the objective trains it, or another objective",
+            expected=f"{visibility}, as the objective trains it, or another objective",
         )
     if objective.dropout and not (config.dropout or config.attention_dropout):
         raise InputError(
@@ -117,7 +122,7 @@ def _started(part: ModelPart, objective: Objective, tokenizer: Tokenizer, genera
     key, name = ("start", part.start) if part.start is not None else ("start_tiled", part.start_tiled)
     assert name is not None
     changes = dict(part.changes)
-    _check_family(part, name)
+    family = _family(part, name)
     own = Tokenizer.load(hub.fetch(name))
     other = own.fingerprint != tokenizer.fingerprint
     if other and missing_pieces(own, tokenizer) is None:
@@ -127,22 +132,26 @@ def _started(part: ModelPart, objective: Objective, tokenizer: Tokenizer, genera
         )
     vocabulary = changes.pop("vocabulary", 0) if other else 0
     now = {} if part.start_tiled is not None else changes
-    pretrained = hub.load(name, objective.heads, changes=now, generator=generator)
+    pretrained = replace(hub.load(name, objective.heads, changes=now, generator=generator), family=family)
     if other:
         say(f"{name}: {tokenizer.vocabulary - own.vocabulary:,} new pieces begin as the mean of those that write them")
         pretrained = extend(pretrained, tokenizer, vocabulary)
     return pretrained if part.start_tiled is None else tile(pretrained, changes, generator)
 
 
-def _check_family(part: ModelPart, name: str) -> None:
-    """Whether the family that was said, if one was, is the start's."""
-    found = open_checkpoint(hub.fetch(name)).family
-    if part.family is not None and by_name(part.family) is not found:
-        raise InputError(f"model.family: found {part.family}", expected=f"{found.name}, which {name} is, or none")
+def _family(part: ModelPart, name: str) -> str:
+    """The start's family, or the one that was said: one whose checkpoints are the start's family's to others (UniLM's
+    are BERT's) begins from its models.
+    """
+    found = open_checkpoint(hub.fetch(name)).family.name
+    said = found if part.family is None else by_name(part.family).name
+    if found not in (said, by_name(said).model_type):
+        raise InputError(f"model.family: found {said}", expected=f"{found}, which {name} is, or none")
+    return said
 
 
-def _companions(start: str, objective: Objective, config: ModelConfig) -> dict[str, Model]:
-    """Of those that the objective wants, the ones that lie in the checkpoint."""
+def _companions(start: str, objective: Objective, config: ModelConfig, tokenizer: Tokenizer) -> dict[str, Model]:
+    """Of those that the objective wants, the ones that lie in the checkpoint, with as many pieces as the main model."""
     found: dict[str, Model] = {}
     try:
         companions = objective.companions(config)
@@ -151,7 +160,14 @@ def _companions(start: str, objective: Objective, config: ModelConfig) -> dict[s
     for name, wanted in companions.items():
         folder = hub.fetch(start) / name
         if folder.is_dir():
-            found[name] = hub.load(folder, wanted.heads, changes=keys.config_to_json(wanted.config)).model
+            own = Tokenizer.load(folder)
+            settings = keys.config_to_json(wanted.config)
+            if own.fingerprint != tokenizer.fingerprint:
+                settings |= {"vocabulary": open_checkpoint(folder).model.vocabulary}
+            companion = hub.load(folder, wanted.heads, changes=settings)
+            if own.fingerprint != tokenizer.fingerprint:
+                companion = extend(companion, tokenizer, config.vocabulary)
+            found[name] = companion.model
         else:
             say(f"model.start: {start} has no {name}; it begins anew")
     return found
@@ -162,10 +178,22 @@ def _take_layers(pretrained: Pretrained, name: str) -> None:
     larger = hub.load(name)
     if larger.tokenizer.fingerprint != pretrained.tokenizer.fingerprint:
         raise InputError(f"model.start_thinned: {name} has another tokenizer than the store", expected="one tokenizer")
+    ours, theirs = pretrained.model.config, larger.model.config
+    for what in ("core", "norms", "gated", "activation", "visibility"):
+        if getattr(ours, what) != getattr(theirs, what):
+            raise InputError(
+                f"model.start_thinned: {name} has {what} {getattr(theirs, what)}", expected=f"{getattr(ours, what)}"
+            )
+    if ours.position.scheme != theirs.position.scheme:
+        raise InputError(
+            f"model.start_thinned: {name} has {theirs.position.scheme} positions", expected=ours.position.scheme
+        )
     try:
-        hub.take_layers(pretrained.model, larger.model)
+        fresh = hub.take_layers(pretrained.model, larger.model)
     except InputError as problem:
         raise InputError(f"model.start_thinned: {problem}") from None
+    if fresh:
+        say(f"model.start_thinned: {name} has nothing for {', '.join(fresh)}, which begin anew")
 
 
 def _teachers(run: PretrainRun, pretrained: Pretrained, objective: Objective) -> dict[str, Model]:
@@ -186,6 +214,11 @@ def _teachers(run: PretrainRun, pretrained: Pretrained, objective: Objective) ->
         raise InputError(
             f"data.length: found {run.data.length}", expected=f"at most {teacher.maximum}, the teacher's positions"
         )
+    seeing = teacher.model.config.visibility, pretrained.model.config.visibility
+    if seeing[0] != seeing[1]:  # what follows would be taught where what is hidden is asked
+        raise InputError(
+            f"teacher: {run.teacher} is {seeing[0]} in what it sees, the model {seeing[1]}", expected="equal visibility"
+        )
     widths = teacher.model.config.width, pretrained.model.config.width
     if "state" in objective.teachers_heads and widths[0] != widths[1]:
         raise InputError(
@@ -195,7 +228,7 @@ def _teachers(run: PretrainRun, pretrained: Pretrained, objective: Objective) ->
     return dict.fromkeys(objective.teachers, teacher.model)
 
 
-def _visibility(objective: Objective) -> str:
+def _visibility(objective: Objective) -> str | None:
     try:
         return objective.visibility
     except ValueError as problem:

@@ -33,6 +33,11 @@ class Template:
     single: tuple[Piece, ...]
     pair: tuple[Piece, ...]
 
+    @property
+    def begins(self) -> bool:
+        """Whether a special token stands first."""
+        return isinstance(self.single[0][0], int)
+
     def overhead(self, pair: bool) -> int:
         """How many special tokens are added to one text, or to a pair."""
         return sum(isinstance(content, int) for content, _ in (self.pair if pair else self.single))

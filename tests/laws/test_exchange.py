@@ -36,6 +36,10 @@ HEAD_SETS: dict[str, dict[str, Head]] = {
     "pre-training": {"vocabulary": Vocabulary(), "pair_relation": PairRelation()},
     "relation": {"pair_relation": PairRelation()},
     "classes": {"label": Classes(3, names=("no", "maybe", "yes"))},
+    "classes of the mean": {"label": Classes(3, pooling="mean")},
+    "classes of the first": {"label": Classes(3, pooling="first")},
+    "classes of the last": {"label": Classes(3, pooling="last")},
+    "choice of the last": {"choice": Choice(pooling="last")},
     "several labels": {"topics": Classes(4, "multiple")},
     "regression": {"score": Classes(1, "regression")},
     "tags": {"tags": Classes(3, pooled=False)},
@@ -78,12 +82,16 @@ def tiny(family: Family, heads: dict[str, Head] | None = None, tied: bool = True
 
 
 def spoken(family: Family, heads: dict[str, Head]) -> dict[str, Head]:
-    """The heads that the family's class has, without the dropout of those that its config.json cannot say it of."""
+    """The heads that the family's class has, without the dropout of those that its config.json cannot say it of, and
+    with what the class always asks called by the name for that.
+    """
     said = {}
     for name, head in heads.items():
-        if head.slot in family.architecture(heads).slots:
+        if head.slot in family.architecture(heads).slots and family.says(head):
             mute = isinstance(head, Choice) and head.slot not in family.dropouts
             said[name] = replace(head, dropout=None) if mute else head
+            if isinstance(head, Choice | Classes) and head.pooling == family.asked.row:
+                said[name] = replace(said[name], pooling="cls")
     return said
 
 

@@ -1,0 +1,122 @@
+"""How the weights of a pre-training run begin: from a model of another name, size, vocabulary or kind."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from run_tools import SMALL, pretraining, small
+
+from didact.errors import InputError
+from didact.runs import runfile
+from didact.runs.corpus import prepare_store
+from didact.runs.pretrain import assemble, pretrain
+from didact.runs.schema import PretrainRun
+
+SPAN = {"format": "full_sentences", "length": 32}
+REPLACED = {"replaced": {"generator_size": 0.5}}
+
+
+@pytest.fixture(scope="module")
+def place(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """(name, changes) -> a run of that name over the world, checked."""
+    folder = tmp_path_factory.mktemp("starts")
+
+    def run(name: str, **changes: Any) -> PretrainRun:
+        changes["data"] = {"train": str(world / "store")} | SPAN | changes.get("data", {})
+        return runfile.checked(PretrainRun, pretraining(world, folder / name, **changes))
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def starts(place: Any) -> dict[str, str]:
+    """Small checkpoints to begin from."""
+    wanted: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+        "bert": (SMALL | {"position": {"maximum": 64}}, {"masked": {}}),
+        "distilbert": (small("distilbert"), {"masked": {}}),
+        "electra": (small("electra") | {"embedding_width": 8}, REPLACED),
+        "gpt2": (small("gpt2"), {"causal": {}}),
+        "xlnet": (small("xlnet"), {"permuted": {}}),
+    }
+    return {
+        name: str(pretrain(place(name, model=model, objective=objective, budget={"steps": 1})))
+        for name, (model, objective) in wanted.items()
+    }
+
+
+def test_unilm_begins_as_a_tiled_bert(place: Any, starts: dict[str, str]) -> None:
+    """The command at the head of recipes/unilm.yaml."""
+    model = {"family": "unilm", "dropout": 0.1, "segments": 6, "layers": 2, "start_tiled": starts["bert"]}
+    data = {"format": "segment_pair"}
+    made = assemble(place("unilm", model=model, objective={"unilm": {}}, data=data)).pretrained
+    assert (made.family, made.model.config.segments, made.model.config.layers) == ("unilm", 6, 2)
+    table = made.model.core.embedding.segment.weight
+    assert torch.equal(table[:2], table[2:4])
+    with pytest.raises(InputError, match=r"model\.family: found roberta; expected bert"):
+        assemble(place("roberta", model={"family": "roberta", "start": starts["bert"]}, objective={"masked": {}}))
+
+
+def test_companions_learn_the_new_pieces_too(
+    place: Any, starts: dict[str, str], world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = (world / "tokenizer" / "vocab.txt").read_text().splitlines()
+    shutil.copytree(world / "tokenizer", tmp_path / "tokenizer")
+    (tmp_path / "tokenizer" / "tokenizer.json").unlink()
+    (tmp_path / "tokenizer" / "vocab.txt").write_text("\n".join([*known, "lamps", "riverstone"]) + "\n")
+    prepare_store([str(world / "corpus.txt")], str(tmp_path / "tokenizer"), tmp_path / "store", validation=0.2)
+    data = {"train": str(tmp_path / "store")}
+    run = assemble(place("more", model={"start": starts["electra"]}, objective=REPLACED, data=data))
+    for name in ("main", "generator"):
+        table = run.models[name].core.embedding.word.weight
+        assert len(table) == len(known) + 2, name
+    assert "begins anew" not in capsys.readouterr().err
+
+
+def test_what_is_not_tiled_is_said(place: Any, starts: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assemble(place("tiled", model={"start_tiled": starts["electra"], "layers": 2}, objective=REPLACED))
+    assert "the generator is not tiled; it begins anew" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("start", "changes", "objective", "said"),
+    [
+        ("bert", {"activation": "relu"}, "masked", "activation gelu cannot be tiled into relu"),
+        ("bert", {"norms": {"eps": 1e-3}}, "masked", "norms Norms"),
+        ("bert", {"position": {"scheme": "rotary"}}, "masked", "position Position"),
+        ("distilbert", {"segments": 2}, "masked", "no core.embedding.segment.weight"),
+        ("xlnet", {"width": 32}, "permuted", "width 16 with relative positions cannot be tiled into 32"),
+    ],
+)
+def test_only_sizes_are_tiled(
+    start: str, changes: dict[str, Any], objective: str, said: str, place: Any, starts: dict[str, str]
+) -> None:
+    with pytest.raises(InputError, match=r"model\.start_tiled: ") as told:
+        assemble(place("refused", model={"start_tiled": starts[start]} | changes, objective={objective: {}}))
+    assert said in str(told.value)
+
+
+def test_thinning_says_what_it_had_nothing_for(
+    place: Any, starts: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = SMALL | {"position": {"maximum": 64}, "start_thinned": starts["distilbert"]}
+    assemble(place("thinned", model=model, objective={"masked": {}}))
+    assert "has nothing for core.embedding.segment.weight, pooler.dense.weight" in capsys.readouterr().err
+    model |= {"start_thinned": starts["gpt2"]}
+    with pytest.raises(InputError, match=r"model\.start_thinned: .* has norms"):
+        assemble(place("thinned", model=model, objective={"masked": {}}))
+
+
+def test_a_student_sees_as_its_teacher_does(place: Any, starts: dict[str, str]) -> None:
+    """DistilGPT2: a causal student of a causal teacher."""
+    both = {"causal": {}, "distilled": {}}
+    pretrain(place("student", model=small("gpt2"), objective=both, teacher=starts["gpt2"], budget={"steps": 1}))
+    for objective in (both, {"distilled": {}}):
+        assemble(place("student", model=small("gpt2"), objective=objective, teacher=starts["gpt2"]))
+    model, objective = SMALL | {"position": {"maximum": 64}}, {"masked": {}, "distilled": {}}
+    run = place("taught", model=model, objective=objective, teacher=starts["gpt2"])
+    with pytest.raises(InputError, match="is causal in what it sees, the model full; expected equal visibility"):
+        assemble(run)
