@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a program: wh
 from training_tools import MADE, Chain, masked, quick, step_of
 
 from didact.data.stream import BySequences, ByTokens, Stream
-from didact.objectives import Combined, Distilled
+from didact.objectives import Combined, Distilled, Objective
 from didact.training import state
 from didact.training.checkpoint import RunFolder
 from didact.training.loop import fit
@@ -48,10 +48,15 @@ CLOCK = {"seconds", "tokens_per_second", "memory_mib", "mfu"}
 
 def train(kind: str, folder: Path) -> None:
     plan, objective = KINDS[kind]
-    stream = Stream(Chain(50), objective, plan, 96, seed=1)
-    settings: Settings = quick(
-        STEPS, log_every=3, evaluate_every=3, save_every=2, best="loss", keep=1 + (kind == "tokens"), seed=8
-    )
+    run(objective, plan, folder, keep=1 + (kind == "tokens"))
+
+
+def run(
+    objective: Objective, plan: BySequences | ByTokens, folder: Path, micro_tokens: int = 96, keep: int = 1
+) -> None:
+    """Train on the chain, with dropout, validation and a checkpoint every other step, or go on."""
+    stream = Stream(Chain(50), objective, plan, micro_tokens, seed=1)
+    settings: Settings = quick(STEPS, log_every=3, evaluate_every=3, save_every=2, best="loss", keep=keep, seed=8)
     step = step_of(objective, dropout=0.2)
     held_out = Stream(Chain(20), objective, BySequences(8), 512, seed=2)[0]
 

@@ -13,6 +13,11 @@ from typing import Any
 
 import killed
 import pytest
+from training_tools import MADE
+
+from didact.data.stream import BySequences
+from didact.objectives import Objective
+from didact.training.step import Step
 
 COUNT = killed.MOMENTS * len(killed.KINDS)
 
@@ -42,3 +47,29 @@ def test_killed_and_resumed(moment: int, results: list[dict[str, Any]]) -> None:
     assert found["finished"], found
     assert not found["problems"], found
     assert not found["different"], found
+
+
+class Broken(Exception):
+    """What ends a run that is to go on."""
+
+
+@pytest.mark.parametrize("objective", MADE, ids=lambda o: o.kind)
+def test_every_objective_goes_on_exactly(objective: Objective, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Broken off in the middle of a step: what it draws, remembers and trains beside the main model is all kept."""
+    plan = BySequences(6)
+    killed.run(objective, plan, tmp_path / "whole", micro_tokens=256)
+    forward, calls = Step.forward, 0
+
+    def breaking(self: Step, *given: Any) -> Any:
+        nonlocal calls
+        calls += self.training
+        if calls > 5:
+            raise Broken
+        return forward(self, *given)
+
+    monkeypatch.setattr(Step, "forward", breaking)
+    with pytest.raises(Broken):
+        killed.run(objective, plan, tmp_path / "broken", micro_tokens=256)
+    monkeypatch.setattr(Step, "forward", forward)
+    killed.run(objective, plan, tmp_path / "broken", micro_tokens=256)
+    assert killed.outcome(tmp_path / "broken") == killed.outcome(tmp_path / "whole")
