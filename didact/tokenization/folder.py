@@ -20,6 +20,12 @@ def read_folder(path: Path) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
     settings = {**_json(folder / "special_tokens_map.json"), **_json(folder / "tokenizer_config.json")}
     if path.is_dir():
         found = [f for name in ("tokenizer.json", "vocab.txt") if (f := folder / name).is_file()]
+        if not found and (alone := [*sorted(path.glob("*.model")), *path.glob("merges.txt")]):
+            raise InputError(
+                "no tokenizer.json beside it",
+                file=alone[0],
+                expected="what transformers' AutoTokenizer.from_pretrained(…).save_pretrained(…) makes of it",
+            )
         if not found:
             raise InputError("no tokenizer here", file=path, expected="tokenizer.json or vocab.txt")
         path = found[0]

@@ -48,6 +48,7 @@ def test_case_is_kept_where_the_vocabulary_has_capitals_or_the_settings_say_so(t
         ("tokenizer.json", "{", None, "not a tokenizer"),
         ("tokenizer.json", '{"model": 3}', None, "not a tokenizer"),
         ("other.txt", "x", None, "no tokenizer here"),
+        ("spm.model", "x", None, r"spm\.model: no tokenizer\.json beside it"),
     ],
 )
 def test_bad_files(tmp_path: Path, name: str, text: str, row: int | None, says: str) -> None:
