@@ -46,7 +46,8 @@ _TRIES = 64
 class Format(ABC):
     """What every format answers to. store: where the documents are; length: the most tokens of a sequence, special
     ones included; split: which documents; relation: what a pair is asked; unrelated: the share of pairs
-    that are put apart or swapped, where a relation is asked.
+    that are put apart or swapped, where a relation is asked; near: how many anchors away, at most, the other document
+    of a pair put apart is, None = anywhere.
 
     Raises InputError where the split gives no sequence, the format or the documents have no pairs to relate, or there
     is only one document.
@@ -59,6 +60,7 @@ class Format(ABC):
     split: SplitName = "train"
     relation: Relation = "none"
     unrelated: float = 0.5
+    near: int | None = None
 
     def __post_init__(self) -> None:
         if self.relation != "none" and not self.pairs:
@@ -216,20 +218,23 @@ class _Pairs(Format):
         if self.relation == "order":
             return self.pair(b, a, {"relation": 1, "unused": 0})
         return self.pair(
-            a, self._elsewhere(start, stop - middle, middle - start, rng), {"relation": 1, "unused": stop - middle}
+            a, self._elsewhere(index, stop - middle, middle - start, rng), {"relation": 1, "unused": stop - middle}
         )
 
-    def _elsewhere(self, start: int, wanted: int, taken: int, rng: np.random.Generator) -> Range:
+    def _elsewhere(self, index: int, wanted: int, taken: int, rng: np.random.Generator) -> Range:
         """A run of whole units from another document (one unit, where B is one), as near to `wanted` tokens as can be
-        within the room that `taken` leaves: lengths must not give the answer away.
+        within the room that `taken` leaves: lengths must not give the answer away. index: of the anchor.
         """
-        own = self.document_at(start)
+        own = self.document_at(self.place(index)[0])
         document = own
+        among = (
+            (0, len(self)) if self.near is None else (max(0, index - self.near), min(len(self), index + self.near + 1))
+        )
         for _ in range(_TRIES):
-            place = self.place(int(rng.integers(len(self))))
+            place = self.place(int(rng.integers(*among)))
             if (document := self.document_at(place[0])) != own:
                 break
-        else:  # nearly all anchors are of this document
+        else:  # nearly all of these anchors are of this document
             others = self.store.split(self.split)
             document = int(rng.choice(others[others != own]))
             place = self.store.document(document)

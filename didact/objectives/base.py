@@ -179,6 +179,11 @@ class Objective(ABC):
         return 0.5
 
     @property
+    def near(self) -> int | None:
+        """Where pairs are put apart: how many anchors away, at most, the other document is, None = anywhere."""
+        return None
+
+    @property
     def segment_ids(self) -> int:
         """How many segment ids it uses."""
         return 2

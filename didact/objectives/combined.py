@@ -87,6 +87,10 @@ class Combined(Objective):
         return min((part.unrelated for part in self.parts if part.relation), default=0.5)
 
     @property
+    def near(self) -> int | None:
+        return next((part.near for part in self.parts if part.near is not None), None)
+
+    @property
     def segment_ids(self) -> int:
         return max(part.segment_ids for part in self.parts)
 

@@ -16,6 +16,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from didact.batch import Example, Labels, Prepared
+from didact.config import check_counts
 from didact.data.flat import Asked, Flat, cuts_of
 from didact.heads import Head, PairRelation
 from didact.objectives.base import Keys, Objective, alone
@@ -50,11 +51,21 @@ class _Relation(Objective):
 class NextSentence(_Relation):
     """Hidden: nothing. Asked: does segment B follow A, or does it come from another document? Of [CLS].
 
-    Used by BERT. Needs a document format with relation "next". name: of its figures.
+    Used by BERT. Needs a document format with relation "next". name: of its figures. within: how many anchors away, at
+    most, the other document is: in a corpus whose neighbours speak of the same (a module's functions, an encyclopedia
+    in order) its subject alone does not give the answer away; None = anywhere, as BERT has it.
     """
 
     kind: ClassVar[str] = "next_sentence"
     name: str = "nsp"
+    within: int | None = None
+
+    def __post_init__(self) -> None:
+        check_counts(within=self.within)
+
+    @property
+    def near(self) -> int | None:
+        return self.within
 
     @property
     def relation(self) -> Literal["next"]:

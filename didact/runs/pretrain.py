@@ -210,7 +210,7 @@ def sources(
             f"data.format: found {run.data.format!r}, and the objective asks about pairs", expected=f"one of {paired}"
         )
     found = [
-        (cls(store, run.data.length, split, relation, objective.unrelated), weight)
+        (cls(store, run.data.length, split, relation, objective.unrelated, objective.near), weight)
         for store, weight in zip(stores, weights, strict=True)
         if len(store.split(split))
     ]

@@ -162,6 +162,20 @@ def test_sentence_pairs_are_two_sentences(store: Store) -> None:
         assert bool(b) == (inside == 1) or stop - start > 60  # a cut sentence makes pairs of its own pieces
 
 
+@pytest.mark.parametrize("near", [1, 3])
+def test_from_near_by(store: Store, near: int) -> None:
+    """The other document is that of an anchor so near, but where all of these are of its own."""
+    source = SegmentPair(store, LENGTH, relation="next", near=near)
+    owners = [source.document_at(source.place(i)[0]) for i in range(len(source))]
+    apart = 0
+    for index, e in enumerate(every(source)):
+        around = set(owners[max(0, index - near) : index + near + 1]) - {owners[index]}
+        if e.targets.get("relation") == 1 and around:
+            apart += 1
+            assert any(place_in(store, halves(e)[1], d) >= 0 for d in around)
+    assert apart > 10
+
+
 def test_a_sentence_from_elsewhere_is_one_sentence(store: Store) -> None:
     starts = {tuple(store.token_ids[a : a + 2].tolist()) for a in store.sentence_starts[:-1]}
     for e in every(SentencePair(store, 128, relation="next")):
