@@ -196,6 +196,34 @@ def test_choices_of_each_record() -> None:
         cases(task, [(1, records[0] | {"right": 2})], "f")
 
 
+@pytest.mark.parametrize(
+    ("choices", "right", "gold"),
+    [
+        (["2", "0", "1"], 0, 0),
+        (["2", "0", "1"], 2, 2),
+        (["1", "2", "3"], "3", 2),  # no number of a choice
+        (["0", "2", "1"], "0", 0),  # both say the same
+        (["a", "b"], "1", 1),  # tables hold texts alone
+        (["True", "False"], True, 0),
+        (["2", "0", "1"], "0", "f:4: right '0' is choice 1, and the number of another; expected a text that"),
+        (["2", "0", "1"], 3, "right '3'; expected one of the choices, or 0 to 2"),
+        (["2", "3", "1"], 3, "right '3'; expected one of the choices, or 0 to 2"),
+        (["2", "3", "-1"], -1, "right '-1'; expected one of the choices, or 0 to 2"),
+        (["2", "3"], "²", "right '²'; expected one of the choices, or 0 to 1"),
+        (["2", "3"], None, "right is None; expected text"),
+    ],
+)
+def test_which_choice_is_right(choices: list[str], right: Any, gold: int | str) -> None:
+    """A number says which, a text is one of them; what could be both is refused."""
+    task = Fewshot("choose", (Template.parse("{text} {answer}"),), choices="choices", answer="right")
+    record = {"text": "one and one", "choices": choices, "right": right}
+    if isinstance(gold, str):
+        with pytest.raises(InputError, match=gold):
+            cases(task, [(4, record)], "f")
+    else:
+        assert cases(task, [(4, record)], "f")[0].gold == gold
+
+
 def refused(model: Pretrained, labels: dict[str, tuple[str, ...]]) -> str:
     task = replace(TASK, labels=labels)
     own = made(task)
