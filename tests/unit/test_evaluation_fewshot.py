@@ -14,8 +14,9 @@ from didact.errors import InputError
 from didact.evaluation.fewshot import SCORINGS, Asking, Fewshot, Pool, Template, cases, floors, reader_of, summary
 from didact.evaluation.fewshot.calibrate import calibration_error, over_words
 from didact.evaluation.fewshot.prompts import fitted, written
+from didact.generation.borders import Pieces as PiecesOf
 from didact.generation.masked import Blank, fill_in
-from didact.generation.score import score
+from didact.generation.score import score, score_pieces
 from didact.model import Pretrained
 
 TASK = Fewshot(
@@ -194,6 +195,87 @@ def test_choices_of_each_record() -> None:
     assert floors(own)["chance"] == pytest.approx((1 / 2 + 1 / 3) / 2)
     with pytest.raises(InputError, match="expected one of the choices, or 0 to 1"):
         cases(task, [(1, records[0] | {"right": 2})], "f")
+
+
+LAST = Fewshot(
+    "last",
+    (Template.parse("{answer} is what one says of: {text} (review)"),),
+    {"1": ("good",), "0": ("bad", "very bad")},
+)
+
+
+def test_what_follows_the_answer_is_asked_of_a_causal_model() -> None:
+    """By the chain rule over whole texts, written out; the rules take the answer's own share alone."""
+    own, model = made(LAST), gpt(512)
+    asking = Asking(LAST, reader_of(model, LAST), own[:4], Pool(LAST, own), SCORINGS)
+    for shots in (0, 2):
+        trial = asking.trial(shots, 1, 0)
+        for i, case in enumerate(own[:4]):
+            shown = [own[d] for d in Pool(LAST, own).draw(case, i, shots, 1)]
+            says = "{} is what one says of: {} (review)"
+            head = "".join(says.format(d.answer, d.fields["text"]) + "\n\n" for d in shown)
+            words = ["good", "bad", "very bad"]
+            before, answered, whole = (
+                [likelihood(model, text, bool(shots)) for text in some]
+                for some in (
+                    [head.rstrip()] * 3,
+                    [head + word for word in words],
+                    [head + says.format(word, case.fields["text"]) for word in words],
+                )
+            )
+            answer, rest = np.subtract(answered, before), np.subtract(whole, answered)
+            np.testing.assert_allclose(trial.scores["sum"][i], joined(answer + rest), atol=1e-4)
+            lengths = [
+                len(model.tokenizer.encode(head + w)) - len(model.tokenizer.encode(head.rstrip())) for w in words
+            ]
+            np.testing.assert_allclose(trial.scores["tokens"][i], joined(answer / lengths + rest), atol=1e-4)
+            domain = by_hand(model, "", words)
+            np.testing.assert_allclose(trial.scores["pmi"][i], joined(answer + rest - domain), atol=1e-4)
+    assert len({tuple(own) for own in trial.scores["sum"]}) == 4, "questions differ"
+
+
+def likelihood(model: Pretrained, text: str, begun: bool) -> float:
+    """Of all tokens; but where the text is begun, of all after the first."""
+    tokens = model.tokenizer.encode(text).tokens
+    if len(tokens) == begun:
+        return 0.0
+    return score_pieces(model, [PiecesOf(tokens[:begun], tokens[begun:])])[0].total
+
+
+def joined(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Of "good", "bad" and "very bad", where the two last mean the same."""
+    return np.array([values[0], np.logaddexp(values[1], values[2]) - np.log(2)])
+
+
+def test_what_follows_gives_way_after_all_before() -> None:
+    """Demonstrations first; then the end of what follows, as much after each answer, and none of the answer."""
+    own, model = made(LAST), gpt(120)
+    reader, words = reader_of(model, LAST), [["good", "very bad"]]
+    (prompt,) = fitted(reader, LAST, LAST.templates[0], [own[:5]], [own[1].fields], words)
+    assert 0 < prompt.dropped < 5
+    assert [found.cut for found in reader.scores([prompt])[0]] == [0, 0]
+    (prompt,) = fitted(reader, LAST, LAST.templates[0], [own[:5]], [{"text": "a fine film " * 60}], words)
+    assert prompt.dropped == 5
+    good, bad = (model.tokenizer.encode(word).tokens for word in words[0])
+    rest = model.tokenizer.encode(prompt.after).tokens
+    kept = 120 - max(len(good), len(bad))
+    for answer, found in zip((good, bad), reader.scores([prompt])[0], strict=True):
+        given = score_pieces(model, [PiecesOf(np.zeros(0, np.int64), np.concatenate([answer, rest[:kept]]))])[0]
+        assert found.total == pytest.approx(given.total, abs=1e-4)
+        assert (found.tokens, found.cut) == (len(answer), len(rest) - kept)
+
+
+def test_what_follows_the_answer_and_is_not_read() -> None:
+    """The same of every question: not asked. A field that a decoder is not told: refused."""
+    task = replace(TASK, templates=(Template.parse("Review: {text}\nSentiment: {answer} (review)"),))
+    own = made(task)
+    plain, more = (
+        Asking(each, reader_of(gpt(), each), own, Pool(each, own), ("sum",)).trial(0, 0, 0).scores["sum"]
+        for each in (TASK, task)
+    )
+    np.testing.assert_array_equal(np.stack(plain), np.stack(more))
+    with pytest.raises(InputError, match=r"template 0: \{text\} follows the answer, and an encoder-decoder"):
+        reader_of(bart(), LAST)
 
 
 @pytest.mark.parametrize(

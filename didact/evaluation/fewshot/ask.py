@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from didact.evaluation.fewshot import calibrate
 from didact.evaluation.fewshot.draw import Pool
-from didact.evaluation.fewshot.prompts import Prompt, Reader, check_answers, fitted
+from didact.evaluation.fewshot.prompts import check_answers, fitted
+from didact.evaluation.fewshot.readers import Prompt, Reader
 from didact.evaluation.fewshot.task import Case, Fewshot, Scoring
 from didact.evaluation.intervals import Interval, interval
 from didact.generation.score import Scored

@@ -4,7 +4,7 @@
     Sentiment: {answer}
 
 Doubled braces stand for braces. What comes after the answer is read by models that see both sides, and in
-demonstrations.
+demonstrations; models that read from left to right are asked for it where it holds a field.
 """
 
 from __future__ import annotations
@@ -51,6 +51,11 @@ class Template:
     def fields(self) -> tuple[str, ...]:
         """The names of the fields that it reads."""
         return tuple(dict.fromkeys(name for _, name in (*self.before, *self.after) if name is not None))
+
+    @property
+    def tells(self) -> bool:
+        """Whether a field follows the answer."""
+        return any(name is not None for _, name in self.after)
 
     def sides(self, fields: Mapping[str, str]) -> tuple[str, str]:
         """What stands before the answer and what stands after it."""
