@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from didact.batch import Batch, Labels, Part, Side
+from didact.batch import Batch, Example, Labels, Part, Side
 from didact.config import ModelConfig
 from didact.data.flat import lay
 from didact.errors import InputError
@@ -231,6 +231,10 @@ class Writer(Protocol):
 
     def generate(self, pretrained: Pretrained, prompts: Sequence[str], **settings: Any) -> list[list[Answer]]: ...
 
+    def generate_tokens(
+        self, pretrained: Pretrained, prompts: Sequence[Sequence[int]], **settings: Any
+    ) -> list[list[Answer]]: ...
+
     def stream(self, pretrained: Pretrained, prompt: str, **settings: Any) -> Iterator[str]: ...
 
 
@@ -336,7 +340,8 @@ class Pretrained:
         """What the model writes after each prompt, several answers where `answers` says so, best first.
 
         settings: fields of `didact.generation.Decoding` (beams=4, maximum=32, sample=True, …), or `decoding`, one of
-        them whole. Raises InputError as `didact.generation.generate`.
+        them whole; and `special`: names of special tokens in the prompts ("<mask>", "<extra_id_0>") stand for these
+        tokens, and sentinels stay in the answers. Raises InputError as `didact.generation.generate`.
         """
         return self._writer.generate(self, prompts, **settings)
 
@@ -366,4 +371,9 @@ class Pretrained:
 
     def write(self, task: Task) -> Write:
         """What writes the answers of a task whose answers are texts: the best one after each prompt."""
-        return lambda prompts: [answers[0].text for answers in self.generate(prompts, **task.writing)]
+
+        def written(prompts: Sequence[Example]) -> list[str]:
+            tokens = [example.tokens.tolist() for example in prompts]
+            return [answers[0].text for answers in self._writer.generate_tokens(self, tokens, **task.writing)]
+
+        return written

@@ -33,10 +33,12 @@ def score_after(
     pretrained: Pretrained,
     pairs: Sequence[tuple[str, str]],
     *,
+    special: bool = False,
     batch_tokens: int = 8192,
     progress: Progress | None = None,
 ) -> list[Scored]:
-    """One Scored a (source, text), in order. A source too long for the model loses its beginning.
+    """One Scored a (source, text), in order. A source too long for the model loses its beginning. special: names of
+    special tokens in the texts stand for them.
 
     Raises InputError for a model without a decoder, a text without a token, and one longer than the model takes.
     """
@@ -45,14 +47,14 @@ def score_after(
     if model.config.decoder is None:
         raise InputError("this model has no decoder", expected="an encoder-decoder")
     lead = [model.config.decoder.start, *around(tokenizer)[0].tolist()]
-    texts = [own.tokens.tolist() for own in tokenizer.encode_many([text.strip() for _, text in pairs])]
+    texts = [own.tokens.tolist() for own in tokenizer.encode_many([text.strip() for _, text in pairs], special=special)]
     for (_, text), own in zip(pairs, texts, strict=True):
         if not own or (maximum is not None and len(lead) + len(own) - 1 > maximum):
             raise InputError(f"a text of {len(own)} tokens, {text[:40]!r}", expected=f"1 to {maximum}")
     known = dict.fromkeys(source.rstrip() for source, _ in pairs)
     number = {source: i for i, source in enumerate(known)}
     sources, cuts = [], []
-    for encoded in tokenizer.encode_many(list(known)):
+    for encoded in tokenizer.encode_many(list(known), special=special):
         over = 0 if maximum is None else len(encoded) + tokenizer.template.overhead(pair=False) - maximum
         cuts.append(max(0, over))
         sources.append(frame(tokenizer, encoded, max_length=maximum, keep="last").tokens.tolist())

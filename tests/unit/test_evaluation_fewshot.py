@@ -278,6 +278,29 @@ def test_what_follows_the_answer_and_is_not_read() -> None:
         reader_of(bart(), LAST)
 
 
+def test_special_tokens_that_the_task_names() -> None:
+    """The task's own are meant; a record's are text, and where the two would stand in one text, refused."""
+    named = Fewshot("named", (Template.parse("{text} [SEP] it was {answer}."),), TASK.labels)
+    plain = replace(named, templates=(Template.parse("{text} so it was {answer}."),))
+    odd = [*RECORDS, {"text": "a [SEP] film", "label": 0, "kind": "a"}]
+    own, model = made(named), bert()
+    trial = Asking(named, reader_of(model, named), own[:2], Pool(named, own), ("sum",)).trial(0, 0, 0)
+    for case, found in zip(own, trial.scores["sum"], strict=False):
+        blanks = [Blank(case.fields["text"] + " [SEP] it was ", word, ".") for word in ("good", "bad", "very bad")]
+        expected = [scored.total for scored in fill_in(model, blanks, special=True)]
+        np.testing.assert_allclose(found, joined(np.array(expected)), atol=1e-5)
+        assert abs(found[0] - fill_in(model, blanks)[0].total) > 1e-3
+    own = made(plain, odd)
+    trial = Asking(plain, reader_of(model, plain), own[-1:], Pool(plain, own), ("sum",)).trial(0, 0, 0)
+    assert trial.scores["sum"][0][0] == pytest.approx(
+        fill_in(model, [Blank("a [SEP] film so it was ", "good", ".")])[0].total
+    )
+    own = made(named, odd)
+    for questions, pool in ((own, []), (own[:1], own)):
+        with pytest.raises(InputError, match=r"file:9: the name of a special token in 'a \[SEP\] film'"):
+            Asking(named, reader_of(model, named), questions, Pool(named, pool))
+
+
 @pytest.mark.parametrize(
     ("choices", "right", "gold"),
     [

@@ -116,6 +116,22 @@ def test_texts_around_the_source_stay_when_it_is_cut() -> None:
         dataset(replace(task, before="the cat sat on the mat " * 3), long)
 
 
+def test_special_tokens_that_the_task_names() -> None:
+    """Before and after the source they are meant, in a source they are text, and not both in one text."""
+    config = ModelConfig(vocabulary=300, segments=0, decoder=Decoder(start=9))
+    task = Translate(before="[MASK] : ").suited(config, WORDS)
+    assert from_json(to_json(task)) == task
+    assert dataset(task)[0].tokens.tolist() == [CLS, MASK, *ids(": the cat sat"), SEP]
+    odd = [*ROWS, {"source": "the [MASK] sat", "target": "good"}]
+    with pytest.raises(InputError, match="records:3: a source with the name of a special token"):
+        dataset(task, odd)
+    plain = Translate(before="so : ").suited(config, WORDS)
+    assert MASK not in dataset(plain, odd)[2].tokens
+    old = from_json({k: v for k, v in to_json(task).items() if k != "special"})
+    assert isinstance(old, Translate)
+    assert MASK not in dataset(old, odd)[0].tokens, "as it was trained"
+
+
 def test_a_target_cut_has_no_end() -> None:
     task = Translate(form="causal", target_length=2)
     found = dataset(task)

@@ -13,6 +13,23 @@ from didact.errors import InputError
 from didact.evaluation.fewshot.readers import Prompt, Reader
 from didact.evaluation.fewshot.task import Case, Fewshot
 from didact.evaluation.fewshot.template import Template
+from didact.generation.asking import voice
+
+
+def check_names(reader: Reader, task: Fewshot, cases: Sequence[Case]) -> None:
+    """Raises InputError where a record holds the name of a special token and the task names some as well: what the task
+    says is meant, what a record says is text, and in one prompt they are not told apart.
+    """
+    if not reader.special:
+        return
+    tokenizer = voice(reader.model)[0].tokenizer
+    said = [(case, text) for case in cases for text in (*case.fields.values(), *(case.names if task.choices else ()))]
+    for (case, text), named in zip(said, tokenizer.named([text for _, text in said]), strict=True):
+        if named:
+            raise InputError(
+                f"the name of a special token in {text[:40]!r}, and the task names some, too",
+                file=case.file, row=case.row, expected="records without, or a task without",
+            )  # fmt: skip
 
 
 def check_answers(reader: Reader, task: Fewshot, questions: Sequence[Case]) -> None:

@@ -16,7 +16,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,9 +48,10 @@ class Prompt:
 
 
 class Reader(ABC):
-    """How a kind of model is asked."""
+    """How a kind of model is asked. special: whether names of special tokens in a prompt stand for these."""
 
     model: Pretrained
+    special: bool
 
     @property
     def unknown(self) -> int | None:
@@ -75,6 +76,7 @@ class CausalReader(Reader):
     """Continuations of a causal model."""
 
     model: Pretrained
+    special: bool = False
     batch_tokens: int = 8192
 
     def scores(self, prompts: Sequence[Prompt], progress: Progress | None = None) -> list[list[Scored]]:
@@ -99,13 +101,15 @@ class CausalReader(Reader):
         told = [prompt.tells and bool(prompt.after.strip()) for prompt in prompts for _ in prompt.words]
         every = [(prompt, word) for prompt in prompts for word in prompt.words]
         bare = [word.rstrip() if tells else word for (_, word), tells in zip(every, told, strict=True)]
-        first = split(tokenizer, [(prompt.before, word) for (prompt, _), word in zip(every, bare, strict=True)])
+        first = split(
+            tokenizer, [(prompt.before, word) for (prompt, _), word in zip(every, bare, strict=True)], self.special
+        )
         which = [i for i, tells in enumerate(told) if tells]
         pairs = [
             (every[i][0].before + bare[i], every[i][1][len(bare[i]) :] + every[i][0].after) for i in which
         ]  # white space at the end of a word belongs to what follows
         rests = [np.zeros(0, np.int64)] * len(every)
-        for i, own in zip(which, split(tokenizer, pairs), strict=True):
+        for i, own in zip(which, split(tokenizer, pairs, self.special), strict=True):
             rests[i] = own.continuation
         keep = [min(map(self._room, own)) for own in _apart(prompts, first)]
         kept = [n for prompt, n in zip(prompts, keep, strict=True) for _ in prompt.words]
@@ -157,11 +161,12 @@ class MaskedReader(Reader):
 
     model: Pretrained
     order: Order = "most_certain"
+    special: bool = False
     batch_tokens: int = 8192
 
     def scores(self, prompts: Sequence[Prompt], progress: Progress | None = None) -> list[list[Scored]]:
-        found = fill_in(self.model, _blanks(prompts), self.order, batch_tokens=self.batch_tokens, progress=progress)
-        return _apart(prompts, found)
+        how: dict[str, Any] = {"special": self.special, "batch_tokens": self.batch_tokens, "progress": progress}
+        return _apart(prompts, fill_in(self.model, _blanks(prompts), self.order, **how))
 
     def pieces(self, prompts: Sequence[Prompt]) -> list[list[tuple[int, ...]]]:
         return _apart(prompts, [tuple(own.tokens[own.rows].tolist()) for own in self._laid(prompts)])
@@ -171,7 +176,7 @@ class MaskedReader(Reader):
 
     def _laid(self, prompts: Sequence[Prompt]) -> list[Laid]:
         speaker, _ = voice(self.model)
-        return lay_blanks(speaker.tokenizer, _blanks(prompts), speaker.maximum)
+        return lay_blanks(speaker.tokenizer, _blanks(prompts), speaker.maximum, self.special)
 
 
 @dataclass(frozen=True)
@@ -179,21 +184,24 @@ class ConditionalReader(Reader):
     """Texts of an encoder-decoder. What follows the answer is not read."""
 
     model: Pretrained
+    special: bool = False
     batch_tokens: int = 8192
 
     def scores(self, prompts: Sequence[Prompt], progress: Progress | None = None) -> list[list[Scored]]:
         pairs = [(prompt.before, word) for prompt in prompts for word in prompt.words]
-        return _apart(prompts, score_after(self.model, pairs, batch_tokens=self.batch_tokens, progress=progress))
+        how: dict[str, Any] = {"special": self.special, "batch_tokens": self.batch_tokens, "progress": progress}
+        return _apart(prompts, score_after(self.model, pairs, **how))
 
     def pieces(self, prompts: Sequence[Prompt]) -> list[list[tuple[int, ...]]]:
-        found = self.model.tokenizer.encode_many([word.strip() for prompt in prompts for word in prompt.words])
+        words = [word.strip() for prompt in prompts for word in prompt.words]
+        found = self.model.tokenizer.encode_many(words, special=self.special)
         return _apart(prompts, [tuple(own.tokens.tolist()) for own in found])
 
     def fits(self, prompts: Sequence[Prompt]) -> list[bool]:
         most, tokenizer = self.model.maximum, self.model.tokenizer
         if most is None:
             return [True] * len(prompts)
-        encoded = tokenizer.encode_many([prompt.before.rstrip() for prompt in prompts])
+        encoded = tokenizer.encode_many([prompt.before.rstrip() for prompt in prompts], special=self.special)
         return [len(own) + tokenizer.template.overhead(pair=False) <= most for own in encoded]
 
 
@@ -201,13 +209,15 @@ def reader_of(model: Pretrained, task: Fewshot, batch_tokens: int = 8192) -> Rea
     """The way to ask this model. Raises InputError for one that neither goes on with a text nor fills blanks, and for
     templates with what it could not be told.
     """
+    speaker, _ = voice(model)
+    special = any(speaker.tokenizer.named(task.texts))
     if model.model.config.decoder is not None:
         _check_last(task)
-        return ConditionalReader(model, batch_tokens)
+        return ConditionalReader(model, special, batch_tokens)
     if model.model.config.visibility == "causal":
-        return CausalReader(model, batch_tokens)
-    check_fills(voice(model)[0].model.config)
-    return MaskedReader(model, task.order, batch_tokens)
+        return CausalReader(model, special, batch_tokens)
+    check_fills(speaker.model.config)
+    return MaskedReader(model, task.order, special, batch_tokens)
 
 
 def _check_last(task: Fewshot) -> None:

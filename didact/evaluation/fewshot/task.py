@@ -46,6 +46,13 @@ class Fewshot:
     empty: tuple[str, ...] = ("N/A", "", "[MASK]")
     order: Order = "most_certain"
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What the task itself says: all texts that are of no record."""
+        words = (word for own in self.labels.values() for word in own)
+        literals = (text for template in self.templates for text in template.texts)
+        return (self.description, self.separator, *words, *literals, *(self.domain or ()))
+
     def __post_init__(self) -> None:
         """InputError for a label without a word, or with an empty one."""
         for name, words in self.labels.items():

@@ -53,6 +53,11 @@ class Template:
         return tuple(dict.fromkeys(name for _, name in (*self.before, *self.after) if name is not None))
 
     @property
+    def texts(self) -> tuple[str, ...]:
+        """What stands between the fields."""
+        return tuple(literal for literal, _ in (*self.before, *self.after))
+
+    @property
     def tells(self) -> bool:
         """Whether a field follows the answer."""
         return any(name is not None for _, name in self.after)
