@@ -69,8 +69,9 @@ class Translate(Task):
     rates cer (characters), wer (words), per (phonemes, say); separator: what parts the symbols that per counts, white
     space unless told; bleu_tokens: of sacrebleu: 13a, intl, zh, char or none; rouge_words: "english", as papers have
     them, or "any" script's; lowercase: whether BLEU and exact look away from case.
-    start, mask, segment and special: the token that a decoder begins with, the mask token, the number that segments are
-    counted from, and whether before and after name special tokens, learned from the model.
+    start, mask, segment, special and border: the token that a decoder begins with, the mask token, the number that
+    segments are counted from, whether before and after name special tokens, and the tokens between source and target
+    where the form is "causal" and `after` says nothing, learned from the model.
     """
 
     kind: ClassVar[str] = "translate"
@@ -109,6 +110,7 @@ class Translate(Task):
     mask: int | None = None
     segment: int = 0
     special: bool = False
+    border: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.scores if name not in get_args(Score)]
@@ -196,9 +198,9 @@ class Translate(Task):
         looking = self.looking % layers if self.looks else self.looking
         segment = 4 if config.segments >= 6 else 0
         special = any(tokenizer.named([self.before, self.after]))
-        return replace(
-            self, form=form, looking=looking, start=start, mask=tokenizer.mask, segment=segment, special=special
-        )
+        border = _border(tokenizer) if form == "causal" and not self.after else ()
+        own = replace(self, form=form, looking=looking, start=start, mask=tokenizer.mask, border=border)
+        return replace(own, segment=segment, special=special)
 
     def rows(self, source: Source, labelled: bool = True) -> Iterator[Row]:
         mapping = {**DEFAULT_COLUMNS, **self.columns}
@@ -236,7 +238,7 @@ class Translate(Task):
             self._check_names(items, tokenizer)
         sources = encode_all(tokenizer, prompts, special=self.special)
         targets = iter(encode_all(tokenizer, [item.gold[0] for item in items if item.gold is not None]))
-        layout = _Layout.of(tokenizer, self.form or "prefix", self.segment)
+        layout = _Layout.of(tokenizer, self.form or "prefix", self.segment, self.border)
         examples = []
         for item, whole, encoded in zip(items, prompts, sources, strict=True):
             prompt, source = self._cut(whole, encoded, item, layout, tokenizer, counts)
@@ -428,10 +430,10 @@ class _Layout:
     segments: tuple[int, int]
 
     @staticmethod
-    def of(tokenizer: Tokenizer, form: Form, segment: int) -> _Layout:
+    def of(tokenizer: Tokenizer, form: Form, segment: int, border: tuple[int, ...] = ()) -> _Layout:
         """Two texts of their own; the tokenizer's pair, cut where the second text begins; or, in a text that goes on
-        (`causal`), what stands before one, then nothing. So `Pretrained.generate` frames a prompt. A target that would
-        have no end gets the tokenizer's separator, or its end of text. Raises InputError where there is none.
+        (`causal`), what stands before one, and the border. A target that would have no end gets the tokenizer's
+        separator, or its end of text. Raises InputError where there is none.
         """
         template = tokenizer.template
         if form == "encoder_decoder":
@@ -443,7 +445,7 @@ class _Layout:
         head, middle = _around(source, texts[0])
         first, end = _around(target, texts[1])
         if form == "causal":
-            middle = middle[:0]
+            middle = np.array(border, np.int64)
         if not len(end):
             last = tokenizer.sep if tokenizer.sep is not None else tokenizer.eos
             if last is None:
@@ -471,6 +473,17 @@ def _form_of(config: ModelConfig) -> Form:
     if config.visibility == "causal":
         return "causal"
     return "masked" if config.segments >= 6 else "prefix"
+
+
+def _border(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """What says that a source is over and its target begins: what stands between the texts of a pair, else the token
+    that ends a text (Radford et al., 2018, §3.3 put a delimiter there), else nothing.
+    """
+    pair = tokenizer.template.pair
+    at = [content for content, _ in pair].index("b")
+    between = tuple(_around(list(pair[:at]), "a")[1].tolist())
+    last = tokenizer.eos if tokenizer.eos is not None else tokenizer.sep
+    return between or (() if last is None else (last,))
 
 
 def _around(pieces: list[Piece], text: str) -> tuple[Array, Array]:
