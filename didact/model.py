@@ -169,11 +169,15 @@ def beside(
     return models
 
 
-def _holds(objective: object, kind: str) -> bool:
-    """Whether an objective, as JSON, is of this kind or has a part that is."""
+def _parts(objective: object, kind: str) -> Iterator[Mapping[str, Any]]:
+    """An objective, as JSON, and its parts, as far as they are of this kind."""
     if isinstance(objective, Mapping):
-        return objective.get("kind") == kind or any(_holds(part, kind) for part in objective.values())
-    return isinstance(objective, list | tuple) and any(_holds(part, kind) for part in objective)
+        if objective.get("kind") == kind:
+            yield objective
+        objective = list(objective.values())
+    if isinstance(objective, list | tuple):
+        for part in objective:
+            yield from _parts(part, kind)
 
 
 def check_fills(config: ModelConfig) -> None:
@@ -270,7 +274,13 @@ class Pretrained:
         """Whether a model that looks back was trained to see a text's beginning whole (`prefix_lm`, alone or among
         others), so that a prompt is to be read so. One that was fine-tuned reads as its task trained it.
         """
-        return self.task is None and self.model.config.visibility == "causal" and _holds(self.objective, "prefix_lm")
+        return self.model.config.visibility == "causal" and bool(self.learned("prefix_lm"))
+
+    def learned(self, kind: str) -> list[Mapping[str, Any]]:
+        """Objectives of this kind that it was trained with, alone or among others, as JSON. None of a model that was
+        fine-tuned, which is asked as its task was.
+        """
+        return [] if self.task is not None else list(_parts(self.objective, kind))
 
     @torch.inference_mode()
     def embed(

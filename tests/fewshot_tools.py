@@ -45,7 +45,13 @@ def bart(maximum: int = 128, seed: int = 0) -> Pretrained:
 def t5(seed: int = 0) -> Pretrained:
     """An encoder and a decoder, pieces and sentinels as T5's: a text ends with </s> and begins with nothing."""
     more = {"decoder": {"layers": 2, "heads": 3, "feedforward": 96}, "position.buckets": 8, "position.distance": 20}
-    return _model(T5, sentinels(), seed, more)
+    made = _model(T5, sentinels(), seed, more | {"init_std": T5.base.init_std})  # T5's config.json cannot say another
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in made.model.parameters():
+            if p.ndim > 1:
+                p.copy_(torch.randn(p.shape, generator=generator) * 0.3)
+    return made
 
 
 @cache

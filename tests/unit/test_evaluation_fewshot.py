@@ -8,16 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fewshot_tools import bart, bert, gpt
+from fewshot_tools import bart, bart_of_bytes, bert, gpt, t5
 
 from didact.errors import InputError
 from didact.evaluation.fewshot import SCORINGS, Asking, Fewshot, Pool, Template, cases, floors, reader_of, summary
 from didact.evaluation.fewshot.calibrate import calibration_error, over_words
 from didact.evaluation.fewshot.prompts import fitted, written
+from didact.evaluation.fewshot.readers import BlankReader, ConditionalReader
 from didact.generation.borders import Pieces as PiecesOf
+from didact.generation.cloze import fill_spans
 from didact.generation.masked import Blank, fill_in
 from didact.generation.score import score, score_pieces
 from didact.model import Pretrained
+from didact.tasks import Translate
 
 TASK = Fewshot(
     "reviews",
@@ -276,6 +279,48 @@ def test_what_follows_the_answer_and_is_not_read() -> None:
     np.testing.assert_array_equal(np.stack(plain), np.stack(more))
     with pytest.raises(InputError, match=r"template 0: \{text\} follows the answer, and an encoder-decoder"):
         reader_of(bart(), LAST)
+
+
+@pytest.mark.parametrize(
+    ("model", "objective", "writes"),
+    [
+        (t5(), {"kind": "mixed", "parts": [{"kind": "span_corruption"}, {"kind": "span_corruption"}]}, "span"),
+        (t5(), {"kind": "span_corruption", "sentinels_shown": False}, None),
+        (t5(), None, None),
+        (bart(), {"kind": "denoised", "corruptions": [{"kind": "permute_sentences"}, {"kind": "infill"}]}, "whole"),
+        (bart(), {"kind": "denoised", "corruptions": [{"kind": "shuffle"}]}, None),
+        (bart(), {"kind": "forced"}, None),
+    ],
+)
+def test_an_encoder_decoder_is_asked_as_it_was_trained(model: Pretrained, objective: Any, writes: Any) -> None:
+    """And one that was fine-tuned as its task was; what the file says comes first."""
+    model = replace(model, objective=objective)
+    found = reader_of(model, TASK)
+    assert (found.form if isinstance(found, BlankReader) else None) == writes
+    assert isinstance(reader_of(replace(model, task=Translate()), TASK), ConditionalReader)
+    assert isinstance(reader_of(model, replace(TASK, decoder="text")), ConditionalReader)
+    named = reader_of(model, replace(TASK, decoder="span" if model.tokenizer.sentinels else "whole"))
+    assert isinstance(named, BlankReader)
+
+
+def test_a_blank_that_a_decoder_writes() -> None:
+    """What follows is read, demonstrations give way, and ways whose token the tokenizer does not have are refused."""
+    for model, decoder in ((t5(), "span"), (bart_of_bytes(512), "whole")):
+        task = replace(LAST, decoder=decoder)
+        own = made(task)
+        trial = Asking(task, reader_of(model, task), own[:3], Pool(task, own), ("sum",)).trial(2, 0, 0)
+        for prompt, found in zip(trial.prompts, trial.scores["sum"], strict=True):
+            blanks = [Blank(prompt.before, word, prompt.after) for word in ("good", "bad", "very bad")]
+            expected = [scored.total for scored in fill_spans(model, blanks, decoder)]
+            np.testing.assert_allclose(found, joined(np.array(expected)), atol=1e-4)
+        assert len({tuple(found) for found in trial.scores["sum"]}) == 3
+    reader, words = reader_of(bart_of_bytes(100), task), [["good", "very bad"]]
+    (prompt,) = fitted(reader, task, task.templates[0], [own[:5]], [own[1].fields], words)
+    assert 0 < prompt.dropped < 5
+    assert [found.cut for found in reader.scores([prompt])[0]] == [0, 0]
+    for model, decoder, said in ((t5(), "whole", "no mask token"), (bart(), "span", "no sentinels")):
+        with pytest.raises(InputError, match=f"the tokenizer has {said}"):
+            reader_of(model, replace(TASK, decoder=decoder))
 
 
 def test_special_tokens_that_the_task_names() -> None:

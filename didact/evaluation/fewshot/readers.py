@@ -2,7 +2,11 @@
 
     causal model           what stands before the answer is the context, the answer its continuation
     masked language model  the answer is a blank between what stands before and after it
-    encoder-decoder        what stands before the answer is the source, the answer the decoder's text
+    encoder-decoder        "text": what stands before the answer is the source, the answer the decoder's text
+                           "span", "whole": the answer is a blank, and the decoder writes it (`generation.cloze`)
+
+Which of the three an encoder-decoder is asked goes by what it learned, where that is known: spans behind sentinels,
+whole texts around masks; one that was fine-tuned, and one that says nothing of its training, writes text.
 
 What follows the answer comes too late for a model that reads from left to right. Where it holds a field of the
 record, a causal model is asked for it as well: log p(answer, rest | before) orders the answers as p(answer | before,
@@ -22,9 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from didact.errors import InputError
-from didact.evaluation.fewshot.task import Fewshot
+from didact.evaluation.fewshot.task import Fewshot, Writes
 from didact.generation.asking import Progress, voice
 from didact.generation.borders import Pieces, around, beginning, split
+from didact.generation.cloze import Cloze, fill_spans, hole_of
 from didact.generation.conditional import score_after
 from didact.generation.masked import Blank, Laid, Order, fill_in, lay_blanks
 from didact.generation.score import Scored, score_pieces
@@ -156,17 +161,23 @@ class _Asked:
 
 
 @dataclass(frozen=True)
-class MaskedReader(Reader):
-    """Blanks of a masked language model. order: see `generation.masked`."""
+class BlankReader(Reader):
+    """Blanks of a masked language model, in an `order` (see `generation.masked`), or of an encoder-decoder, which
+    writes them in a `form` (see `generation.cloze`).
+    """
 
     model: Pretrained
     order: Order = "most_certain"
+    form: Cloze | None = None
     special: bool = False
     batch_tokens: int = 8192
 
     def scores(self, prompts: Sequence[Prompt], progress: Progress | None = None) -> list[list[Scored]]:
         how: dict[str, Any] = {"special": self.special, "batch_tokens": self.batch_tokens, "progress": progress}
-        return _apart(prompts, fill_in(self.model, _blanks(prompts), self.order, **how))
+        blanks = _blanks(prompts)
+        if self.form is not None:
+            return _apart(prompts, fill_spans(self.model, blanks, self.form, **how))
+        return _apart(prompts, fill_in(self.model, blanks, self.order, **how))
 
     def pieces(self, prompts: Sequence[Prompt]) -> list[list[tuple[int, ...]]]:
         return _apart(prompts, [tuple(own.tokens[own.rows].tolist()) for own in self._laid(prompts)])
@@ -212,12 +223,24 @@ def reader_of(model: Pretrained, task: Fewshot, batch_tokens: int = 8192) -> Rea
     speaker, _ = voice(model)
     special = any(speaker.tokenizer.named(task.texts))
     if model.model.config.decoder is not None:
-        _check_last(task)
-        return ConditionalReader(model, special, batch_tokens)
+        writes = task.decoder or _writes(model)
+        if writes == "text":
+            _check_last(task)
+            return ConditionalReader(model, special, batch_tokens)
+        hole_of(speaker.tokenizer, writes)
+        return BlankReader(model, task.order, writes, special, batch_tokens)
     if model.model.config.visibility == "causal":
         return CausalReader(model, special, batch_tokens)
     check_fills(speaker.model.config)
-    return MaskedReader(model, task.order, special, batch_tokens)
+    return BlankReader(model, task.order, None, special, batch_tokens)
+
+
+def _writes(model: Pretrained) -> Writes:
+    """What an encoder-decoder learned to write, as far as it says."""
+    if any(part.get("sentinels_shown", True) for part in model.learned("span_corruption")):
+        return "span"
+    infilled = [own for part in model.learned("denoised") for own in part.get("corruptions", ())]
+    return "whole" if any(own.get("kind") == "infill" for own in infilled) else "text"
 
 
 def _check_last(task: Fewshot) -> None:
@@ -228,7 +251,7 @@ def _check_last(task: Fewshot) -> None:
             raise InputError(
                 f"template {number}: {{{told}}} follows the answer, and an encoder-decoder that writes the answer reads"
                 " what stands before it alone",
-                expected="the fields first",
+                expected="the fields first, or decoder: span or whole",
             )
 
 

@@ -12,6 +12,7 @@ from didact.errors import InputError
 from didact.evaluation.fewshot.template import Template, text_of, value_of
 from didact.generation.masked import Order
 
+Writes = Literal["text", "span", "whole"]
 Draw = Literal["question", "seed"]
 Scoring = Literal["sum", "tokens", "characters", "pmi", "calibrated"]
 SCORINGS: tuple[Scoring, ...] = ("sum", "tokens", "characters", "pmi", "calibrated")
@@ -28,7 +29,8 @@ class Fewshot:
     values are to be equally frequent among them; within: the field in which they equal the question; repeats: whether
     one may read like the question.
     domain: what stands around the answer for `pmi`, None = each template's own; empty: what stands for every field of
-    an input without content, for `calibrated`; order: of several masks.
+    an input without content, for `calibrated`; order: of several masks; decoder: what an encoder-decoder writes (see
+    `readers`), None = by the model.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Fewshot:
     domain: tuple[str, str] | None = None
     empty: tuple[str, ...] = ("N/A", "", "[MASK]")
     order: Order = "most_certain"
+    decoder: Writes | None = None
 
     @property
     def texts(self) -> tuple[str, ...]:
