@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from didact.batch import Batch, Labels, Part, Side
+from didact.batch import Batch, Example, Labels, Part, Side
 from didact.config import ModelConfig
 from didact.data.flat import lay
 from didact.errors import InputError
@@ -169,11 +169,15 @@ def beside(
     return models
 
 
-def _holds(objective: object, kind: str) -> bool:
-    """Whether an objective, as JSON, is of this kind or has a part that is."""
+def _parts(objective: object, kind: str) -> Iterator[Mapping[str, Any]]:
+    """An objective, as JSON, and its parts, as far as they are of this kind."""
     if isinstance(objective, Mapping):
-        return objective.get("kind") == kind or any(_holds(part, kind) for part in objective.values())
-    return isinstance(objective, list | tuple) and any(_holds(part, kind) for part in objective)
+        if objective.get("kind") == kind:
+            yield objective
+        objective = list(objective.values())
+    if isinstance(objective, list | tuple):
+        for part in objective:
+            yield from _parts(part, kind)
 
 
 def check_fills(config: ModelConfig) -> None:
@@ -231,6 +235,10 @@ class Writer(Protocol):
 
     def generate(self, pretrained: Pretrained, prompts: Sequence[str], **settings: Any) -> list[list[Answer]]: ...
 
+    def generate_tokens(
+        self, pretrained: Pretrained, prompts: Sequence[Sequence[int]], **settings: Any
+    ) -> list[list[Answer]]: ...
+
     def stream(self, pretrained: Pretrained, prompt: str, **settings: Any) -> Iterator[str]: ...
 
 
@@ -266,7 +274,13 @@ class Pretrained:
         """Whether a model that looks back was trained to see a text's beginning whole (`prefix_lm`, alone or among
         others), so that a prompt is to be read so. One that was fine-tuned reads as its task trained it.
         """
-        return self.task is None and self.model.config.visibility == "causal" and _holds(self.objective, "prefix_lm")
+        return self.model.config.visibility == "causal" and bool(self.learned("prefix_lm"))
+
+    def learned(self, kind: str) -> list[Mapping[str, Any]]:
+        """Objectives of this kind that it was trained with, alone or among others, as JSON. None of a model that was
+        fine-tuned, which is asked as its task was.
+        """
+        return [] if self.task is not None else list(_parts(self.objective, kind))
 
     @torch.inference_mode()
     def embed(
@@ -336,7 +350,8 @@ class Pretrained:
         """What the model writes after each prompt, several answers where `answers` says so, best first.
 
         settings: fields of `didact.generation.Decoding` (beams=4, maximum=32, sample=True, …), or `decoding`, one of
-        them whole. Raises InputError as `didact.generation.generate`.
+        them whole; and `special`: names of special tokens in the prompts ("<mask>", "<extra_id_0>") stand for these
+        tokens, and sentinels stay in the answers. Raises InputError as `didact.generation.generate`.
         """
         return self._writer.generate(self, prompts, **settings)
 
@@ -366,4 +381,9 @@ class Pretrained:
 
     def write(self, task: Task) -> Write:
         """What writes the answers of a task whose answers are texts: the best one after each prompt."""
-        return lambda prompts: [answers[0].text for answers in self.generate(prompts, **task.writing)]
+
+        def written(prompts: Sequence[Example]) -> list[str]:
+            tokens = [example.tokens.tolist() for example in prompts]
+            return [answers[0].text for answers in self._writer.generate_tokens(self, tokens, **task.writing)]
+
+        return written

@@ -185,9 +185,8 @@ def greedy(model: Model, task: Task, longest: int = 12) -> Write:
 
     def write(prompts: Any) -> list[str]:
         texts = []
-        for prompt in prompts:
+        for given in prompts:
             found: list[int] = []
-            (given,) = replace(task, before="", after="").read([prompt], words, labelled=False)
             while len(found) < longest and (not found or found[-1] != words.sep):
                 known = replace(given, targets={**given.targets, "target": np.array([*found, 0])})
                 made = task.prepared(known, np.random.default_rng(0))

@@ -83,6 +83,9 @@ def generate(
     decoding: Annotated[
         str, typer.Option(help="YAML, everything else: '{top_p: 0.9, no_repeat: 3, stop: [\"\\n\"]}'.")
     ] = "",
+    special: Annotated[
+        bool, typer.Option(help="Read names of special tokens (<mask>, <extra_id_0>) as these; show sentinels.")
+    ] = False,
     stream: Annotated[bool, typer.Option(help="Show the text as it is written, in place of JSON lines.")] = False,
     plugin: Plugin = None,
 ) -> None:
@@ -92,7 +95,7 @@ def generate(
 
     load_plugins(plugin or ())
     given = {"beams": beams, "answers": answers, "maximum": maximum, "sample": sample, "seed": seed}
-    generate_files(model, files or (), out, given, decoding, stream)
+    generate_files(model, files or (), out, given, decoding, stream, special)
 
 
 def fewshot(

@@ -18,6 +18,7 @@ class _Writer:
     """What `didact.load` hands to a model."""
 
     generate = staticmethod(generate)
+    generate_tokens = staticmethod(generate_tokens)
     stream = staticmethod(stream)
 
 

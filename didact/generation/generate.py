@@ -27,19 +27,22 @@ def generate(
     prompts: Sequence[str],
     decoding: Decoding | None = None,
     batch: int = 32,
+    special: bool = False,
     **settings: Any,
 ) -> list[list[Answer]]:
     """The answers to each prompt, best first (drawn ones in the order of their numbers).
 
     decoding: how; settings: fields of `Decoding` that are to be otherwise. batch: prompts that are worked on together,
-    those of similar length; what is found does not depend on it, but for rounding. Raises InputError for settings that
-    do not go together, prompts that do not fit, phrases that cannot appear, and models that do not write.
+    those of similar length; what is found does not depend on it, but for rounding. special: names of special tokens in
+    the prompts stand for these tokens ("The <extra_id_0> sat", "The <mask> sat"), and sentinels stay in the answers;
+    not for prompts with other people's text in them, which could end them or say what they are. Raises InputError for
+    settings that do not go together, prompts that do not fit, phrases that cannot appear, and models that do not write.
     """
     if isinstance(prompts, str):
         raise InputError("one text as prompts", expected="a list of texts")
     decoding = settled(decoding, settings)
     way = way_of(pretrained, decoding.begin, decoding.first)
-    return _answers(pretrained, way.prompts(pretrained, prompts), way, decoding, batch)
+    return _answers(pretrained, way.prompts(pretrained, prompts, special), way, decoding, batch, special)
 
 
 def generate_tokens(
@@ -47,18 +50,22 @@ def generate_tokens(
     prompts: Prompts,
     decoding: Decoding | None = None,
     batch: int = 32,
+    special: bool = False,
     **settings: Any,
 ) -> list[list[Answer]]:
     """`generate` after prompts that are tokens already, read as they are: whatever begins a text is among them."""
     decoding = settled(decoding, settings)
     way = way_of(pretrained, decoding.begin, decoding.first)
-    return _answers(pretrained, prompts, way, decoding, batch)
+    return _answers(pretrained, prompts, way, decoding, batch, special)
 
 
-def _answers(pretrained: Pretrained, tokens: Prompts, way: Way, decoding: Decoding, batch: int) -> list[list[Answer]]:
+def _answers(
+    pretrained: Pretrained, tokens: Prompts, way: Way, decoding: Decoding, batch: int, special: bool
+) -> list[list[Answer]]:
+    says = _says(pretrained, special)
     way.check_room(pretrained.maximum, tokens, decoding.maximum)
     rules, phrases = rules_of(decoding, way, pretrained.tokenizer), _phrases(decoding, pretrained.tokenizer)
-    stopping = Stopping(pretrained.tokenizer, decoding.stop) if decoding.stop else None
+    stopping = Stopping(says, decoding.stop) if decoding.stop else None
     answers: list[list[Answer]] = [[] for _ in tokens]
     order = np.argsort([-len(prompt) for prompt in tokens], kind="stable").tolist()
     with torch.inference_mode():
@@ -75,13 +82,21 @@ def _answers(pretrained: Pretrained, tokens: Prompts, way: Way, decoding: Decodi
             for i, hypotheses in zip(some, found, strict=True):
                 if not hypotheses:
                     raise InputError(f"prompt {i + 1}: nothing can be written by these rules", expected="fewer rules")
-                following = Following(pretrained.tokenizer, tuple(tokens[i]) if way.continues else ())
+                following = Following(says, tuple(tokens[i]) if way.continues else ())
                 answers[i] = [_answer(one, following, stopping, way) for one in hypotheses]
     return answers
 
 
-def stream(pretrained: Pretrained, prompt: str, decoding: Decoding | None = None, **settings: Any) -> Iterator[str]:
-    """What is written after one prompt, piece by piece as it is; no piece ends within a character.
+def _says(pretrained: Pretrained, special: bool) -> Tokenizer:
+    """What makes text of the tokens that are written."""
+    return pretrained.tokenizer.showing if special else pretrained.tokenizer
+
+
+def stream(
+    pretrained: Pretrained, prompt: str, decoding: Decoding | None = None, special: bool = False, **settings: Any
+) -> Iterator[str]:
+    """What is written after one prompt, piece by piece as it is; no piece ends within a character. special: see
+    `generate`.
 
     Raises InputError as `generate`, and for beams, whose first words are known only at the end.
     """
@@ -89,10 +104,11 @@ def stream(pretrained: Pretrained, prompt: str, decoding: Decoding | None = None
     if decoding.searches or decoding.answers > 1:
         raise InputError("beams or several answers, piece by piece", expected="one answer, greedy or drawn")
     way = way_of(pretrained, decoding.begin, decoding.first)
-    (tokens,) = way.prompts(pretrained, [prompt])
+    (tokens,) = way.prompts(pretrained, [prompt], special)
+    says = _says(pretrained, special)
     way.check_room(pretrained.maximum, [tokens], decoding.maximum)
-    stopping = Stopping(pretrained.tokenizer, decoding.stop) if decoding.stop else None
-    following = Following(pretrained.tokenizer, tuple(tokens) if way.continues else ())
+    stopping = Stopping(says, decoding.stop) if decoding.stop else None
+    following = Following(says, tuple(tokens) if way.continues else ())
     walk = Walk(way.reader, [tokens], decoding, way.ends, rules_of(decoding, way, pretrained.tokenizer), stopping)
     return _pieces(walk, Pieces(following, stopping), way)
 

@@ -72,10 +72,12 @@ def fill_in(
     blanks: Sequence[Blank],
     order: Order = "most_certain",
     *,
+    special: bool = False,
     batch_tokens: int = 8192,
     progress: Progress | None = None,
 ) -> list[Scored]:
-    """How likely the model finds what stands in each blank, in order; see the module for `order`.
+    """How likely the model finds what stands in each blank, in order; see the module for `order`. special: names of
+    special tokens in the texts stand for them.
 
     A text too long for the model loses its beginning, then its end, never a part of what is asked. Raises InputError
     for a model that fills no blanks (causal, with a decoder, with query rows), one without a mask token or a vocabulary
@@ -86,7 +88,7 @@ def fill_in(
     check_fills(speaker.model.config)
     if mask is None:
         raise InputError("the tokenizer has no mask token", expected="one with [MASK] or <mask>")
-    laid = lay_blanks(speaker.tokenizer, blanks, speaker.maximum)
+    laid = lay_blanks(speaker.tokenizer, blanks, speaker.maximum, special)
     if order == "most_certain":
         return _most_certain(speaker, laid, mask, batch_tokens, progress)
     questions, counts = [], []
@@ -112,9 +114,11 @@ def pseudo(
     return fill_in(pretrained, [Blank("", text) for text in whole], order, batch_tokens=batch_tokens)
 
 
-def lay_blanks(tokenizer: Tokenizer, blanks: Sequence[Blank], maximum: int | None = None) -> list[Laid]:
+def lay_blanks(
+    tokenizer: Tokenizer, blanks: Sequence[Blank], maximum: int | None = None, special: bool = False
+) -> list[Laid]:
     """Blanks in tokens, cut to `maximum`; see `fill_in`."""
-    encoded = tokenizer.encode_many([blank.before + blank.text + blank.after for blank in blanks])
+    encoded = tokenizer.encode_many([blank.before + blank.text + blank.after for blank in blanks], special=special)
     return [_lay(tokenizer, blank, own, maximum) for blank, own in zip(blanks, encoded, strict=True)]
 
 

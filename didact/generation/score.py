@@ -28,17 +28,23 @@ Integers = NDArray[np.int64]
 @dataclass(frozen=True)
 class Scored:
     """logprobs (m,) float64: of each token of what was scored, nats; likeliest (m,) bool: whether none was likelier
-    there; cut: tokens of context that did not fit.
+    there; cut: tokens of context that did not fit; follows: nats of what comes after it, where that was asked, too.
     """
 
     logprobs: NDArray[np.float64]
     likeliest: NDArray[np.bool_]
     cut: int = 0
+    follows: float = 0.0
+
+    @property
+    def own(self) -> float:
+        """The logarithm of its probability."""
+        return float(self.logprobs.sum())
 
     @property
     def total(self) -> float:
-        """The logarithm of the probability of all of it."""
-        return float(self.logprobs.sum())
+        """The logarithm of the probability of it and of what follows."""
+        return self.own + self.follows
 
     @property
     def tokens(self) -> int:

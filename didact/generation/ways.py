@@ -33,10 +33,12 @@ class Way:
     last: int | None = None
     apart: bool = False
 
-    def prompts(self, pretrained: Pretrained, texts: Sequence[str]) -> Prompts:
-        """The tokens that are read of each text. InputError for an empty one where nothing can stand for it."""
+    def prompts(self, pretrained: Pretrained, texts: Sequence[str], special: bool = False) -> Prompts:
+        """The tokens that are read of each text; special: names of special tokens in it stand for them. InputError for
+        an empty one where nothing can stand for it.
+        """
         framed = continued if self.continues else whole
-        return framed(pretrained.tokenizer, texts)
+        return framed(pretrained.tokenizer, texts, special)
 
     def check_room(self, room: int | None, prompts: Prompts, new: int) -> None:
         """room: of the model. InputError for a prompt of no token, and one too long where `new` ones are to come."""
@@ -107,7 +109,7 @@ def _ends(pretrained: Pretrained) -> tuple[int, ...]:
     return () if end is None else (end,)
 
 
-def continued(tokenizer: Tokenizer, texts: Sequence[str]) -> Prompts:
+def continued(tokenizer: Tokenizer, texts: Sequence[str], special: bool = False) -> Prompts:
     """What stands before a text, and its tokens; what stands after it does not, as it goes on. An empty prompt is the
     begin of a text, or the end of one before.
     """
@@ -118,7 +120,7 @@ def continued(tokenizer: Tokenizer, texts: Sequence[str]) -> Prompts:
         before.append(content)
     begin = tokenizer.bos if tokenizer.bos is not None else tokenizer.eos
     found = []
-    for number, encoded in enumerate(tokenizer.encode_many(texts), 1):
+    for number, encoded in enumerate(tokenizer.encode_many(texts, special=special), 1):
         tokens = [*before, *encoded.tokens.tolist()]
         if not tokens and begin is None:
             raise InputError(
@@ -128,6 +130,6 @@ def continued(tokenizer: Tokenizer, texts: Sequence[str]) -> Prompts:
     return found
 
 
-def whole(tokenizer: Tokenizer, texts: Sequence[str]) -> Prompts:
+def whole(tokenizer: Tokenizer, texts: Sequence[str], special: bool = False) -> Prompts:
     """The texts with all that stands around one."""
-    return [frame(tokenizer, encoded).tokens.tolist() for encoded in tokenizer.encode_many(texts)]
+    return [frame(tokenizer, encoded).tokens.tolist() for encoded in tokenizer.encode_many(texts, special=special)]

@@ -23,6 +23,7 @@ from didact.evaluation.fewshot import (
     Scoring,
     Template,
     Trial,
+    Writes,
     cases,
     floors,
     reader_of,
@@ -45,7 +46,9 @@ class TaskFile(Part):
     come equally often among them; within: a field in which they equal the question; repeats: whether one may read like
     the question. scoring: rules by which answers are compared, the first is the one that is predicted by; domain: text
     before and after the answer for pmi, the template's own if absent; empty: what stands for every field for
-    calibrated; order: in which several masks are filled.
+    calibrated; order: in which several masks are filled; decoder: what an encoder-decoder writes: the answer alone
+    ("text"), what belongs where a sentinel stands ("span"), or the whole text around a mask ("whole"); by the model if
+    absent.
     """
 
     fewshot: str
@@ -65,6 +68,7 @@ class TaskFile(Part):
     domain: tuple[str, str] | None = None
     empty: tuple[str, ...] = Field(default=("N/A", "", "[MASK]"), min_length=1)
     order: Order = "most_certain"
+    decoder: Writes | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -102,6 +106,7 @@ class TaskFile(Part):
             domain=self.domain,
             empty=self.empty,
             order=self.order,
+            decoder=self.decoder,
         )
 
 

@@ -20,10 +20,16 @@ _AT_ONCE = 256  # prompts worked on before answers are written: they begin to co
 
 
 def generate_files(
-    name: str, files: Sequence[Path], out: Path | None, given: Mapping[str, Any], more: str, streamed: bool
+    name: str,
+    files: Sequence[Path],
+    out: Path | None,
+    given: Mapping[str, Any],
+    more: str,
+    streamed: bool,
+    special: bool = False,
 ) -> None:
     """One prompt a line in; a JSON line each out, {"prompt", "answers": [{"text", "score"}]}, or, streamed, the text of
-    each as it is written. given: fields of `Decoding`; more: YAML, others.
+    each as it is written. given: fields of `Decoding`; more: YAML, others; special: see `generate`.
     """
     decoding = decoding_of(given, more)
     if streamed and out is not None:
@@ -33,12 +39,12 @@ def generate_files(
         for prompts in _some(files):
             if streamed:
                 for prompt in prompts:
-                    for piece in stream(model, prompt, decoding):
+                    for piece in stream(model, prompt, decoding, special):
                         target.write(piece)
                         target.flush()
                     target.write("\n")
                 continue
-            for prompt, answers in zip(prompts, generate(model, prompts, decoding), strict=True):
+            for prompt, answers in zip(prompts, generate(model, prompts, decoding, special=special), strict=True):
                 found = [{"text": answer.text, "score": answer.score} for answer in answers]
                 target.write(json.dumps({"prompt": prompt, "answers": found}, ensure_ascii=False) + "\n")
             target.flush()

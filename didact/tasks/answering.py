@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from didact.batch import Batch, Prepared
+from didact.batch import Batch, Example, Prepared
 from didact.data.flat import lay_prepared
 from didact.errors import InputError
 from didact.heads.cross_entropy import cross_entropy
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
         def __call__(self, batch: Batch) -> tuple[Tensor, ...]: ...
 
 
-Write = Callable[[Sequence[str]], Sequence[str]]
-"""Prompts -> what is written after each, as `Pretrained.generate` frames them and writes"""
+Write = Callable[[Sequence[Example]], Sequence[str]]
+"""Prompts -> what is written after each: `tokens`, read as they are, or as text `targets["prompt"]`"""
 
 
 def answer(
@@ -70,7 +70,7 @@ def answer(
 def _written(write: Write | None, dataset: Dataset, progress: Callable[[int], object] | None) -> list[Any]:
     if write is None:
         raise InputError("a task whose answers are written, and no decoding function", expected="one (`write`)")
-    texts = list(write([example.targets["prompt"] for example in dataset]))
+    texts = list(write(dataset.examples))
     if len(texts) != len(dataset):
         raise ValueError(f"{len(texts)} texts written for {len(dataset)} prompts")
     if progress is not None:

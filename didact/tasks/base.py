@@ -294,13 +294,15 @@ def asked_row(example: Example, end: int | None = None) -> int:
     return 0 if len(example) and example.special[0] else len(example) - 1
 
 
-def encode_all(tokenizer: Tokenizer, texts: Sequence[str], batch: int = 8192) -> list[Encoded]:
-    """Every text encoded, each distinct one once, `batch` texts at a time (which bounds the memory)."""
+def encode_all(tokenizer: Tokenizer, texts: Sequence[str], batch: int = 8192, special: bool = False) -> list[Encoded]:
+    """Every text encoded, each distinct one once, `batch` texts at a time (which bounds the memory). special: names of
+    special tokens in the texts stand for them.
+    """
     distinct = list(dict.fromkeys(texts))
     encoded: dict[str, Encoded] = {}
     for start in range(0, len(distinct), batch):
         some = distinct[start : start + batch]
-        encoded.update(zip(some, tokenizer.encode_many(some), strict=True))
+        encoded.update(zip(some, tokenizer.encode_many(some, special=special), strict=True))
     return [encoded[text] for text in texts]
 
 

@@ -51,7 +51,7 @@ class Translate(Task):
     is an end that is not there; scores compare with the whole), or stops the reader ("refuse"); empty: whether a row
     without source or target stops the reader ("refuse") or is left out and counted ("drop"; never where there is
     something to predict). before, after: texts put before and after every source, which is what gives way ("translate
-    English to German: ").
+    English to German: "); names of special tokens in them stand for these ("<extra_id_0> "), in a source they are text.
     form: how the model is asked, "encoder_decoder", "causal", "prefix" or "masked" (see `tasks.forms`), None = by the
     model; share: of the target's tokens that "masked" hides.
     decoding: how answers are written, fields of `didact.generation.Decoding` ({"beams": 4, "length_penalty": 0.6}); new
@@ -69,8 +69,9 @@ class Translate(Task):
     rates cer (characters), wer (words), per (phonemes, say); separator: what parts the symbols that per counts, white
     space unless told; bleu_tokens: of sacrebleu: 13a, intl, zh, char or none; rouge_words: "english", as papers have
     them, or "any" script's; lowercase: whether BLEU and exact look away from case.
-    start, mask and segment: the token that a decoder begins with, the mask token, and the number that segments are
-    counted from, learned from the model.
+    start, mask, segment, special and border: the token that a decoder begins with, the mask token, the number that
+    segments are counted from, whether before and after name special tokens, and the tokens between source and target
+    where the form is "causal" and `after` says nothing, learned from the model.
     """
 
     kind: ClassVar[str] = "translate"
@@ -108,6 +109,8 @@ class Translate(Task):
     start: int | None = None
     mask: int | None = None
     segment: int = 0
+    special: bool = False
+    border: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.scores if name not in get_args(Score)]
@@ -193,9 +196,11 @@ class Translate(Task):
             )
         start = None if config.decoder is None else config.decoder.start
         looking = self.looking % layers if self.looks else self.looking
-        return replace(
-            self, form=form, looking=looking, start=start, mask=tokenizer.mask, segment=4 if config.segments >= 6 else 0
-        )
+        segment = 4 if config.segments >= 6 else 0
+        special = any(tokenizer.named([self.before, self.after]))
+        border = _border(tokenizer) if form == "causal" and not self.after else ()
+        own = replace(self, form=form, looking=looking, start=start, mask=tokenizer.mask, border=border)
+        return replace(own, segment=segment, special=special)
 
     def rows(self, source: Source, labelled: bool = True) -> Iterator[Row]:
         mapping = {**DEFAULT_COLUMNS, **self.columns}
@@ -229,9 +234,11 @@ class Translate(Task):
     def dataset(self, items: Sequence[Item], tokenizer: Tokenizer) -> Dataset:
         counts: Counts = Counts()
         prompts = [(self.before + item.fields["source"] + self.after) for item in items]
-        sources = encode_all(tokenizer, prompts)
+        if self.special:
+            self._check_names(items, tokenizer)
+        sources = encode_all(tokenizer, prompts, special=self.special)
         targets = iter(encode_all(tokenizer, [item.gold[0] for item in items if item.gold is not None]))
-        layout = _Layout.of(tokenizer, self.form or "prefix", self.segment)
+        layout = _Layout.of(tokenizer, self.form or "prefix", self.segment, self.border)
         examples = []
         for item, whole, encoded in zip(items, prompts, sources, strict=True):
             prompt, source = self._cut(whole, encoded, item, layout, tokenizer, counts)
@@ -264,8 +271,19 @@ class Translate(Task):
                 raise item.wrong("texts around the source that leave it no room", f"less than {self.length} tokens")
             source = source[: int(begins[stop - over]) - len(self.before)].rstrip()
             prompt = self.before + source + self.after
-            encoded = tokenizer.encode(prompt)
+            encoded = tokenizer.encode(prompt, special=self.special)
         return prompt, encoded
+
+    def _check_names(self, items: Sequence[Item], tokenizer: Tokenizer) -> None:
+        """What the task says around a source is meant, what a source says is text: in one text the two are not told
+        apart.
+        """
+        for item, named in zip(items, tokenizer.named([item.fields["source"] for item in items]), strict=True):
+            if named:
+                raise item.wrong(
+                    "a source with the name of a special token, and before or after name some, too",
+                    "sources without, or before and after without",
+                )
 
     def _target(self, target: Encoded, item: Item, layout: _Layout, counts: Counts) -> Array:
         whole = np.concatenate([layout.first, target.tokens, layout.end]).astype(np.int64)
@@ -412,10 +430,10 @@ class _Layout:
     segments: tuple[int, int]
 
     @staticmethod
-    def of(tokenizer: Tokenizer, form: Form, segment: int) -> _Layout:
+    def of(tokenizer: Tokenizer, form: Form, segment: int, border: tuple[int, ...] = ()) -> _Layout:
         """Two texts of their own; the tokenizer's pair, cut where the second text begins; or, in a text that goes on
-        (`causal`), what stands before one, then nothing. So `Pretrained.generate` frames a prompt. A target that would
-        have no end gets the tokenizer's separator, or its end of text. Raises InputError where there is none.
+        (`causal`), what stands before one, and the border. A target that would have no end gets the tokenizer's
+        separator, or its end of text. Raises InputError where there is none.
         """
         template = tokenizer.template
         if form == "encoder_decoder":
@@ -427,7 +445,7 @@ class _Layout:
         head, middle = _around(source, texts[0])
         first, end = _around(target, texts[1])
         if form == "causal":
-            middle = middle[:0]
+            middle = np.array(border, np.int64)
         if not len(end):
             last = tokenizer.sep if tokenizer.sep is not None else tokenizer.eos
             if last is None:
@@ -455,6 +473,17 @@ def _form_of(config: ModelConfig) -> Form:
     if config.visibility == "causal":
         return "causal"
     return "masked" if config.segments >= 6 else "prefix"
+
+
+def _border(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """What says that a source is over and its target begins: what stands between the texts of a pair, else the token
+    that ends a text (Radford et al., 2018, §3.3 put a delimiter there), else nothing.
+    """
+    pair = tokenizer.template.pair
+    at = [content for content, _ in pair].index("b")
+    between = tuple(_around(list(pair[:at]), "a")[1].tolist())
+    last = tokenizer.eos if tokenizer.eos is not None else tokenizer.sep
+    return between or (() if last is None else (last,))
 
 
 def _around(pieces: list[Piece], text: str) -> tuple[Array, Array]:

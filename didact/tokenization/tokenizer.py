@@ -73,6 +73,8 @@ class Tokenizer:
         self.sentinels: tuple[int, ...] = self._sentinels()
         special |= set(self.sentinels)
         self.added = frozenset(added)
+        self._silent = frozenset(i for i, token in added.items() if token.special)
+        self._shown: frozenset[int] = frozenset()
         self.treatment = json.dumps([described["normalizer"], described["pre_tokenizer"], described["model"]["type"]])
         self.special_ids: tuple[int, ...] = tuple(sorted(special))
         self.vocabulary: int = 1 + max(self._backend.get_vocab(with_added_tokens=True).values())
@@ -172,9 +174,24 @@ class Tokenizer:
         """One text; see `encode_flat`."""
         return self.encode_many([text], segmenter=segmenter, special=special)[0]
 
+    def named(self, texts: Sequence[str]) -> list[bool]:
+        """For each text whether a special token's name is in it, so that `special` makes a difference."""
+        pairs = zip(self.encode_many(texts), self.encode_many(texts, special=True), strict=True)
+        return [not np.array_equal(plain.tokens, read.tokens) for plain, read in pairs]
+
     def decode(self, ids: Sequence[int] | Integers, *, special: bool = False) -> str:
         """ids (L,) -> text, as nearly as the tokenizer can say it; special: special tokens are shown too."""
-        return self._backend.decode([int(i) for i in ids], skip_special_tokens=not special)
+        given = [int(i) for i in ids]
+        if self._shown and not special:
+            given = [i for i in given if i in self._shown or i not in self._silent]
+        return self._backend.decode(given, skip_special_tokens=not (special or self._shown))
+
+    @cached_property
+    def showing(self) -> Tokenizer:
+        """The same tokenizer, whose `decode` shows sentinels, which say where one answer ends and the next begins."""
+        shown = Tokenizer(self._backend, self.settings)
+        shown._shown = frozenset(self.sentinels)
+        return shown
 
     @cached_property
     def surfaces(self) -> tuple[bytes, ...]:

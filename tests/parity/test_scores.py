@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from fewshot_tools import bart_of_bytes, t5
 from parity_tools import randomise
 
 from didact import hub
@@ -18,6 +19,7 @@ from didact.errors import InputError
 from didact.exchange import keys
 from didact.families import BART, BERT, GPT2, OPENAI_GPT, Family
 from didact.generation import borders
+from didact.generation.cloze import fill_spans
 from didact.generation.conditional import score_after
 from didact.generation.masked import Blank, Order, fill_in, pseudo
 from didact.generation.score import score, texts
@@ -196,6 +198,40 @@ def test_what_cannot_be_scored(bpe: Tokenizer, wordpiece: Tokenizer, tmp_path: P
     bare = hub.load(tmp_path / "bert", heads={})
     with pytest.raises(InputError, match="no vocabulary head"):
         pseudo(bare, ["the cat"])
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 8192])
+@pytest.mark.parametrize(("model", "form"), [(t5(), "span"), (bart_of_bytes(), "whole")], ids=["t5", "bart"])
+def test_blanks_that_a_decoder_writes(model: Pretrained, form: Any, batch_tokens: int, tmp_path: Path) -> None:
+    """What transformers' tokenizer makes of a prompt with a sentinel or a mask, and of the texts around it."""
+    hub.export(model, tmp_path)
+    theirs = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path).eval()
+    tokenize = transformers.AutoTokenizer.from_pretrained(tmp_path)
+
+    def pieces(text: str) -> list[int]:
+        return tokenize(text, add_special_tokens=False)["input_ids"]
+
+    cases = [("the cat sat", " very bad", " film."), ("the cat sat", " on", " film."), ("a dull film", " good", "")]
+    blanks = [Blank(before + " ", text.strip(), after) for before, text, after in cases]
+    found = fill_spans(model, blanks, form, batch_tokens=batch_tokens)
+    for (before, text, after), own in zip(cases, found, strict=True):
+        start, values = theirs.config.decoder_start_token_id, pieces(text)
+        if form == "span":  # the sentinel alone, where its name in a text leaves a piece of the space before it
+            source = [*pieces(before), *pieces("<extra_id_0>")[-1:], *pieces(after), tokenize.eos_token_id]
+            read = [start, *pieces("<extra_id_0>")[-1:], *values]
+        else:
+            source = tokenize(f"{before} <mask>{after}")["input_ids"]
+            read = [start, tokenize.bos_token_id, *pieces(before), *values]
+        with torch.inference_mode():
+            out = theirs(torch.tensor([source]), decoder_input_ids=torch.tensor([read])).logits[0].log_softmax(-1)
+        expected = out[len(read) - len(values) - 1 : -1][range(len(values)), values].numpy()
+        np.testing.assert_allclose(own.logprobs, expected, atol=1e-4)
+        assert own.cut == 0
+    if form == "whole":
+        (long,) = fill_spans(model, [Blank("the cat " * 90, "sat", " on the mat")], form)
+        assert long.cut > 0
+        with pytest.raises(InputError, match="fewer, of 128 in all"):
+            fill_spans(model, [Blank("the", "cat " * 200)], form)
 
 
 def test_texts_of_an_encoder_decoder(wordpiece: Tokenizer, tmp_path: Path) -> None:

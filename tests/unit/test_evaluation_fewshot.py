@@ -8,15 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fewshot_tools import bart, bert, gpt
+from fewshot_tools import bart, bart_of_bytes, bert, gpt, t5
 
 from didact.errors import InputError
 from didact.evaluation.fewshot import SCORINGS, Asking, Fewshot, Pool, Template, cases, floors, reader_of, summary
 from didact.evaluation.fewshot.calibrate import calibration_error, over_words
 from didact.evaluation.fewshot.prompts import fitted, written
+from didact.evaluation.fewshot.readers import BlankReader, ConditionalReader
+from didact.generation.borders import Pieces as PiecesOf
+from didact.generation.cloze import fill_spans
 from didact.generation.masked import Blank, fill_in
-from didact.generation.score import score
+from didact.generation.score import score, score_pieces
 from didact.model import Pretrained
+from didact.tasks import Translate
 
 TASK = Fewshot(
     "reviews",
@@ -194,6 +198,180 @@ def test_choices_of_each_record() -> None:
     assert floors(own)["chance"] == pytest.approx((1 / 2 + 1 / 3) / 2)
     with pytest.raises(InputError, match="expected one of the choices, or 0 to 1"):
         cases(task, [(1, records[0] | {"right": 2})], "f")
+
+
+LAST = Fewshot(
+    "last",
+    (Template.parse("{answer} is what one says of: {text} (review)"),),
+    {"1": ("good",), "0": ("bad", "very bad")},
+)
+
+
+def test_what_follows_the_answer_is_asked_of_a_causal_model() -> None:
+    """By the chain rule over whole texts, written out; the rules take the answer's own share alone."""
+    own, model = made(LAST), gpt(512)
+    asking = Asking(LAST, reader_of(model, LAST), own[:4], Pool(LAST, own), SCORINGS)
+    for shots in (0, 2):
+        trial = asking.trial(shots, 1, 0)
+        for i, case in enumerate(own[:4]):
+            shown = [own[d] for d in Pool(LAST, own).draw(case, i, shots, 1)]
+            says = "{} is what one says of: {} (review)"
+            head = "".join(says.format(d.answer, d.fields["text"]) + "\n\n" for d in shown)
+            words = ["good", "bad", "very bad"]
+            before, answered, whole = (
+                [likelihood(model, text, bool(shots)) for text in some]
+                for some in (
+                    [head.rstrip()] * 3,
+                    [head + word for word in words],
+                    [head + says.format(word, case.fields["text"]) for word in words],
+                )
+            )
+            answer, rest = np.subtract(answered, before), np.subtract(whole, answered)
+            np.testing.assert_allclose(trial.scores["sum"][i], joined(answer + rest), atol=1e-4)
+            lengths = [
+                len(model.tokenizer.encode(head + w)) - len(model.tokenizer.encode(head.rstrip())) for w in words
+            ]
+            np.testing.assert_allclose(trial.scores["tokens"][i], joined(answer / lengths + rest), atol=1e-4)
+            domain = by_hand(model, "", words)
+            np.testing.assert_allclose(trial.scores["pmi"][i], joined(answer + rest - domain), atol=1e-4)
+    assert len({tuple(own) for own in trial.scores["sum"]}) == 4, "questions differ"
+
+
+def likelihood(model: Pretrained, text: str, begun: bool) -> float:
+    """Of all tokens; but where the text is begun, of all after the first."""
+    tokens = model.tokenizer.encode(text).tokens
+    if len(tokens) == begun:
+        return 0.0
+    return score_pieces(model, [PiecesOf(tokens[:begun], tokens[begun:])])[0].total
+
+
+def joined(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Of "good", "bad" and "very bad", where the two last mean the same."""
+    return np.array([values[0], np.logaddexp(values[1], values[2]) - np.log(2)])
+
+
+def test_what_follows_gives_way_after_all_before() -> None:
+    """Demonstrations first; then the end of what follows, as much after each answer, and none of the answer."""
+    own, model = made(LAST), gpt(120)
+    reader, words = reader_of(model, LAST), [["good", "very bad"]]
+    (prompt,) = fitted(reader, LAST, LAST.templates[0], [own[:5]], [own[1].fields], words)
+    assert 0 < prompt.dropped < 5
+    assert [found.cut for found in reader.scores([prompt])[0]] == [0, 0]
+    (prompt,) = fitted(reader, LAST, LAST.templates[0], [own[:5]], [{"text": "a fine film " * 60}], words)
+    assert prompt.dropped == 5
+    good, bad = (model.tokenizer.encode(word).tokens for word in words[0])
+    rest = model.tokenizer.encode(prompt.after).tokens
+    kept = 120 - max(len(good), len(bad))
+    for answer, found in zip((good, bad), reader.scores([prompt])[0], strict=True):
+        given = score_pieces(model, [PiecesOf(np.zeros(0, np.int64), np.concatenate([answer, rest[:kept]]))])[0]
+        assert found.total == pytest.approx(given.total, abs=1e-4)
+        assert (found.tokens, found.cut) == (len(answer), len(rest) - kept)
+
+
+def test_what_follows_the_answer_and_is_not_read() -> None:
+    """The same of every question: not asked. A field that a decoder is not told: refused."""
+    task = replace(TASK, templates=(Template.parse("Review: {text}\nSentiment: {answer} (review)"),))
+    own = made(task)
+    plain, more = (
+        Asking(each, reader_of(gpt(), each), own, Pool(each, own), ("sum",)).trial(0, 0, 0).scores["sum"]
+        for each in (TASK, task)
+    )
+    np.testing.assert_array_equal(np.stack(plain), np.stack(more))
+    with pytest.raises(InputError, match=r"template 0: \{text\} follows the answer, and an encoder-decoder"):
+        reader_of(bart(), LAST)
+
+
+@pytest.mark.parametrize(
+    ("model", "objective", "writes"),
+    [
+        (t5(), {"kind": "mixed", "parts": [{"kind": "span_corruption"}, {"kind": "span_corruption"}]}, "span"),
+        (t5(), {"kind": "span_corruption", "sentinels_shown": False}, None),
+        (t5(), None, None),
+        (bart(), {"kind": "denoised", "corruptions": [{"kind": "permute_sentences"}, {"kind": "infill"}]}, "whole"),
+        (bart(), {"kind": "denoised", "corruptions": [{"kind": "shuffle"}]}, None),
+        (bart(), {"kind": "forced"}, None),
+    ],
+)
+def test_an_encoder_decoder_is_asked_as_it_was_trained(model: Pretrained, objective: Any, writes: Any) -> None:
+    """And one that was fine-tuned as its task was; what the file says comes first."""
+    model = replace(model, objective=objective)
+    found = reader_of(model, TASK)
+    assert (found.form if isinstance(found, BlankReader) else None) == writes
+    assert isinstance(reader_of(replace(model, task=Translate()), TASK), ConditionalReader)
+    assert isinstance(reader_of(model, replace(TASK, decoder="text")), ConditionalReader)
+    named = reader_of(model, replace(TASK, decoder="span" if model.tokenizer.sentinels else "whole"))
+    assert isinstance(named, BlankReader)
+
+
+def test_a_blank_that_a_decoder_writes() -> None:
+    """What follows is read, demonstrations give way, and ways whose token the tokenizer does not have are refused."""
+    for model, decoder in ((t5(), "span"), (bart_of_bytes(512), "whole")):
+        task = replace(LAST, decoder=decoder)
+        own = made(task)
+        trial = Asking(task, reader_of(model, task), own[:3], Pool(task, own), ("sum",)).trial(2, 0, 0)
+        for prompt, found in zip(trial.prompts, trial.scores["sum"], strict=True):
+            blanks = [Blank(prompt.before, word, prompt.after) for word in ("good", "bad", "very bad")]
+            expected = [scored.total for scored in fill_spans(model, blanks, decoder)]
+            np.testing.assert_allclose(found, joined(np.array(expected)), atol=1e-4)
+        assert len({tuple(found) for found in trial.scores["sum"]}) == 3
+    reader, words = reader_of(bart_of_bytes(100), task), [["good", "very bad"]]
+    (prompt,) = fitted(reader, task, task.templates[0], [own[:5]], [own[1].fields], words)
+    assert 0 < prompt.dropped < 5
+    assert [found.cut for found in reader.scores([prompt])[0]] == [0, 0]
+    for model, decoder, said in ((t5(), "whole", "no mask token"), (bart(), "span", "no sentinels")):
+        with pytest.raises(InputError, match=f"the tokenizer has {said}"):
+            reader_of(model, replace(TASK, decoder=decoder))
+
+
+def test_special_tokens_that_the_task_names() -> None:
+    """The task's own are meant; a record's are text, and where the two would stand in one text, refused."""
+    named = Fewshot("named", (Template.parse("{text} [SEP] it was {answer}."),), TASK.labels)
+    plain = replace(named, templates=(Template.parse("{text} so it was {answer}."),))
+    odd = [*RECORDS, {"text": "a [SEP] film", "label": 0, "kind": "a"}]
+    own, model = made(named), bert()
+    trial = Asking(named, reader_of(model, named), own[:2], Pool(named, own), ("sum",)).trial(0, 0, 0)
+    for case, found in zip(own, trial.scores["sum"], strict=False):
+        blanks = [Blank(case.fields["text"] + " [SEP] it was ", word, ".") for word in ("good", "bad", "very bad")]
+        expected = [scored.total for scored in fill_in(model, blanks, special=True)]
+        np.testing.assert_allclose(found, joined(np.array(expected)), atol=1e-5)
+        assert abs(found[0] - fill_in(model, blanks)[0].total) > 1e-3
+    own = made(plain, odd)
+    trial = Asking(plain, reader_of(model, plain), own[-1:], Pool(plain, own), ("sum",)).trial(0, 0, 0)
+    assert trial.scores["sum"][0][0] == pytest.approx(
+        fill_in(model, [Blank("a [SEP] film so it was ", "good", ".")])[0].total
+    )
+    own = made(named, odd)
+    for questions, pool in ((own, []), (own[:1], own)):
+        with pytest.raises(InputError, match=r"file:9: the name of a special token in 'a \[SEP\] film'"):
+            Asking(named, reader_of(model, named), questions, Pool(named, pool))
+
+
+@pytest.mark.parametrize(
+    ("choices", "right", "gold"),
+    [
+        (["2", "0", "1"], 0, 0),
+        (["2", "0", "1"], 2, 2),
+        (["1", "2", "3"], "3", 2),  # no number of a choice
+        (["0", "2", "1"], "0", 0),  # both say the same
+        (["a", "b"], "1", 1),  # tables hold texts alone
+        (["True", "False"], True, 0),
+        (["2", "0", "1"], "0", "f:4: right '0' is choice 1, and the number of another; expected a text that"),
+        (["2", "0", "1"], 3, "right '3'; expected one of the choices, or 0 to 2"),
+        (["2", "3", "1"], 3, "right '3'; expected one of the choices, or 0 to 2"),
+        (["2", "3", "-1"], -1, "right '-1'; expected one of the choices, or 0 to 2"),
+        (["2", "3"], "²", "right '²'; expected one of the choices, or 0 to 1"),
+        (["2", "3"], None, "right is None; expected text"),
+    ],
+)
+def test_which_choice_is_right(choices: list[str], right: Any, gold: int | str) -> None:
+    """A number says which, a text is one of them; what could be both is refused."""
+    task = Fewshot("choose", (Template.parse("{text} {answer}"),), choices="choices", answer="right")
+    record = {"text": "one and one", "choices": choices, "right": right}
+    if isinstance(gold, str):
+        with pytest.raises(InputError, match=gold):
+            cases(task, [(4, record)], "f")
+    else:
+        assert cases(task, [(4, record)], "f")[0].gold == gold
 
 
 def refused(model: Pretrained, labels: dict[str, tuple[str, ...]]) -> str:

@@ -75,6 +75,7 @@ def test_how_many_are_asked(place: Path) -> None:
         ({"examples": "none.jsonl"}, "none.jsonl: no such file"),
         ({"examples": []}, "questions.jsonl:1: 0 examples to show before question q0; expected 2, the shots"),
         ({"scoring": ["best"]}, "scoring.0: found 'best'"),
+        ({"decoder": "all"}, "decoder: found 'all'"),
         ({"data": None}, "task.yaml: no questions; expected data: in the file, or --data"),
         ({"choices": "options", "labels": {}}, "questions.jsonl:1: options is None; expected two texts or more"),
         ({"balance": "kind"}, "no field 'kind'"),

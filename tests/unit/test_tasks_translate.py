@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fewshot_tools import gpt
 from task_tools import greedy, model_of, tokenizer
 
 from didact.batch import Prepared
@@ -16,6 +17,8 @@ from didact.config import Decoder, ModelConfig, Position
 from didact.data.flat import lay_prepared
 from didact.errors import InputError
 from didact.evaluation.evaluate import compare, evaluate
+from didact.generation import WRITER
+from didact.model import Model, Pretrained
 from didact.randomness import generator
 from didact.tasks import Translate, from_json, to_json
 from didact.tasks.answering import forced, predict
@@ -78,6 +81,42 @@ def test_one_sequence(form: Any) -> None:
     assert torch.equal(seen, wanted)
 
 
+@pytest.mark.parametrize("kind", ["wordpiece", "bytes", "unigram", "gpt2"])
+def test_a_border_between_source_and_target(kind: str) -> None:
+    """The pair's separator, else the end of text; none where `after` is one, nor where a task was saved without."""
+    config, words = (
+        ModelConfig(vocabulary=400, visibility="causal"),
+        gpt().tokenizer if kind == "gpt2" else tokenizer(kind),
+    )
+    task = Translate(length=12).suited(config, words)
+    border = {"bytes": [words.sep] * 2, "gpt2": [words.eos]}.get(kind, [words.sep])
+    head = [] if kind == "gpt2" else [words.cls]
+    long = [{"source": "the cat sat on the mat " * 5, "target": "good"}]
+    short = task.read(ROWS[1:], words)[0]
+    assert short.tokens.tolist() == [*head, *words.encode("who won").tokens.tolist(), *border]
+    cut = task.read(long, words)[0].tokens.tolist()
+    assert len(cut) <= 12
+    assert cut[-len(border) :] == border
+    after = Translate(after=" = ").suited(config, words)
+    assert after.border == ()
+    assert after.read(ROWS, words)[0].tokens.tolist() == [*head, *words.encode("the cat sat = ").tokens.tolist()]
+    saved = from_json({k: v for k, v in to_json(task).items() if k != "border"})
+    assert saved.read(ROWS, words)[0].tokens.tolist() == [*head, *words.encode("the cat sat").tokens.tolist()]
+
+
+def test_what_is_written_goes_on_with_what_was_learned() -> None:
+    """Token by token by full passes over the task's own sequences, border included."""
+    task = Translate().suited(ModelConfig(vocabulary=300, visibility="causal"), WORDS)
+    plain = model_of("translate causal", task, 16, 3)
+    model = Model(replace(plain.config, segments=0), task.heads(), torch.Generator().manual_seed(3)).eval()
+    found = dataset(replace(task, decoding={"maximum": 12}))
+    written = Pretrained(model, WORDS, writer=WRITER).write(replace(task, decoding={"maximum": 12}))(found.examples)
+    expected = greedy(model, task)(found.examples)
+    assert [text.strip() for text in written] == [text.strip() for text in expected]
+    bare = greedy(model, replace(task, border=()))(dataset(replace(task, border=())).examples)
+    assert bare != expected
+
+
 def test_masked() -> None:
     """A share of the target is hidden, at least one token, and asked where it stood; the source never is."""
     task = Translate(form="masked", mask=MASK, segment=4, share=0.5)
@@ -114,6 +153,22 @@ def test_texts_around_the_source_stay_when_it_is_cut() -> None:
         dataset(replace(task, too_long="refuse"), long)
     with pytest.raises(InputError, match="leave it no room"):
         dataset(replace(task, before="the cat sat on the mat " * 3), long)
+
+
+def test_special_tokens_that_the_task_names() -> None:
+    """Before and after the source they are meant, in a source they are text, and not both in one text."""
+    config = ModelConfig(vocabulary=300, segments=0, decoder=Decoder(start=9))
+    task = Translate(before="[MASK] : ").suited(config, WORDS)
+    assert from_json(to_json(task)) == task
+    assert dataset(task)[0].tokens.tolist() == [CLS, MASK, *ids(": the cat sat"), SEP]
+    odd = [*ROWS, {"source": "the [MASK] sat", "target": "good"}]
+    with pytest.raises(InputError, match="records:3: a source with the name of a special token"):
+        dataset(task, odd)
+    plain = Translate(before="so : ").suited(config, WORDS)
+    assert MASK not in dataset(plain, odd)[2].tokens
+    old = from_json({k: v for k, v in to_json(task).items() if k != "special"})
+    assert isinstance(old, Translate)
+    assert MASK not in dataset(old, odd)[0].tokens, "as it was trained"
 
 
 def test_a_target_cut_has_no_end() -> None:

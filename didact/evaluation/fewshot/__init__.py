@@ -2,8 +2,8 @@
 
 from didact.evaluation.fewshot.ask import Asking, Found, Trial, floors, summary
 from didact.evaluation.fewshot.draw import Pool
-from didact.evaluation.fewshot.prompts import reader_of
-from didact.evaluation.fewshot.task import SCORINGS, Case, Draw, Fewshot, Scoring, cases
+from didact.evaluation.fewshot.readers import reader_of
+from didact.evaluation.fewshot.task import SCORINGS, Case, Draw, Fewshot, Scoring, Writes, cases
 from didact.evaluation.fewshot.template import Template
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Scoring",
     "Template",
     "Trial",
+    "Writes",
     "cases",
     "floors",
     "reader_of",

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from didact.evaluation.fewshot import calibrate
 from didact.evaluation.fewshot.draw import Pool
-from didact.evaluation.fewshot.prompts import Prompt, Reader, check_answers, fitted
+from didact.evaluation.fewshot.prompts import check_answers, check_names, fitted
+from didact.evaluation.fewshot.readers import Prompt, Reader
 from didact.evaluation.fewshot.task import Case, Fewshot, Scoring
 from didact.evaluation.intervals import Interval, interval
 from didact.generation.score import Scored
@@ -49,7 +50,8 @@ class Trial:
 class Asking:
     """A task and what it is asked of. rules: of scoring; progress: told how many words have been scored.
 
-    InputError for answers that the tokenizer cannot write or tell apart.
+    InputError for answers that the tokenizer cannot write or tell apart, and for records that name special tokens where
+    the task does as well.
     """
 
     task: Fewshot
@@ -61,6 +63,7 @@ class Asking:
     _domain: dict[tuple[str, str, str], float] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        check_names(self.reader, self.task, [*self.questions, *self.pool.cases])
         check_answers(self.reader, self.task, self.questions)
 
     def trials(self, shots: Sequence[int], seeds: Sequence[int]) -> Iterator[Trial]:

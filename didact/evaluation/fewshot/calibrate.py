@@ -8,7 +8,8 @@
     calibrated  less the log-probability of the answer where the same prompt asks about nothing, averaged over inputs
                 without content (contextual calibration: Zhao et al., 2021, §5)
 
-An answer that several words may stand for has the logarithm of the mean of their probabilities.
+An answer that several words may stand for has the logarithm of the mean of their probabilities. What follows an answer
+and is scored with it (`Scored.follows`) belongs to all of them alike: it is added whole, whatever the answer's length.
 
 Shapes: c answers of a question, e inputs without content, n questions.
 """
@@ -33,7 +34,7 @@ def plain(words: Sequence[Sequence[str]], scored: Sequence[Scored], rule: Scorin
         "tokens": [float(s.tokens) for s in scored],
         "characters": [float(len(word)) for own in words for word in own],
     }[rule]
-    return over_words(words, [s.total / length for s, length in zip(scored, lengths, strict=True)])
+    return over_words(words, [s.own / length + s.follows for s, length in zip(scored, lengths, strict=True)])
 
 
 def pmi(words: Sequence[Sequence[str]], scored: Sequence[Scored], domain: Sequence[float]) -> Floats:

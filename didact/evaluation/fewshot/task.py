@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from didact.errors import InputError
-from didact.evaluation.fewshot.template import Template, text_of
+from didact.evaluation.fewshot.template import Template, text_of, value_of
 from didact.generation.masked import Order
 
+Writes = Literal["text", "span", "whole"]
 Draw = Literal["question", "seed"]
 Scoring = Literal["sum", "tokens", "characters", "pmi", "calibrated"]
 SCORINGS: tuple[Scoring, ...] = ("sum", "tokens", "characters", "pmi", "calibrated")
@@ -20,14 +21,16 @@ SCORINGS: tuple[Scoring, ...] = ("sum", "tokens", "characters", "pmi", "calibrat
 @dataclass(frozen=True)
 class Fewshot:
     """name; templates: each asked in turn; labels: the words of each label, {} where each record brings its choices;
-    choices: the field that holds them; answer: the field that holds the right label, or the number or text of the right
-    choice; description: before everything else; separator: between description, demonstrations and question.
+    choices: the field that holds them; answer: the field that holds the right label, or the number (an integer) or the
+    text of the right choice; description: before everything else; separator: between description, demonstrations and
+    question.
 
     draw: demonstrations for each question anew, or for all questions of a seed the same; balance: the field whose
     values are to be equally frequent among them; within: the field in which they equal the question; repeats: whether
     one may read like the question.
     domain: what stands around the answer for `pmi`, None = each template's own; empty: what stands for every field of
-    an input without content, for `calibrated`; order: of several masks.
+    an input without content, for `calibrated`; order: of several masks; decoder: what an encoder-decoder writes (see
+    `readers`), None = by the model.
     """
 
     name: str
@@ -44,6 +47,14 @@ class Fewshot:
     domain: tuple[str, str] | None = None
     empty: tuple[str, ...] = ("N/A", "", "[MASK]")
     order: Order = "most_certain"
+    decoder: Writes | None = None
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What the task itself says: all texts that are of no record."""
+        words = (word for own in self.labels.values() for word in own)
+        literals = (text for template in self.templates for text in template.texts)
+        return (self.description, self.separator, *words, *literals, *(self.domain or ()))
 
     def __post_init__(self) -> None:
         """InputError for a label without a word, or with an empty one."""
@@ -93,8 +104,8 @@ def _options(
     task: Fewshot, record: Mapping[Any, Any], file: str | None, row: int | None
 ) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...], int]:
     """The names of the answers, their words, and which is right."""
-    said = text_of(record, task.answer, file, row)
     if task.choices is None:
+        said = text_of(record, task.answer, file, row)
         names = tuple(task.labels)
         if said not in task.labels:
             raise InputError(f"label {said!r}", file=file, row=row, expected=f"one of {', '.join(names)}")
@@ -105,12 +116,27 @@ def _options(
     names = tuple(str(text) for text in given)
     if not all(name.strip() for name in names):
         raise InputError(f"{task.choices} with an empty text", file=file, row=row, expected="texts to choose from")
-    if said in names:
-        gold = names.index(said)
-    elif said.isdecimal() and int(said) < len(names):
-        gold = int(said)
-    else:
+    return names, tuple((name,) for name in names), _right(task, record, names, file, row)
+
+
+def _right(task: Fewshot, record: Mapping[Any, Any], names: tuple[str, ...], file: str | None, row: int | None) -> int:
+    """The number of the right choice. A number says which, a text is one of them; files whose fields are all text may
+    write the number, too, where it can be nothing else.
+    """
+    value = value_of(record, task.answer, file, row)
+    said = text_of(record, task.answer, file, row)
+    number = isinstance(value, int) and not isinstance(value, bool)
+    index = int(said) if number or (said.isascii() and said.isdecimal()) else -1
+    if not 0 <= index < len(names):
+        index = -1
+    text = -1 if number or said not in names else names.index(said)
+    if index >= 0 and text >= 0 and index != text:
+        raise InputError(
+            f"{task.answer} {said!r} is choice {text}, and the number of another",
+            file=file, row=row, expected="a text that is no number, or the number as a JSON number",
+        )  # fmt: skip
+    if max(index, text) < 0:
         raise InputError(
             f"{task.answer} {said!r}", file=file, row=row, expected=f"one of the choices, or 0 to {len(names) - 1}"
         )
-    return names, tuple((name,) for name in names), gold
+    return max(index, text)

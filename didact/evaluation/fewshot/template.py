@@ -4,7 +4,7 @@
     Sentiment: {answer}
 
 Doubled braces stand for braces. What comes after the answer is read by models that see both sides, and in
-demonstrations.
+demonstrations; models that read from left to right are asked for it where it holds a field.
 """
 
 from __future__ import annotations
@@ -52,6 +52,16 @@ class Template:
         """The names of the fields that it reads."""
         return tuple(dict.fromkeys(name for _, name in (*self.before, *self.after) if name is not None))
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What stands between the fields."""
+        return tuple(literal for literal, _ in (*self.before, *self.after))
+
+    @property
+    def tells(self) -> bool:
+        """Whether a field follows the answer."""
+        return any(name is not None for _, name in self.after)
+
     def sides(self, fields: Mapping[str, str]) -> tuple[str, str]:
         """What stands before the answer and what stands after it."""
         before, after = (
@@ -70,15 +80,22 @@ class Template:
         return near[0].lstrip(), "".join(after).rstrip()
 
 
-def text_of(fields: Mapping[Any, Any], name: str, where: str | None, row: int | None) -> str:
-    """A field of a record as text: by its name, or its number where the file names none. Raises InputError."""
+def value_of(fields: Mapping[Any, Any], name: str, where: str | None, row: int | None) -> Any:
+    """A field of a record: by its name, or its number where the file names none. Raises InputError for one that there
+    is not.
+    """
     key: Any = int(name) if name not in fields and name.isdecimal() and int(name) in fields else name
-    value = fields.get(key)
+    if key in fields:
+        return fields[key]
+    there = ", ".join(map(str, fields))
+    raise InputError(f"no field {name!r}", file=where, row=row, expected=f"one of {there}")
+
+
+def text_of(fields: Mapping[Any, Any], name: str, where: str | None, row: int | None) -> str:
+    """A field of a record as text; see `value_of`. Raises InputError, also for what is no text."""
+    value = value_of(fields, name, where, row)
     if isinstance(value, str):
         return value
     if isinstance(value, bool | int | float):
         return str(value)
-    if key in fields:
-        raise InputError(f"{name} is {value!r}"[:80], file=where, row=row, expected="text")
-    there = ", ".join(map(str, fields))
-    raise InputError(f"no field {name!r}", file=where, row=row, expected=f"one of {there}")
+    raise InputError(f"{name} is {value!r}"[:80], file=where, row=row, expected="text")
