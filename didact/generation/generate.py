@@ -58,25 +58,25 @@ def generate_tokens(
 def _answers(pretrained: Pretrained, tokens: Prompts, way: Way, decoding: Decoding, batch: int) -> list[list[Answer]]:
     way.check_room(pretrained.maximum, tokens, decoding.maximum)
     rules, phrases = rules_of(decoding, way, pretrained.tokenizer), _phrases(decoding, pretrained.tokenizer)
-    stopping = Stopping(pretrained.tokenizer, decoding.stop) if decoding.stop else None
+    followings = [Following(pretrained.tokenizer, tuple(own) if way.continues else ()) for own in tokens]
+    stopping = [Stopping(following, decoding.stop) for following in followings] if decoding.stop else []
     answers: list[list[Answer]] = [[] for _ in tokens]
     order = np.argsort([-len(prompt) for prompt in tokens], kind="stable").tolist()
     with torch.inference_mode():
         for start in range(0, len(order), batch):
             some = order[start : start + batch]
-            own = [tokens[i] for i in some]
+            own, stops = [tokens[i] for i in some], [stopping[i] for i in some] if stopping else []
             if decoding.searches:
-                found = search(way.reader, own, decoding, way.ends, rules, stopping, [phrases] * len(own))
+                found = search(way.reader, own, decoding, way.ends, rules, stops, [phrases] * len(own))
             else:
-                walk = Walk(way.reader, own, decoding, way.ends, rules, stopping, some)
+                walk = Walk(way.reader, own, decoding, way.ends, rules, stops, some)
                 for _ in walk.steps():
                     pass
                 found = walk.hypotheses
             for i, hypotheses in zip(some, found, strict=True):
                 if not hypotheses:
                     raise InputError(f"prompt {i + 1}: nothing can be written by these rules", expected="fewer rules")
-                following = Following(pretrained.tokenizer, tuple(tokens[i]) if way.continues else ())
-                answers[i] = [_answer(one, following, stopping, way) for one in hypotheses]
+                answers[i] = [_answer(one, followings[i], stopping[i] if stopping else None, way) for one in hypotheses]
     return answers
 
 
@@ -91,9 +91,10 @@ def stream(pretrained: Pretrained, prompt: str, decoding: Decoding | None = None
     way = way_of(pretrained, decoding.begin, decoding.first)
     (tokens,) = way.prompts(pretrained, [prompt])
     way.check_room(pretrained.maximum, [tokens], decoding.maximum)
-    stopping = Stopping(pretrained.tokenizer, decoding.stop) if decoding.stop else None
     following = Following(pretrained.tokenizer, tuple(tokens) if way.continues else ())
-    walk = Walk(way.reader, [tokens], decoding, way.ends, rules_of(decoding, way, pretrained.tokenizer), stopping)
+    stopping = Stopping(following, decoding.stop) if decoding.stop else None
+    rules, stops = rules_of(decoding, way, pretrained.tokenizer), [] if stopping is None else [stopping]
+    walk = Walk(way.reader, [tokens], decoding, way.ends, rules, stops)
     return _pieces(walk, Pieces(following, stopping), way)
 
 

@@ -26,7 +26,7 @@ from didact.tokenization.folder import read_folder, write_folder
 from didact.tokenization.frame import BARE, Template, bert_template, frame, read_template
 from didact.tokenization.remembered import flatten, remembered
 from didact.tokenization.specials import sentinel
-from didact.tokenization.surfaces import surfaces
+from didact.tokenization.surfaces import fallback, surfaces
 
 __all__ = ["Encoded", "Flat", "Tokenizer", "frame"]
 
@@ -180,6 +180,11 @@ class Tokenizer:
     def surfaces(self) -> tuple[bytes, ...]:
         """What each token adds to a text in whose middle it stands; see `didact.tokenization.surfaces`."""
         return surfaces(self._backend, self.tokens(range(self.vocabulary)), self._ending)
+
+    @cached_property
+    def fallback(self) -> frozenset[int]:
+        """The tokens of single bytes that are decoded a whole run at a time, () of most tokenizers; see `surfaces`."""
+        return fallback(json.loads(self._backend.to_str())["decoder"], self.tokens(range(self.vocabulary)))
 
     def token(self, index: int) -> str:
         """The piece with this id; ids without one (a vocabulary padded for the model) show as "<id 30523>"."""

@@ -238,7 +238,7 @@ def test_stop_texts(writer: Pretrained, beams: int) -> None:
 
 def test_a_stop_text_that_only_begins() -> None:
     tokenizer = byte_level()
-    pieces = Pieces(Following(tokenizer), Stopping(tokenizer, ("\n\nQ:",)))
+    pieces = Pieces(Following(tokenizer), Stopping(Following(tokenizer), ("\n\nQ:",)))
     given = [pieces.add(t) for t in tokenizer.encode("a\n\nb\n\nQ: c").tokens.tolist()]
     assert given[1] == ""
     assert "".join(given) + pieces.end() == "a\n\nb"
