@@ -11,6 +11,7 @@ import torch
 
 from didact.errors import InputError
 from didact.generation.beams import search
+from didact.generation.constrained import room
 from didact.generation.decoding import Decoding
 from didact.generation.reader import Prompts
 from didact.generation.rules import AtLeast, Banned, Forbidden, Forced, NoRepeat, Repetition, Rule, Unwritten
@@ -129,8 +130,10 @@ def rules_of(decoding: Decoding, way: Way, tokenizer: Tokenizer) -> list[Rule]:
         rules.append(NoRepeat(decoding.no_repeat))
     if decoding.banned:
         spelled = {form for text in decoding.banned for form in _spelled(tokenizer, text)}
-        rules.append(Banned(tuple(sorted(spelled))))  # also as an uncased tokenizer spells them
-        rules.append(Unwritten(tokenizer.surfaces, tuple(text.encode() for text in decoding.banned)))
+        rules.append(Banned(tuple(sorted(spelled))))
+        # Also as an uncased tokenizer writes them.
+        texts = dict.fromkeys(form for text in decoding.banned for form in (text, tokenizer.as_read(text)) if form)
+        rules.append(Unwritten(tokenizer.surfaces, tuple(text.encode(errors="surrogatepass") for text in texts)))
     if way.banned:
         rules.append(Banned(way.banned))
     if decoding.minimum and way.ends:
@@ -145,16 +148,21 @@ def rules_of(decoding: Decoding, way: Way, tokenizer: Tokenizer) -> list[Rule]:
 
 
 def _spelled(tokenizer: Tokenizer, text: str) -> set[tuple[int, ...]]:
-    """The tokens of a text where it begins one, and where it stands after a space."""
-    return {tuple(encoded.tokens.tolist()) for encoded in tokenizer.encode_many([text, f" {text}"]) if len(encoded)}
+    """The tokens of a text where it begins one, and where it stands after a space; none where it cannot be written:
+    its unknown token stands for other texts as well, and what is never written need not be forbidden.
+    """
+    found = {tuple(encoded.tokens.tolist()) for encoded in tokenizer.encode_many([text, f" {text}"]) if len(encoded)}
+    return {form for form in found if tokenizer.unk is None or tokenizer.unk not in form}
 
 
 def _phrases(decoding: Decoding, tokenizer: Tokenizer) -> list[list[int]]:
-    """The tokens of the phrases that must appear, each as it stands after a space; in a script written without spaces,
-    without one.
+    """The tokens of the phrases that must appear, each as it stands after a space (its own, where it begins with one);
+    in a script written without spaces, without one.
     """
     unspaced = [bool(classes(codes(text[0]))[0] == UNSPACED) for text in decoding.phrases]
-    given = [text if own else f" {text}" for text, own in zip(decoding.phrases, unspaced, strict=True)]
+    given = [
+        text if own or text[0].isspace() else f" {text}" for text, own in zip(decoding.phrases, unspaced, strict=True)
+    ]
     found = [encoded.tokens.tolist() for encoded in tokenizer.encode_many(given)]
     for own, tokens in zip(unspaced, found, strict=True):
         if own and tokens and tokenizer.surfaces[tokens[0]] == b" ":  # what Unigram begins every text with
@@ -162,10 +170,8 @@ def _phrases(decoding: Decoding, tokenizer: Tokenizer) -> list[list[int]]:
     for text, tokens in zip(decoding.phrases, found, strict=True):
         if not tokens or (tokenizer.unk is not None and tokenizer.unk in tokens):
             raise InputError(f"phrase {text!r} has no tokens of its own", expected="one that the tokenizer can write")
-    if sum(map(len, found)) > decoding.maximum:
-        raise InputError(
-            f"phrases of {sum(map(len, found))} tokens", expected=f"at most {decoding.maximum}, the maximum"
-        )
+    if found and (size := room(found)) > decoding.maximum:
+        raise InputError(f"phrases of {size} tokens", expected=f"at most {decoding.maximum}, the maximum")
     return found
 
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -26,10 +26,14 @@ from didact.evaluation.fewshot import Fewshot, Template, reader_of
 from didact.generation import WRITER, Decoding, generate, generate_tokens, mask_predict, pseudo, score, stream
 from didact.generation.borders import Pieces as PiecesOf
 from didact.generation.draw import draw, narrowed, uniforms
+from didact.generation.generate import rules_of
+from didact.generation.history import History
 from didact.generation.masked import Blank, fill_in
+from didact.generation.rules import apply
 from didact.generation.score import score_pieces
 from didact.generation.texts import Following, Pieces, Stopping
 from didact.generation.top import top
+from didact.generation.ways import Way
 from didact.heads import Vocabulary
 from didact.model import Model, Pretrained
 from didact.objectives import Causal, PrefixLM
@@ -294,6 +298,55 @@ def test_a_banned_text_is_not_written_in_other_pieces(kind: Any, settings: dict[
                 assert not [text for text in banned if text in answer.text]
             settings = settings | {"seed": tried}
     assert tried > 4
+
+
+def forbidden(tokenizer: Tokenizer, banned: tuple[str, ...], tokens: list[int]) -> bool:
+    """Whether a model that wants to write these tokens is stopped."""
+    rules = rules_of(Decoding(banned=banned), Way(cast(Any, None), True, ()), tokenizer)
+    found = []
+    for n, token in enumerate(tokens):
+        history = History([[]], 1, len(tokens), torch.device("cpu"))
+        for before in tokens[:n]:
+            history.add(torch.tensor([[before]]))
+        said = apply(rules, torch.zeros(1, 1, tokenizer.vocabulary), history)
+        found.append(bool(said[0, 0, token] == -math.inf))
+    return any(found)
+
+
+def test_a_ban_is_read_as_the_tokenizer_reads() -> None:
+    """Without capitals and accents where it has none, in other words' pieces too; Chinese apart as it is there."""
+    uncased, _ = train(CORPUS, "wordpiece", 70)
+    cased, _ = train(CORPUS, "wordpiece", 70, cased=True)
+    concatenated = uncased.encode("concatenated").tokens.tolist()
+    assert uncased.encode("cat").tokens[0] not in concatenated
+    assert forbidden(uncased, ("Cat",), concatenated)
+    assert forbidden(uncased, ("Naïve",), uncased.encode("a naive").tokens.tolist())
+    assert forbidden(uncased, ("我爱",), uncased.encode("北我爱").tokens.tolist())
+    assert not forbidden(uncased, ("Dog",), concatenated)
+    assert not forbidden(cased, ("Cat",), cased.encode("concatenated").tokens.tolist())
+    assert (uncased.as_read(" Naïve  CAT "), uncased.as_read("我爱"), cased.as_read("Cat")) == (
+        " naive  cat ",
+        "我 爱",
+        "Cat",
+    )
+
+
+def test_a_ban_of_what_cannot_be_written_forbids_nothing() -> None:
+    """Its unknown token would stand for other texts, too."""
+    tokenizer, _ = train(CORPUS, "wordpiece", 70)
+    assert tokenizer.unk is not None
+    assert not forbidden(tokenizer, ("🙂", "a 🙂"), [tokenizer.unk, *tokenizer.encode("the a").tokens.tolist()])
+
+
+def test_a_phrase_with_a_space_of_its_own(writer: Pretrained) -> None:
+    found, same = (generate(writer, ["a"], maximum=12, beams=4, phrases=(p,))[0][0] for p in ("xy", " xy"))
+    assert found == same
+
+
+def test_phrases_that_overlap_have_room(writer: Pretrained) -> None:
+    """Nine bytes in all, four of them where each stands in the longest."""
+    (found, *_) = generate(writer, ["a"], maximum=5, beams=64, phrases=(" abc", " a", " ab"))[0]
+    assert " abc" in found.text
 
 
 def test_a_phrase_without_spaces(writer: Pretrained) -> None:
