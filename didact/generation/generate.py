@@ -36,11 +36,9 @@ def generate(
     those of similar length; what is found does not depend on it, but for rounding. Raises InputError for settings that
     do not go together, prompts that do not fit, phrases that cannot appear, and models that do not write.
     """
-    if isinstance(prompts, str):
-        raise InputError("one text as prompts", expected="a list of texts")
     decoding = settled(decoding, settings)
     way = way_of(pretrained, decoding.begin, decoding.first)
-    return _answers(pretrained, way.prompts(pretrained, prompts), way, decoding, batch)
+    return _answers(pretrained, way.prompts(pretrained, _texts(prompts)), way, decoding, batch)
 
 
 def generate_tokens(
@@ -50,13 +48,41 @@ def generate_tokens(
     batch: int = 32,
     **settings: Any,
 ) -> list[list[Answer]]:
-    """`generate` after prompts that are tokens already, read as they are: whatever begins a text is among them."""
+    """`generate` after prompts that are tokens already, read as they are: whatever begins a text is among them.
+
+    Raises InputError as `generate`, and for what is no token of the model's.
+    """
     decoding = settled(decoding, settings)
     way = way_of(pretrained, decoding.begin, decoding.first)
-    return _answers(pretrained, prompts, way, decoding, batch)
+    return _answers(pretrained, _tokens(prompts, pretrained.model.config.pieces), way, decoding, batch)
+
+
+def _texts(prompts: Sequence[str]) -> list[str]:
+    if isinstance(prompts, str):
+        raise InputError("one text as prompts", expected="a list of texts")
+    for number, prompt in enumerate(prompts, 1):
+        if not isinstance(prompt, str):
+            raise InputError(f"prompt {number}: {type(prompt).__name__}", expected="a text")
+    return list(prompts)
+
+
+def _tokens(prompts: Prompts, pieces: int) -> list[list[int]]:
+    """pieces: that the model has."""
+    found = []
+    for number, prompt in enumerate(prompts, 1):
+        tokens = np.asarray(prompt)
+        if tokens.ndim != 1 or (len(tokens) and tokens.dtype.kind not in "iu"):
+            raise InputError(f"prompt {number}: {str(prompt)[:40]}", expected="a list of tokens, whole numbers")
+        if len(tokens) and not 0 <= tokens.min() <= tokens.max() < pieces:
+            wrong = next(token for token in tokens.tolist() if not 0 <= token < pieces)
+            raise InputError(f"prompt {number}: token {wrong}", expected=f"one of 0 to {pieces - 1}")
+        found.append([int(token) for token in tokens])
+    return found
 
 
 def _answers(pretrained: Pretrained, tokens: Prompts, way: Way, decoding: Decoding, batch: int) -> list[list[Answer]]:
+    if not isinstance(batch, int) or batch < 1:
+        raise InputError(f"batch {batch!r}", expected="at least 1")
     way.check_room(pretrained.maximum, tokens, decoding.maximum)
     rules, phrases = rules_of(decoding, way, pretrained.tokenizer), _phrases(decoding, pretrained.tokenizer)
     followings = [Following(pretrained.tokenizer, tuple(own) if way.continues else ()) for own in tokens]
@@ -90,7 +116,7 @@ def stream(pretrained: Pretrained, prompt: str, decoding: Decoding | None = None
     if decoding.searches or decoding.answers > 1:
         raise InputError("beams or several answers, piece by piece", expected="one answer, greedy or drawn")
     way = way_of(pretrained, decoding.begin, decoding.first)
-    (tokens,) = way.prompts(pretrained, [prompt])
+    (tokens,) = way.prompts(pretrained, _texts([prompt]))
     way.check_room(pretrained.maximum, [tokens], decoding.maximum)
     following = Following(pretrained.tokenizer, tuple(tokens) if way.continues else ())
     stopping = Stopping(following, decoding.stop) if decoding.stop else None
@@ -114,7 +140,9 @@ def _pieces(walk: Walk, pieces: Pieces, way: Way) -> Iterator[str]:
 
 
 def settled(decoding: Decoding | None, settings: dict[str, Any]) -> Decoding:
-    """The decoding with these fields otherwise. InputError for a field that there is not."""
+    """The decoding with these fields otherwise. InputError for a field that there is not, and as `Decoding`."""
+    if not isinstance(decoding, Decoding | None):
+        raise InputError(f"decoding {decoding!r}", expected="a Decoding, or its fields by name")
     known = Decoding.__dataclass_fields__
     if unknown := [name for name in settings if name not in known]:
         raise InputError(f"decoding with {', '.join(unknown)}", expected=f"some of {', '.join(known)}")

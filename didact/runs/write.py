@@ -59,26 +59,11 @@ def decoding_of(given: Mapping[str, Any], more: str) -> Decoding:
 
 
 def checked(values: Mapping[str, Any], where: str) -> Decoding:
-    """Raises InputError for what is no field, or of another kind; where: the option or key they stand under."""
-    plain = Decoding()
-    for key, said in values.items():
-        if key in Decoding.__dataclass_fields__ and not _like(said, getattr(plain, key)):
-            raise InputError(f"{where}: {key} {said!r}", expected=f"one like {getattr(plain, key)!r}")
+    """Raises InputError as `Decoding`, and for what is no field; where: the option or key they stand under."""
     try:
-        return settled(plain, {str(key): said for key, said in values.items()})
+        return settled(None, {str(key): said for key, said in values.items()})
     except InputError as problem:
         raise InputError(f"{where}: {problem.found}", expected=problem.expected) from None
-
-
-def _like(said: Any, wanted: Any) -> bool:
-    """Whether a value is of a field's kind; "never" may be said of early stopping, one text where several may stand."""
-    if isinstance(wanted, tuple):
-        return isinstance(said, str) or (isinstance(said, list) and all(isinstance(text, str) for text in said))
-    if isinstance(wanted, bool):
-        return isinstance(said, bool) or said == "never"
-    if isinstance(wanted, int | float):
-        return isinstance(said, int if isinstance(wanted, int) else int | float) and not isinstance(said, bool)
-    return isinstance(said, str)
 
 
 def _some(files: Sequence[Path]) -> Iterator[list[str]]:

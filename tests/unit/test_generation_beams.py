@@ -214,16 +214,13 @@ def test_groups_are_those_of_the_paper(groups: int, each: int, strength: float) 
                 assert [h.tokens for h in found] == [text for _, text in wanted]
 
 
-def test_one_group_is_plain_beam_search() -> None:
-    plain = search(Table(6, 0), PROMPTS, Decoding(maximum=6, beams=4, answers=4), (END,))
-    assert plain == search(Table(6, 0), PROMPTS, Decoding(maximum=6, beams=4, answers=4, diversity=9.0), (END,))
-
-
 def test_one_beam_is_greedy() -> None:
     walk = Walk(Table(6, 0), PROMPTS, Decoding(maximum=6), (END,))
     for _ in walk.steps():
         pass
-    found = search(Table(6, 0), PROMPTS, Decoding(maximum=6, length_penalty=0.0, early_stopping=True), (END,))
+    # Of beams in as many groups each is alone, and the first gives way to no other.
+    alone = Decoding(maximum=6, beams=2, groups=2, diversity=0.0, length_penalty=0.0, early_stopping=True)
+    found = search(Table(6, 0), PROMPTS, alone, (END,))
     for greedy, (beam,) in zip(walk.hypotheses, found, strict=True):
         if greedy[0].tokens[-1] == END:
             assert greedy[0].tokens == beam.tokens
