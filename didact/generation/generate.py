@@ -17,7 +17,7 @@ from didact.generation.reader import Prompts
 from didact.generation.rules import AtLeast, Banned, Forbidden, Forced, NoRepeat, Repetition, Rule, Unwritten
 from didact.generation.texts import Following, Pieces, Stopping
 from didact.generation.walk import Hypothesis, Walk
-from didact.generation.ways import Way, way_of
+from didact.generation.ways import PromptError, Way, way_of
 from didact.model import Answer, Pretrained
 from didact.tokenization.tokenizer import Tokenizer
 from didact.tokenization.whole_words import UNSPACED, classes, codes
@@ -57,12 +57,20 @@ def generate_tokens(
     return _answers(pretrained, _tokens(prompts, pretrained.model.config.pieces), way, decoding, batch)
 
 
+def check_prompts(pretrained: Pretrained, prompts: Sequence[str], decoding: Decoding) -> None:
+    """That prompts leave the model room to write, which is known before anything is. Raises InputError as `generate`,
+    for a prompt PromptError.
+    """
+    way = way_of(pretrained, decoding.begin, decoding.first)
+    way.check_room(pretrained.maximum, way.prompts(pretrained, _texts(prompts)), decoding.maximum)
+
+
 def _texts(prompts: Sequence[str]) -> list[str]:
     if isinstance(prompts, str):
         raise InputError("one text as prompts", expected="a list of texts")
     for number, prompt in enumerate(prompts, 1):
         if not isinstance(prompt, str):
-            raise InputError(f"prompt {number}: {type(prompt).__name__}", expected="a text")
+            raise PromptError(number, type(prompt).__name__, "a text")
     return list(prompts)
 
 
@@ -72,10 +80,10 @@ def _tokens(prompts: Prompts, pieces: int) -> list[list[int]]:
     for number, prompt in enumerate(prompts, 1):
         tokens = np.asarray(prompt)
         if tokens.ndim != 1 or (len(tokens) and tokens.dtype.kind not in "iu"):
-            raise InputError(f"prompt {number}: {str(prompt)[:40]}", expected="a list of tokens, whole numbers")
+            raise PromptError(number, str(prompt)[:40], "a list of tokens, whole numbers")
         if len(tokens) and not 0 <= tokens.min() <= tokens.max() < pieces:
             wrong = next(token for token in tokens.tolist() if not 0 <= token < pieces)
-            raise InputError(f"prompt {number}: token {wrong}", expected=f"one of 0 to {pieces - 1}")
+            raise PromptError(number, f"token {wrong}", f"one of 0 to {pieces - 1}")
         found.append([int(token) for token in tokens])
     return found
 
@@ -102,7 +110,7 @@ def _answers(pretrained: Pretrained, tokens: Prompts, way: Way, decoding: Decodi
                 found = walk.hypotheses
             for i, hypotheses in zip(some, found, strict=True):
                 if not hypotheses:
-                    raise InputError(f"prompt {i + 1}: nothing can be written by these rules", expected="fewer rules")
+                    raise PromptError(i + 1, "nothing can be written by these rules", "fewer rules")
                 answers[i] = [_answer(one, followings[i], stopping[i] if stopping else None, way) for one in hypotheses]
     return answers
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections.abc import Callable
@@ -440,11 +441,11 @@ def test_mask_predict_by_hand(filler: Pretrained) -> None:
 BAD = {
     "a long prompt": (
         lambda w, _: generate(w, ["x" * 90]),
-        "prompt 1 of 90 tokens, and 64 new ones; expected at most 96",
+        "prompt 1: 90 tokens, and 64 new ones; expected at most 96",
     ),
     "one text": (lambda w, _: generate(w, "abc"), "a list of texts"),
-    "no token": (lambda w, _: generate_tokens(w, [[1], []]), "prompt 2 of no token; expected at least one"),
-    "too many tokens": (lambda w, _: generate_tokens(w, [[1] * 90]), "prompt 1 of 90 tokens, and 64 new ones"),
+    "no token": (lambda w, _: generate_tokens(w, [[1], []]), "prompt 2: no token; expected at least one"),
+    "too many tokens": (lambda w, _: generate_tokens(w, [[1] * 90]), "prompt 1: 90 tokens, and 64 new ones"),
     "an unknown setting": (lambda w, _: generate(w, ["a"], beam=3), "decoding with beam; expected some of maximum"),
     "sampled beams": (lambda w, _: generate(w, ["a"], beams=3, sample=True), "beams that are sampled"),
     "too many answers": (lambda w, _: generate(w, ["a"], answers=3), "3 answers of 1 beams"),
@@ -529,6 +530,42 @@ def test_the_command(writer: Pretrained, tmp_path: Path, capsys: pytest.CaptureF
         with pytest.raises(InputError) as found:
             generate_files(str(tmp_path / "m"), [tmp_path / "a.txt"], None, given, more, False)
         assert message in str(found.value)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_what_is_wrong_with_a_line_is_said_of_its_row(
+    writer: Pretrained,
+    streamed: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Beyond the first chunk, in the second file; before anything is written, and nothing is left lying. From standard
+    input, once the line has come.
+    """
+    monkeypatch.setattr("didact.runs.write._AT_ONCE", 2)
+    hub.export(writer, tmp_path / "m")
+    files = [tmp_path / "a.txt", tmp_path / "b.txt"]
+    files[0].write_text("a\nb\n")
+    files[1].write_text("a\nb\nc\n" + "x" * 90 + "\nd\n")
+    given = {"beams": 1, "answers": 1, "maximum": 8, "sample": False, "seed": 0}
+    out = None if streamed else tmp_path / "to" / "out.jsonl"
+    said = "4: 90 tokens, and 8 new ones; expected at most 96 together"
+    with pytest.raises(InputError) as found:
+        generate_files(str(tmp_path / "m"), files, out, given, "", streamed)
+    assert str(found.value) == f"{files[1]}:{said}"
+    assert not capsys.readouterr().out
+    assert out is None or not out.parent.exists()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(files[1].read_bytes())))
+    with pytest.raises(InputError) as found:
+        generate_files(str(tmp_path / "m"), [], out, given, "", streamed)
+    assert str(found.value) == f"standard input:{said}"
+    assert bool(capsys.readouterr().out) is streamed
+    assert out is None or list(out.parent.iterdir()) == []
+    if not streamed:
+        bound = given | {"beams": 2}
+        with pytest.raises(InputError, match=r"a\.txt:1: nothing can be written by these rules; expected fewer rules"):
+            generate_files(str(tmp_path / "m"), files[:1], out, bound, "{phrases: [ab], banned: [ab]}", False)
 
 
 def test_training_and_writing_agree(writer: Pretrained) -> None:
