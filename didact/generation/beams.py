@@ -4,7 +4,8 @@ Each step looks at the 2 R best continuations of a prompt's R running hypotheses
 finished, the R best that do not end run on. The rules of when a prompt is done are those of transformers' `generate`.
 
 A hypothesis' running score is the sum of its tokens' (log-probabilities after the rules of `generation.rules`); its
-final one is that divided by the number of new tokens, the end included, to the power of the length penalty.
+final one is that divided by the number of new tokens, the end included, to the power of the length penalty. With a
+coverage penalty λ each token's costs λ · how much its row looks again where the hypothesis has looked (see `Decoding`).
 
 Shapes: B prompts that still go on, R running hypotheses of each, K candidates, V vocabulary, L new tokens so far.
 """
@@ -132,19 +133,21 @@ def search(
         last = step + 1 == decoding.maximum
         plain = not rules and G == 1 and bound is None
         scores = logits if plain else apply(rules, logits.log_softmax(2), history)
+        again = decoding.coverage_penalty * reader.again() if decoding.coverage_penalty else None
         own_stops = [stops[number] for number in numbers] if stops else ()
         taken: list[Candidates] = []
         for g, beams in enumerate(groups):
             own = slice(g * K, (g + 1) * K)
             written = history.written[:, own]
+            running = beams.scores if again is None else beams.scores - again[:, own]
             of_group = _avoiding(scores[:, own], taken, groups, decoding)
             if bound is not None:
-                chosen, ended, bound = bound.step(beams.scores, of_group, written, last_tokens, keep)
+                chosen, ended, bound = bound.step(running, of_group, written, last_tokens, keep)
             else:
-                candidates = best(beams.scores, of_group, keep, normalise=plain)
+                candidates = best(running, of_group, keep, normalise=plain)
                 stopped = torch.isin(candidates.tokens, last_tokens) | _stopped(candidates, written, own_stops)
-                running = (candidates.scores + stopped * NONE).topk(K)
-                chosen = replace(candidates.at(running.indices), scores=running.values)
+                on = (candidates.scores + stopped * NONE).topk(K)
+                chosen = replace(candidates.at(on.indices), scores=on.values)
                 ended = _first(candidates, stopped | last, K)
             groups[g] = replace(beams.ended(*ended, written, decoding), scores=chosen.scores).judged(step + 1, decoding)
             taken.append(replace(chosen, parents=chosen.parents + g * K))

@@ -24,6 +24,9 @@ class Decoding:
     ranked by its log-likelihood divided by its new tokens to the power of this; early_stopping: when a prompt is done:
     True: as soon as there are `beams` finished ones; False: when the best running one, were it to end now, is below the
     worst of them; "never": when it cannot get above it at any length.
+    coverage_penalty: of models that copy, the λ of log P(Y|X) - λ · Σ_t Σ_i min(a_ti, Σ_s<t a_si), which then stands
+    for the log-likelihood: token t was written looking at the source's row i with probability a_ti, so that looking
+    again where one has looked costs (See, Liu & Manning, 2017, eq. 10 to 13: what training with `coverage` minimises).
     groups: the beams fall into so many groups, which avoid one another's tokens of the same step; diversity: what each
     use of a token by an earlier group takes off its log-probability (Vijayakumar et al., 2018, §3).
 
@@ -51,6 +54,7 @@ class Decoding:
     answers: int = 1
     length_penalty: float = 1.0
     early_stopping: bool | Literal["never"] = False
+    coverage_penalty: float = 0.0
     groups: int = 1
     diversity: float = 0.5
     sample: bool = False
@@ -84,6 +88,8 @@ class Decoding:
             raise InputError(f"sample {self.sample!r}", expected="true or false")
         if self.minimum > self.maximum:
             raise InputError(f"minimum {self.minimum}", expected=f"at most the maximum, {self.maximum}")
+        if self.coverage_penalty < 0:
+            raise InputError(f"coverage_penalty {self.coverage_penalty}", expected="at least 0")
         if self.temperature <= 0 or self.repetition_penalty <= 0:
             raise InputError("a temperature or repetition penalty of 0 or less", expected="a number above 0")
         if self.top_k < 0 or not 0 < self.top_p <= 1 or not 0 <= self.min_p <= 1 or self.no_repeat < 0:
@@ -105,7 +111,9 @@ class Decoding:
         if self.phrases and (self.sample or self.groups > 1 or self.stop):
             raise InputError("phrases that must appear", expected="beam search without groups and stop texts")
         if not self.searches:
-            self._check_plain(("length_penalty", "early_stopping"), "there is one beam", "several beams")
+            self._check_plain(
+                ("length_penalty", "early_stopping", "coverage_penalty"), "there is one beam", "several beams"
+            )
         if self.groups == 1:
             self._check_plain(("diversity",), "there is one group", "several groups")
 

@@ -44,6 +44,7 @@ WITHOUT_EFFECT: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "seed": ({"seed": 7}, {"sample": True}),
     "length_penalty": ({"length_penalty": 2.0}, {"beams": 2}),
     "early_stopping": ({"early_stopping": "never"}, {"phrases": "a"}),
+    "coverage_penalty": ({"coverage_penalty": 1.0}, {"beams": 2}),
     "diversity": ({"diversity": 0.9, "beams": 4}, {"groups": 2}),
 }
 
