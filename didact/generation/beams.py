@@ -4,7 +4,8 @@ Each step looks at the 2 R best continuations of a prompt's R running hypotheses
 finished, the R best that do not end run on. The rules of when a prompt is done are those of transformers' `generate`.
 
 A hypothesis' running score is the sum of its tokens' (log-probabilities after the rules of `generation.rules`); its
-final one is that divided by the number of new tokens, the end included, to the power of the length penalty.
+final one is that divided by the number of new tokens, the end included, to the power of the length penalty. With a
+coverage penalty λ each token's costs λ · how much its row looks again where the hypothesis has looked (see `Decoding`).
 
 Shapes: B prompts that still go on, R running hypotheses of each, K candidates, V vocabulary, L new tokens so far.
 """
@@ -107,13 +108,14 @@ def search(
     decoding: Decoding,
     ends: Sequence[int],
     rules: Sequence[Rule] = (),
-    stops: Stops | None = None,
+    stops: Sequence[Stops] = (),
     phrases: Sequence[Sequence[Sequence[int]]] = (),
 ) -> list[list[Hypothesis]]:
     """For each prompt the best hypotheses, `decoding.answers` at most (fewer where rules leave no more).
 
     Groups go one after the other, each a search of its own whose scores are lowered for tokens that earlier groups
-    have just taken; answers are the best of all groups. phrases: for each prompt what must appear; none: nothing must.
+    have just taken; answers are the best of all groups. stops: for each prompt what else ends a text; phrases: for
+    each prompt what must appear; none: nothing does, nothing must.
     """
     G = decoding.groups
     R, K = decoding.beams, decoding.beams // G
@@ -131,18 +133,21 @@ def search(
         last = step + 1 == decoding.maximum
         plain = not rules and G == 1 and bound is None
         scores = logits if plain else apply(rules, logits.log_softmax(2), history)
+        again = decoding.coverage_penalty * reader.again() if decoding.coverage_penalty else None
+        own_stops = [stops[number] for number in numbers] if stops else ()
         taken: list[Candidates] = []
         for g, beams in enumerate(groups):
             own = slice(g * K, (g + 1) * K)
             written = history.written[:, own]
+            running = beams.scores if again is None else beams.scores - again[:, own]
             of_group = _avoiding(scores[:, own], taken, groups, decoding)
             if bound is not None:
-                chosen, ended, bound = bound.step(beams.scores, of_group, written, last_tokens, keep)
+                chosen, ended, bound = bound.step(running, of_group, written, last_tokens, keep)
             else:
-                candidates = best(beams.scores, of_group, keep, normalise=plain)
-                stopped = torch.isin(candidates.tokens, last_tokens) | _stopped(candidates, written, stops)
-                running = (candidates.scores + stopped * NONE).topk(K)
-                chosen = replace(candidates.at(running.indices), scores=running.values)
+                candidates = best(running, of_group, keep, normalise=plain)
+                stopped = torch.isin(candidates.tokens, last_tokens) | _stopped(candidates, written, own_stops)
+                on = (candidates.scores + stopped * NONE).topk(K)
+                chosen = replace(candidates.at(on.indices), scores=on.values)
                 ended = _first(candidates, stopped | last, K)
             groups[g] = replace(beams.ended(*ended, written, decoding), scores=chosen.scores).judged(step + 1, decoding)
             taken.append(replace(chosen, parents=chosen.parents + g * K))
@@ -184,13 +189,13 @@ def _avoiding(scores: Tensor, taken: Sequence[Candidates], groups: Sequence[Beam
     return scores - decoding.diversity * counts[:, None]
 
 
-def _stopped(candidates: Candidates, written: Tensor, stops: Stops | None) -> Tensor:
-    """(B, K): whether a candidate's text ends with it."""
-    if stops is None:
+def _stopped(candidates: Candidates, written: Tensor, stops: Sequence[Stops]) -> Tensor:
+    """(B, K): whether a candidate's text ends with it. stops: of each prompt."""
+    if not stops:
         return torch.zeros_like(candidates.tokens, dtype=torch.bool)
     texts, parents, tokens = written.tolist(), candidates.parents.tolist(), candidates.tokens.tolist()
     found = [
-        [stops([*texts[b][parent], token]) for parent, token in zip(*row, strict=True)]
+        [stops[b]([*texts[b][parent], token]) for parent, token in zip(*row, strict=True)]
         for b, row in enumerate(zip(parents, tokens, strict=True))
     ]
     return torch.from_numpy(np.array(found, bool)).to(candidates.tokens.device)

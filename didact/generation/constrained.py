@@ -137,6 +137,23 @@ class Bound:
         return torch.where(done, 0, self.sizes[:, None] - matched).amax(2)
 
 
+def room(phrases: Sequence[Sequence[int]]) -> int:
+    """Tokens that a text with all phrases (at least one) has in any case, each as far within the next as it can be."""
+    distinct = list(dict.fromkeys(map(tuple, phrases)))
+    own = [p for p in distinct if not any(p != q and _within(p, q) for q in distinct)]
+    overlaps = [max((_overlap(p, q) for q in own if q is not p), default=0) for p in own]
+    return sum(map(len, own)) - sum(overlaps) + min(overlaps)  # nothing comes after the last one
+
+
+def _within(short: tuple[int, ...], long: tuple[int, ...]) -> bool:
+    return any(long[i : i + len(short)] == short for i in range(len(long) - len(short) + 1))
+
+
+def _overlap(first: tuple[int, ...], second: tuple[int, ...]) -> int:
+    """How many tokens at the end of one are the begin of the other."""
+    return next(n for n in range(min(len(first), len(second)), -1, -1) if first[len(first) - n :] == second[:n])
+
+
 def _in_turn(bank: Tensor, alive: Tensor) -> Tensor:
     """Candidates best first, bank (B, K): what each lacks -> their order (B, K) when each bank in turn gives its best
     one that is left, the bank that lacks least first; those that are not alive last.

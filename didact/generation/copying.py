@@ -1,5 +1,6 @@
 """Writing by a pointer-generator (See, Liu & Manning, 2017): at every step the model writes a token or copies one of
-the prompt; what is compared, in any search, is the probability of both together.
+the prompt; what is compared, in any search, is the probability of both together. How much a step looks again where the
+hypothesis has looked (coverage) is known as well.
 
 Shapes: B prompts, R hypotheses of each, S rows of the longest prompt, V vocabulary, D width.
 """
@@ -72,6 +73,9 @@ class Copying(Writing):
     def __init__(self, model: Model, begin: int, layer: int) -> None:
         super().__init__(model, begin)
         self.layer = layer
+        self._looked: Tensor
+        """(B, R, S): what all rows of a hypothesis have looked at (eq. 10), and, below, all but the newest"""
+        self._looked_before: Tensor
 
     def start(self, prompts: Prompts, hypotheses: int, room: int) -> Tensor:
         source = Side(Packed.of(prompts)).to(self.model.device)
@@ -80,10 +84,26 @@ class Copying(Writing):
         self.cache = Cache(self.through, hypotheses, room + 1)
         self.cache.begin(torch.zeros(len(prompts), dtype=torch.int64, device=encoded.device))
         begun = torch.full((len(prompts), 1, hypotheses), self.begin, device=encoded.device)
-        return self._mixed(self.cache.read(begun))[:, 0]
+        said = self._mixed(self.cache.read(begun))[:, 0]
+        self._looked_before, self._looked = torch.zeros_like(self.through.looks), self.through.looks
+        return said
 
     def read(self, tokens: Tensor) -> Tensor:
-        return self._mixed(self.cache.read(tokens[:, None]))
+        said = self._mixed(self.cache.read(tokens[:, None]))
+        self._looked_before, self._looked = self._looked, self._looked + self.through.looks
+        return said
+
+    def again(self) -> Tensor:
+        """Σ over the prompt's rows of min(a, what was looked at of it before), eq. 12's term of one step."""
+        return torch.minimum(self.through.looks, self._looked_before).sum(2)
+
+    def move(self, parents: Tensor) -> None:
+        super().move(parents)
+        self._looked = self._looked.gather(1, parents[:, :, None].expand_as(self._looked))
+
+    def keep(self, prompts: Tensor) -> None:
+        super().keep(prompts)
+        self._looked = self._looked[prompts]
 
     def _mixed(self, rows: Tensor) -> Tensor:
         """rows (B, 1, R, D) of the newest tokens -> log-probabilities (B, R, V)."""

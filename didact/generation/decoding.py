@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from numbers import Integral, Real
+from typing import Any, Literal
 
 from didact.errors import InputError
+
+_MAY_BE_NONE = ("top_k", "top_p", "min_p", "no_repeat", "phrases", "banned", "stop")
+_ANOTHER = object()
+"""instead of a value of another kind"""
 
 
 @dataclass(frozen=True)
@@ -17,6 +24,9 @@ class Decoding:
     ranked by its log-likelihood divided by its new tokens to the power of this; early_stopping: when a prompt is done:
     True: as soon as there are `beams` finished ones; False: when the best running one, were it to end now, is below the
     worst of them; "never": when it cannot get above it at any length.
+    coverage_penalty: of models that copy, the λ of log P(Y|X) - λ · Σ_t Σ_i min(a_ti, Σ_s<t a_si), which then stands
+    for the log-likelihood: token t was written looking at the source's row i with probability a_ti, so that looking
+    again where one has looked costs (See, Liu & Manning, 2017, eq. 10 to 13: what training with `coverage` minimises).
     groups: the beams fall into so many groups, which avoid one another's tokens of the same step; diversity: what each
     use of a token by an earlier group takes off its log-probability (Vijayakumar et al., 2018, §3).
 
@@ -32,6 +42,10 @@ class Decoding:
     not, in whatever pieces, inside words too ("cat" bans "concatenate"); stop: texts that end a text, which is
     cut before them. begin, first: of a model with a decoder, the pieces that it begins to read and to write with, as
     the tokenizer spells them, where they are not the model's own: the language of the text (mBART's "de_DE").
+
+    None of top_k, top_p, min_p, no_repeat, phrases, banned and stop is none of them. Raises InputError for values of
+    another kind or out of bounds, for settings that do not go together, and for those that would have no effect: of
+    drawing where nothing is drawn, of several beams or groups where there is one.
     """
 
     maximum: int = 64
@@ -40,6 +54,7 @@ class Decoding:
     answers: int = 1
     length_penalty: float = 1.0
     early_stopping: bool | Literal["never"] = False
+    coverage_penalty: float = 0.0
     groups: int = 1
     diversity: float = 0.5
     sample: bool = False
@@ -57,16 +72,24 @@ class Decoding:
     first: str | None = None
 
     def __post_init__(self) -> None:
+        for one in fields(self):
+            given = getattr(self, one.name)
+            said = one.default if given is None and one.name in _MAY_BE_NONE else _like(given, one.default)
+            if said is _ANOTHER:
+                raise InputError(f"{one.name} {given!r}", expected=f"one like {one.default!r}")
+            object.__setattr__(self, one.name, said)
         for name in ("phrases", "banned", "stop"):
-            value = getattr(self, name)
-            object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
             if not all(getattr(self, name)):
                 raise InputError(f"{name} with an empty text", expected="texts of at least one character")
         for name, least in (("maximum", 1), ("minimum", 0), ("beams", 1), ("answers", 1), ("groups", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"{name} {getattr(self, name)}", expected=f"at least {least}")
+        if not isinstance(self.sample, bool):
+            raise InputError(f"sample {self.sample!r}", expected="true or false")
         if self.minimum > self.maximum:
             raise InputError(f"minimum {self.minimum}", expected=f"at most the maximum, {self.maximum}")
+        if self.coverage_penalty < 0:
+            raise InputError(f"coverage_penalty {self.coverage_penalty}", expected="at least 0")
         if self.temperature <= 0 or self.repetition_penalty <= 0:
             raise InputError("a temperature or repetition penalty of 0 or less", expected="a number above 0")
         if self.top_k < 0 or not 0 < self.top_p <= 1 or not 0 <= self.min_p <= 1 or self.no_repeat < 0:
@@ -74,11 +97,11 @@ class Decoding:
                 f"top_k {self.top_k}, top_p {self.top_p}, min_p {self.min_p}, no_repeat {self.no_repeat}",
                 expected="top_k and no_repeat from 0, top_p in (0, 1], min_p in [0, 1]",
             )
-        if self.early_stopping not in (True, False, "never"):
-            raise InputError(f"early_stopping {self.early_stopping!r}", expected="true, false or never")
         self._check_together()
 
     def _check_together(self) -> None:
+        if not self.sample:
+            self._check_plain(("temperature", "top_k", "top_p", "min_p", "seed"), "nothing is drawn", "sample: true")
         if self.beams > 1 and self.sample:
             raise InputError("beams that are sampled", expected="beams 1, or sample false")
         if self.beams % self.groups:
@@ -87,8 +110,40 @@ class Decoding:
             raise InputError(f"{self.answers} answers of {self.beams} beams", expected="no more answers than beams")
         if self.phrases and (self.sample or self.groups > 1 or self.stop):
             raise InputError("phrases that must appear", expected="beam search without groups and stop texts")
+        if not self.searches:
+            self._check_plain(
+                ("length_penalty", "early_stopping", "coverage_penalty"), "there is one beam", "several beams"
+            )
+        if self.groups == 1:
+            self._check_plain(("diversity",), "there is one group", "several groups")
+
+    def _check_plain(self, names: Iterable[str], where: str, expected: str) -> None:
+        """That these settings, which have no effect where it is so, are left as they are."""
+        for name in names:
+            if getattr(self, name) != type(self).__dataclass_fields__[name].default:
+                raise InputError(f"{name} {getattr(self, name)!r}, and {where}", expected=expected)
 
     @property
     def searches(self) -> bool:
         """Whether several hypotheses are compared."""
         return self.beams > 1 or bool(self.phrases)
+
+
+def _like(said: Any, wanted: Any) -> Any:
+    """A value as a setting of this kind has it: "never" may be said where yes or no stands, one text where several may,
+    nothing where there is none, and a whole number for one with a fraction. `_ANOTHER` where it is of another kind.
+    """
+    if isinstance(wanted, tuple):
+        texts = (said,) if isinstance(said, str) else said
+        if isinstance(texts, Iterable) and not isinstance(texts, Mapping):
+            texts = tuple(texts)
+            return texts if all(isinstance(text, str) for text in texts) else _ANOTHER
+        return _ANOTHER
+    if isinstance(wanted, bool):
+        return said if isinstance(said, bool) or said == "never" else _ANOTHER
+    if isinstance(wanted, int):
+        return int(said) if isinstance(said, Integral) and not isinstance(said, bool) else _ANOTHER
+    if isinstance(wanted, float):
+        number = isinstance(said, Real) and not isinstance(said, bool) and math.isfinite(said)
+        return float(said) if number else _ANOTHER
+    return said if said is None or isinstance(said, str) else _ANOTHER

@@ -11,12 +11,13 @@ import torch
 
 from didact.errors import InputError
 from didact.generation.beams import search
+from didact.generation.constrained import room
 from didact.generation.decoding import Decoding
 from didact.generation.reader import Prompts
 from didact.generation.rules import AtLeast, Banned, Forbidden, Forced, NoRepeat, Repetition, Rule, Unwritten
 from didact.generation.texts import Following, Pieces, Stopping
 from didact.generation.walk import Hypothesis, Walk
-from didact.generation.ways import Way, way_of
+from didact.generation.ways import PromptError, Way, way_of
 from didact.model import Answer, Pretrained
 from didact.tokenization.tokenizer import Tokenizer
 from didact.tokenization.whole_words import UNSPACED, classes, codes
@@ -38,11 +39,9 @@ def generate(
     not for prompts with other people's text in them, which could end them or say what they are. Raises InputError for
     settings that do not go together, prompts that do not fit, phrases that cannot appear, and models that do not write.
     """
-    if isinstance(prompts, str):
-        raise InputError("one text as prompts", expected="a list of texts")
     decoding = settled(decoding, settings)
     way = way_of(pretrained, decoding.begin, decoding.first)
-    return _answers(pretrained, way.prompts(pretrained, prompts, special), way, decoding, batch, special)
+    return _answers(pretrained, way.prompts(pretrained, _texts(prompts), special), way, decoding, batch, special)
 
 
 def generate_tokens(
@@ -53,37 +52,73 @@ def generate_tokens(
     special: bool = False,
     **settings: Any,
 ) -> list[list[Answer]]:
-    """`generate` after prompts that are tokens already, read as they are: whatever begins a text is among them."""
+    """`generate` after prompts that are tokens already, read as they are: whatever begins a text is among them.
+
+    Raises InputError as `generate`, and for what is no token of the model's.
+    """
     decoding = settled(decoding, settings)
     way = way_of(pretrained, decoding.begin, decoding.first)
-    return _answers(pretrained, prompts, way, decoding, batch, special)
+    return _answers(pretrained, _tokens(prompts, pretrained.model.config.pieces), way, decoding, batch, special)
+
+
+def check_prompts(pretrained: Pretrained, prompts: Sequence[str], decoding: Decoding, special: bool = False) -> None:
+    """That prompts leave the model room to write, which is known before anything is. special: as of `generate`. Raises
+    InputError as `generate`, for a prompt PromptError.
+    """
+    way = way_of(pretrained, decoding.begin, decoding.first)
+    way.check_room(pretrained.maximum, way.prompts(pretrained, _texts(prompts), special), decoding.maximum)
+
+
+def _texts(prompts: Sequence[str]) -> list[str]:
+    if isinstance(prompts, str):
+        raise InputError("one text as prompts", expected="a list of texts")
+    for number, prompt in enumerate(prompts, 1):
+        if not isinstance(prompt, str):
+            raise PromptError(number, type(prompt).__name__, "a text")
+    return list(prompts)
+
+
+def _tokens(prompts: Prompts, pieces: int) -> list[list[int]]:
+    """pieces: that the model has."""
+    found = []
+    for number, prompt in enumerate(prompts, 1):
+        tokens = np.asarray(prompt)
+        if tokens.ndim != 1 or (len(tokens) and tokens.dtype.kind not in "iu"):
+            raise PromptError(number, str(prompt)[:40], "a list of tokens, whole numbers")
+        if len(tokens) and not 0 <= tokens.min() <= tokens.max() < pieces:
+            wrong = next(token for token in tokens.tolist() if not 0 <= token < pieces)
+            raise PromptError(number, f"token {wrong}", f"one of 0 to {pieces - 1}")
+        found.append([int(token) for token in tokens])
+    return found
 
 
 def _answers(
     pretrained: Pretrained, tokens: Prompts, way: Way, decoding: Decoding, batch: int, special: bool
 ) -> list[list[Answer]]:
-    says = _says(pretrained, special)
+    if not isinstance(batch, int) or batch < 1:
+        raise InputError(f"batch {batch!r}", expected="at least 1")
     way.check_room(pretrained.maximum, tokens, decoding.maximum)
     rules, phrases = rules_of(decoding, way, pretrained.tokenizer), _phrases(decoding, pretrained.tokenizer)
-    stopping = Stopping(says, decoding.stop) if decoding.stop else None
+    says = _says(pretrained, special)
+    followings = [Following(says, tuple(own) if way.continues else ()) for own in tokens]
+    stopping = [Stopping(following, decoding.stop) for following in followings] if decoding.stop else []
     answers: list[list[Answer]] = [[] for _ in tokens]
     order = np.argsort([-len(prompt) for prompt in tokens], kind="stable").tolist()
     with torch.inference_mode():
         for start in range(0, len(order), batch):
             some = order[start : start + batch]
-            own = [tokens[i] for i in some]
+            own, stops = [tokens[i] for i in some], [stopping[i] for i in some] if stopping else []
             if decoding.searches:
-                found = search(way.reader, own, decoding, way.ends, rules, stopping, [phrases] * len(own))
+                found = search(way.reader, own, decoding, way.ends, rules, stops, [phrases] * len(own))
             else:
-                walk = Walk(way.reader, own, decoding, way.ends, rules, stopping, some)
+                walk = Walk(way.reader, own, decoding, way.ends, rules, stops, some)
                 for _ in walk.steps():
                     pass
                 found = walk.hypotheses
             for i, hypotheses in zip(some, found, strict=True):
                 if not hypotheses:
-                    raise InputError(f"prompt {i + 1}: nothing can be written by these rules", expected="fewer rules")
-                following = Following(says, tuple(tokens[i]) if way.continues else ())
-                answers[i] = [_answer(one, following, stopping, way) for one in hypotheses]
+                    raise PromptError(i + 1, "nothing can be written by these rules", "fewer rules")
+                answers[i] = [_answer(one, followings[i], stopping[i] if stopping else None, way) for one in hypotheses]
     return answers
 
 
@@ -104,12 +139,12 @@ def stream(
     if decoding.searches or decoding.answers > 1:
         raise InputError("beams or several answers, piece by piece", expected="one answer, greedy or drawn")
     way = way_of(pretrained, decoding.begin, decoding.first)
-    (tokens,) = way.prompts(pretrained, [prompt], special)
-    says = _says(pretrained, special)
+    (tokens,) = way.prompts(pretrained, _texts([prompt]), special)
     way.check_room(pretrained.maximum, [tokens], decoding.maximum)
-    stopping = Stopping(says, decoding.stop) if decoding.stop else None
-    following = Following(says, tuple(tokens) if way.continues else ())
-    walk = Walk(way.reader, [tokens], decoding, way.ends, rules_of(decoding, way, pretrained.tokenizer), stopping)
+    following = Following(_says(pretrained, special), tuple(tokens) if way.continues else ())
+    stopping = Stopping(following, decoding.stop) if decoding.stop else None
+    rules, stops = rules_of(decoding, way, pretrained.tokenizer), [] if stopping is None else [stopping]
+    walk = Walk(way.reader, [tokens], decoding, way.ends, rules, stops)
     return _pieces(walk, Pieces(following, stopping), way)
 
 
@@ -128,7 +163,9 @@ def _pieces(walk: Walk, pieces: Pieces, way: Way) -> Iterator[str]:
 
 
 def settled(decoding: Decoding | None, settings: dict[str, Any]) -> Decoding:
-    """The decoding with these fields otherwise. InputError for a field that there is not."""
+    """The decoding with these fields otherwise. InputError for a field that there is not, and as `Decoding`."""
+    if not isinstance(decoding, Decoding | None):
+        raise InputError(f"decoding {decoding!r}", expected="a Decoding, or its fields by name")
     known = Decoding.__dataclass_fields__
     if unknown := [name for name in settings if name not in known]:
         raise InputError(f"decoding with {', '.join(unknown)}", expected=f"some of {', '.join(known)}")
@@ -144,8 +181,10 @@ def rules_of(decoding: Decoding, way: Way, tokenizer: Tokenizer) -> list[Rule]:
         rules.append(NoRepeat(decoding.no_repeat))
     if decoding.banned:
         spelled = {form for text in decoding.banned for form in _spelled(tokenizer, text)}
-        rules.append(Banned(tuple(sorted(spelled))))  # also as an uncased tokenizer spells them
-        rules.append(Unwritten(tokenizer.surfaces, tuple(text.encode() for text in decoding.banned)))
+        rules.append(Banned(tuple(sorted(spelled))))
+        # Also as an uncased tokenizer writes them.
+        texts = dict.fromkeys(form for text in decoding.banned for form in (text, tokenizer.as_read(text)) if form)
+        rules.append(Unwritten(tokenizer.surfaces, tuple(text.encode(errors="surrogatepass") for text in texts)))
     if way.banned:
         rules.append(Banned(way.banned))
     if decoding.minimum and way.ends:
@@ -160,16 +199,21 @@ def rules_of(decoding: Decoding, way: Way, tokenizer: Tokenizer) -> list[Rule]:
 
 
 def _spelled(tokenizer: Tokenizer, text: str) -> set[tuple[int, ...]]:
-    """The tokens of a text where it begins one, and where it stands after a space."""
-    return {tuple(encoded.tokens.tolist()) for encoded in tokenizer.encode_many([text, f" {text}"]) if len(encoded)}
+    """The tokens of a text where it begins one, and where it stands after a space; none where it cannot be written:
+    its unknown token stands for other texts as well, and what is never written need not be forbidden.
+    """
+    found = {tuple(encoded.tokens.tolist()) for encoded in tokenizer.encode_many([text, f" {text}"]) if len(encoded)}
+    return {form for form in found if tokenizer.unk is None or tokenizer.unk not in form}
 
 
 def _phrases(decoding: Decoding, tokenizer: Tokenizer) -> list[list[int]]:
-    """The tokens of the phrases that must appear, each as it stands after a space; in a script written without spaces,
-    without one.
+    """The tokens of the phrases that must appear, each as it stands after a space (its own, where it begins with one);
+    in a script written without spaces, without one.
     """
     unspaced = [bool(classes(codes(text[0]))[0] == UNSPACED) for text in decoding.phrases]
-    given = [text if own else f" {text}" for text, own in zip(decoding.phrases, unspaced, strict=True)]
+    given = [
+        text if own or text[0].isspace() else f" {text}" for text, own in zip(decoding.phrases, unspaced, strict=True)
+    ]
     found = [encoded.tokens.tolist() for encoded in tokenizer.encode_many(given)]
     for own, tokens in zip(unspaced, found, strict=True):
         if own and tokens and tokenizer.surfaces[tokens[0]] == b" ":  # what Unigram begins every text with
@@ -177,10 +221,8 @@ def _phrases(decoding: Decoding, tokenizer: Tokenizer) -> list[list[int]]:
     for text, tokens in zip(decoding.phrases, found, strict=True):
         if not tokens or (tokenizer.unk is not None and tokenizer.unk in tokens):
             raise InputError(f"phrase {text!r} has no tokens of its own", expected="one that the tokenizer can write")
-    if sum(map(len, found)) > decoding.maximum:
-        raise InputError(
-            f"phrases of {sum(map(len, found))} tokens", expected=f"at most {decoding.maximum}, the maximum"
-        )
+    if found and (size := room(found)) > decoding.maximum:
+        raise InputError(f"phrases of {size} tokens", expected=f"at most {decoding.maximum}, the maximum")
     return found
 
 

@@ -55,6 +55,12 @@ class Reader(ABC):
     def keep(self, prompts: Tensor) -> None:
         """Only these prompts (n,) go on, in this order."""
 
+    def again(self) -> Tensor:
+        """(B, R): how much the row that the next token of each hypothesis is asked of looks at where the rows before it
+        have looked. Raises InputError for a model that copies nothing.
+        """
+        raise InputError("coverage_penalty, and the model copies nothing", expected="one that was trained to (copy)")
+
 
 class Scores:
     """Rows -> logits, by a model's vocabulary head: (n, D) -> (n, V), float32."""

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from didact.generation.history import ABSENT, History
+from didact.tokenization.surfaces import tail
 
 NEVER = float("-inf")
 
@@ -102,22 +103,11 @@ class Unwritten(Rule):
         longest = max(map(len, self._endings), default=0)
         for b, row in enumerate(history.tokens.tolist()):
             for r, tokens in enumerate(row):
-                tail = self._tail(tokens, longest)
+                before = tail(self.surfaces, tokens, longest)
                 for begin, ends in self._endings.items():
-                    if tail.endswith(begin):
+                    if before.endswith(begin):
                         scores[b, r, ends.to(scores.device)] = NEVER
         return scores
-
-    def _tail(self, tokens: Sequence[int], size: int) -> bytes:
-        """The last bytes of a text, `size` at least where there are as many."""
-        parts: list[bytes] = []
-        for token in reversed(tokens):
-            if size <= 0:
-                break
-            if 0 <= token < len(self.surfaces):
-                parts.append(self.surfaces[token])
-                size -= len(parts[-1])
-        return b"".join(reversed(parts))
 
 
 @dataclass(frozen=True)

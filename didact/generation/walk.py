@@ -55,10 +55,12 @@ class Walk:
         decoding: Decoding,
         ends: Sequence[int],
         rules: Sequence[Rule] = (),
-        stops: Stops | None = None,
+        stops: Sequence[Stops] = (),
         numbers: Sequence[int] | None = None,
     ) -> None:
-        """numbers: of the prompts, which what is drawn depends on; None = 0, 1, 2 …"""
+        """stops: of each prompt; none: no text ends but by a token. numbers: of the prompts, which what is drawn
+        depends on; None = 0, 1, 2 …
+        """
         self.reader, self.prompts, self.decoding = reader, prompts, decoding
         self.ends, self.rules, self.stops = tuple(ends), rules, stops
         self.numbers = np.arange(len(prompts)) if numbers is None else np.asarray(numbers, np.int64)
@@ -82,8 +84,8 @@ class Walk:
             lengths += running
             yield Taken(numbers, tokens, running)
             running = running & ~torch.isin(tokens, ends)
-            if self.stops is not None:
-                running = running & ~self._stopped(history, running)
+            if self.stops:
+                running = running & ~self._stopped(history, numbers, running)
             going = running.any(1)
             last = step + 1 == decoding.maximum
             if last or not bool(going.all()):
@@ -109,12 +111,10 @@ class Walk:
         chosen = logits.gather(2, tokens[:, :, None]).squeeze(2)
         return tokens, (chosen - log_total(logits.flatten(0, 1)).view(B, R)).double()
 
-    def _stopped(self, history: History, running: Tensor) -> Tensor:
-        assert self.stops is not None
-        written = history.written.tolist()
+    def _stopped(self, history: History, numbers: Tensor, running: Tensor) -> Tensor:
         found = [
-            [going and self.stops(text) for going, text in zip(*row, strict=True)]
-            for row in zip(running.tolist(), written, strict=True)
+            [going and self.stops[number](text) for going, text in zip(*row, strict=True)]
+            for number, *row in zip(numbers.tolist(), running.tolist(), history.written.tolist(), strict=True)
         ]
         return torch.from_numpy(np.array(found, bool)).to(running.device)
 

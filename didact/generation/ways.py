@@ -17,6 +17,18 @@ from didact.objectives.unilm import SEGMENTS, segments_of
 from didact.tokenization.tokenizer import Tokenizer, frame
 
 
+class PromptError(InputError):
+    """What is wrong with one of several prompts. number: which, from 1."""
+
+    def __init__(self, number: int, found: str, expected: str) -> None:
+        super().__init__(f"prompt {number}: {found}", expected=expected)
+        self.number, self.wrong = number, found
+
+    def at(self, file: str, row: int) -> InputError:
+        """Said of the place that the prompt comes from."""
+        return InputError(self.wrong, file=file, row=row, expected=self.expected)
+
+
 @dataclass(frozen=True)
 class Way:
     """reader: see there; continues: whether what is written goes on with the prompt's text; ends: tokens that end a
@@ -34,25 +46,22 @@ class Way:
     apart: bool = False
 
     def prompts(self, pretrained: Pretrained, texts: Sequence[str], special: bool = False) -> Prompts:
-        """The tokens that are read of each text; special: names of special tokens in it stand for them. InputError for
-        an empty one where nothing can stand for it.
+        """The tokens that are read of each text; special: names of special tokens in it stand for them. PromptError
+        for an empty one where nothing can stand for it.
         """
         framed = continued if self.continues else whole
         return framed(pretrained.tokenizer, texts, special)
 
     def check_room(self, room: int | None, prompts: Prompts, new: int) -> None:
-        """room: of the model. InputError for a prompt of no token, and one too long where `new` ones are to come."""
+        """room: of the model. PromptError for a prompt of no token, and one too long where `new` ones are to come."""
         for number, tokens in enumerate(prompts, 1):
             if not len(tokens):
-                raise InputError(f"prompt {number} of no token", expected="at least one")
+                raise PromptError(number, "no token", "at least one")
+            found = f"{len(tokens)} tokens, and {new} new ones"
             if room is not None and self.apart and max(len(tokens), new) > room:
-                raise InputError(
-                    f"prompt {number} of {len(tokens)} tokens, and {new} new ones", expected=f"at most {room} of each"
-                )
+                raise PromptError(number, found, f"at most {room} of each")
             if room is not None and not self.apart and len(tokens) + new > room:
-                raise InputError(
-                    f"prompt {number} of {len(tokens)} tokens, and {new} new ones", expected=f"at most {room} together"
-                )
+                raise PromptError(number, found, f"at most {room} together")
 
 
 def way_of(pretrained: Pretrained, begin: str | None = None, first: str | None = None) -> Way:
@@ -123,9 +132,7 @@ def continued(tokenizer: Tokenizer, texts: Sequence[str], special: bool = False)
     for number, encoded in enumerate(tokenizer.encode_many(texts, special=special), 1):
         tokens = [*before, *encoded.tokens.tolist()]
         if not tokens and begin is None:
-            raise InputError(
-                f"prompt {number} is empty", expected="a text, as the tokenizer has no token that begins one"
-            )
+            raise PromptError(number, "no text", "one, as the tokenizer has no token that begins a text")
         found.append(tokens or [begin])
     return found
 

@@ -178,12 +178,16 @@ def make_room(out: Path) -> None:
 
 @contextlib.contextmanager
 def output(out: Path | None) -> Iterator[TextIO]:
-    """Standard output; or a file that is there whole or not at all."""
+    """Standard output; or a file that is there whole or not at all, also where an error ends the writing."""
     if out is None:
         yield sys.stdout
         return
     make_room(out)
     aside = out.with_name(f".{out.name}.aside")
-    with aside.open("w", encoding="utf-8") as file:
-        yield file
-    aside.replace(out)
+    try:
+        with aside.open("w", encoding="utf-8") as file:
+            yield file
+        aside.replace(out)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby, islice
@@ -13,9 +14,12 @@ import yaml
 from didact import hub
 from didact.errors import InputError
 from didact.generation import Decoding, generate, stream
-from didact.generation.generate import settled
+from didact.generation.generate import check_prompts, settled
+from didact.generation.ways import PromptError
 from didact.runs.use import lines_of, output
 
+Line = tuple[str, int, str]
+"""file, row from 1, prompt"""
 _AT_ONCE = 256  # prompts worked on before answers are written: they begin to come, and memory stays bounded
 
 
@@ -29,22 +33,32 @@ def generate_files(
     special: bool = False,
 ) -> None:
     """One prompt a line in; a JSON line each out, {"prompt", "answers": [{"text", "score"}]}, or, streamed, the text of
-    each as it is written. given: fields of `Decoding`; more: YAML, others; special: see `generate`.
+    each as it is written. given: fields of `Decoding`; more: YAML, others; special: see `generate`. What is wrong with a
+    prompt is said with its file and row, and whether all have room before anything is written, where the files can be
+    read twice.
     """
     decoding = decoding_of(given, more)
     if streamed and out is not None:
         raise InputError("--stream with --out", expected="one of them")
     model = hub.load(name)
+    if files and not any(path.is_fifo() or path.is_char_device() for path in files):
+        for some in _some(files):
+            with _placed(some):
+                check_prompts(model, [prompt for _, _, prompt in some], decoding, special)
     with output(out) as target:
-        for prompts in _some(files):
+        for some in _some(files):
             if streamed:
-                for prompt in prompts:
-                    for piece in stream(model, prompt, decoding, special):
-                        target.write(piece)
-                        target.flush()
+                for line in some:
+                    with _placed([line]):
+                        for piece in stream(model, line[2], decoding, special):
+                            target.write(piece)
+                            target.flush()
                     target.write("\n")
                 continue
-            for prompt, answers in zip(prompts, generate(model, prompts, decoding, special=special), strict=True):
+            prompts = [prompt for _, _, prompt in some]
+            with _placed(some):
+                every = generate(model, prompts, decoding, special=special)
+            for prompt, answers in zip(prompts, every, strict=True):
                 found = [{"text": answer.text, "score": answer.score} for answer in answers]
                 target.write(json.dumps({"prompt": prompt, "answers": found}, ensure_ascii=False) + "\n")
             target.flush()
@@ -65,30 +79,25 @@ def decoding_of(given: Mapping[str, Any], more: str) -> Decoding:
 
 
 def checked(values: Mapping[str, Any], where: str) -> Decoding:
-    """Raises InputError for what is no field, or of another kind; where: the option or key they stand under."""
-    plain = Decoding()
-    for key, said in values.items():
-        if key in Decoding.__dataclass_fields__ and not _like(said, getattr(plain, key)):
-            raise InputError(f"{where}: {key} {said!r}", expected=f"one like {getattr(plain, key)!r}")
+    """Raises InputError as `Decoding`, and for what is no field; where: the option or key they stand under."""
     try:
-        return settled(plain, {str(key): said for key, said in values.items()})
+        return settled(None, {str(key): said for key, said in values.items()})
     except InputError as problem:
         raise InputError(f"{where}: {problem.found}", expected=problem.expected) from None
 
 
-def _like(said: Any, wanted: Any) -> bool:
-    """Whether a value is of a field's kind; "never" may be said of early stopping, one text where several may stand."""
-    if isinstance(wanted, tuple):
-        return isinstance(said, str) or (isinstance(said, list) and all(isinstance(text, str) for text in said))
-    if isinstance(wanted, bool):
-        return isinstance(said, bool) or said == "never"
-    if isinstance(wanted, int | float):
-        return isinstance(said, int if isinstance(wanted, int) else int | float) and not isinstance(said, bool)
-    return isinstance(said, str)
-
-
-def _some(files: Sequence[Path]) -> Iterator[list[str]]:
+def _some(files: Sequence[Path]) -> Iterator[list[Line]]:
     """Lines of one file, some at a time."""
     for _, own in groupby(lines_of(files), key=lambda line: line[0]):
-        while some := [line for _, _, line in islice(own, _AT_ONCE)]:
+        while some := list(islice(own, _AT_ONCE)):
             yield some
+
+
+@contextlib.contextmanager
+def _placed(some: Sequence[Line]) -> Iterator[None]:
+    """What is wrong with a prompt is said of its file and row."""
+    try:
+        yield
+    except PromptError as problem:
+        file, row, _ = some[problem.number - 1]
+        raise problem.at(file, row) from None

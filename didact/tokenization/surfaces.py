@@ -6,8 +6,9 @@ put together, but for white space at its two ends.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
+from typing import Any
 
 import tokenizers
 
@@ -30,6 +31,35 @@ def surfaces(backend: tokenizers.Tokenizer, pieces: Sequence[str], ending: str) 
         _torn(piece, text) if _TORN in text else text.encode()
         for piece, text in zip(pieces, (whole.removeprefix(begin) for whole in behind), strict=True)
     )
+
+
+def tail(surfaces: Sequence[bytes], tokens: Sequence[int], size: int) -> bytes:
+    """The last bytes of a text, `size` at least where there are as many, begun with a whole token. What is no token
+    adds nothing.
+    """
+    parts: list[bytes] = []
+    for token in reversed(tokens):
+        if size <= 0:
+            break
+        if 0 <= token < len(surfaces):
+            parts.append(surfaces[token])
+            size -= len(parts[-1])
+    return b"".join(reversed(parts))
+
+
+def fallback(decoder: Mapping[str, Any] | None, pieces: Sequence[str]) -> frozenset[int]:
+    """Tokens that are one byte each where the decoder (as tokenizer.json has it) falls back on bytes: it turns a whole
+    run of them into text together, into characters where all of it are some, else into one U+FFFD a byte.
+    """
+    if not _falls_back(decoder):
+        return frozenset()
+    return frozenset(i for i, piece in enumerate(pieces) if _BYTE.fullmatch(piece))
+
+
+def _falls_back(decoder: Mapping[str, Any] | None) -> bool:
+    if decoder is None:
+        return False
+    return decoder["type"] == "ByteFallback" or any(map(_falls_back, decoder.get("decoders", ())))
 
 
 def _torn(piece: str, text: str) -> bytes:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +27,7 @@ from didact.tokenization.folder import read_folder, write_folder
 from didact.tokenization.frame import BARE, Template, bert_template, frame, read_template
 from didact.tokenization.remembered import flatten, remembered
 from didact.tokenization.specials import sentinel
-from didact.tokenization.surfaces import surfaces
+from didact.tokenization.surfaces import fallback, surfaces
 
 __all__ = ["Encoded", "Flat", "Tokenizer", "frame"]
 
@@ -197,6 +198,26 @@ class Tokenizer:
     def surfaces(self) -> tuple[bytes, ...]:
         """What each token adds to a text in whose middle it stands; see `didact.tokenization.surfaces`."""
         return surfaces(self._backend, self.tokens(range(self.vocabulary)), self._ending)
+
+    @cached_property
+    def fallback(self) -> frozenset[int]:
+        """The tokens of single bytes that are decoded a whole run at a time, () of most tokenizers; see `surfaces`."""
+        return fallback(json.loads(self._backend.to_str())["decoder"], self.tokens(range(self.vocabulary)))
+
+    def as_read(self, text: str) -> str:
+        """A text as it is before it is cut into pieces: without capitals and accents where the vocabulary has none.
+        White space at its two ends, and between its words, is as it was. "" where nothing is left.
+        """
+        normalizer = self._backend.normalizer
+        if normalizer is None:
+            return text
+        read = normalizer.normalize_str(text)
+        if "▁" not in text:  # a space, where the normaliser writes one so (SentencePiece)
+            read = read.replace("▁", " ")
+        if "  " not in text:  # BERT's puts spaces around every Chinese character
+            read = re.sub(" +", " ", read)
+        bare, read = text.strip(), read.strip()
+        return text.replace(bare, read) if bare and read else ""
 
     def token(self, index: int) -> str:
         """The piece with this id; ids without one (a vocabulary padded for the model) show as "<id 30523>"."""

@@ -6,11 +6,13 @@ import itertools
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from didact.generation.beams import search
+from didact.generation.constrained import room
 from didact.generation.decoding import Decoding
 from didact.generation.reader import Prompts, Reader
 from didact.generation.rules import AtLeast, Banned, NoRepeat, Repetition
@@ -122,6 +124,32 @@ def test_phrases_appear_and_wide_beams_are_exact(name: str, penalty: float) -> N
         )
 
 
+@pytest.mark.parametrize(
+    ("phrases", "least"),
+    [
+        ([[1, 2], [2, 1]], 3),
+        ([[1, 2, 3], [2]], 3),
+        ([[1], [1]], 1),
+        ([[1, 1, 2], [2, 1, 1]], 4),
+        ([[1, 2], [2, 3], [3, 4]], 4),
+        ([[1, 2], [3, 4]], 4),
+        ([[1, 1], [1, 1, 1]], 3),
+    ],
+)
+def test_the_room_that_phrases_take(phrases: list[list[int]], least: int) -> None:
+    """The shortest of all texts that have them; of many that overlap in turns it may be said too small."""
+    texts = (t for n in range(9) for t in itertools.product(range(1, 5), repeat=n))
+    assert room(phrases) == len(next(t for t in texts if all(contains(t, p) for p in phrases))) == least
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_the_room_of_phrases_is_never_said_too_large(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    phrases = [rng.integers(1, 3, size=rng.integers(1, 4)).tolist() for _ in range(3)]
+    texts = (t for n in range(10) for t in itertools.product((1, 2), repeat=n))
+    assert room(phrases) <= len(next(t for t in texts if all(contains(t, p) for p in phrases)))
+
+
 @pytest.mark.parametrize("beams", [1, 2, 3, 5])
 @pytest.mark.parametrize("name", CONSTRAINTS)
 def test_phrases_appear_in_narrow_beams(name: str, beams: int) -> None:
@@ -186,16 +214,13 @@ def test_groups_are_those_of_the_paper(groups: int, each: int, strength: float) 
                 assert [h.tokens for h in found] == [text for _, text in wanted]
 
 
-def test_one_group_is_plain_beam_search() -> None:
-    plain = search(Table(6, 0), PROMPTS, Decoding(maximum=6, beams=4, answers=4), (END,))
-    assert plain == search(Table(6, 0), PROMPTS, Decoding(maximum=6, beams=4, answers=4, diversity=9.0), (END,))
-
-
 def test_one_beam_is_greedy() -> None:
     walk = Walk(Table(6, 0), PROMPTS, Decoding(maximum=6), (END,))
     for _ in walk.steps():
         pass
-    found = search(Table(6, 0), PROMPTS, Decoding(maximum=6, length_penalty=0.0, early_stopping=True), (END,))
+    # Of beams in as many groups each is alone, and the first gives way to no other.
+    alone = Decoding(maximum=6, beams=2, groups=2, diversity=0.0, length_penalty=0.0, early_stopping=True)
+    found = search(Table(6, 0), PROMPTS, alone, (END,))
     for greedy, (beam,) in zip(walk.hypotheses, found, strict=True):
         if greedy[0].tokens[-1] == END:
             assert greedy[0].tokens == beam.tokens
