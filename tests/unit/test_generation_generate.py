@@ -117,6 +117,14 @@ def test_load_and_generate(writer: Pretrained, tmp_path: Path) -> None:
         hub.load(tmp_path).generate(PROMPTS)
 
 
+def test_settings_of_a_checkpoint_change_nothing(writer: Pretrained, tmp_path: Path) -> None:
+    """Of its generation_config.json only tokens are taken: what would have no effect here makes nothing fail."""
+    hub.export(writer, tmp_path)
+    said = {"temperature": 0.6, "top_p": 0.9, "do_sample": False, "length_penalty": 2.0, "num_beams": 1}
+    (tmp_path / "generation_config.json").write_text(json.dumps(said))
+    assert didact.load(tmp_path).generate(PROMPTS, maximum=4) == generate(writer, PROMPTS, maximum=4)
+
+
 def test_greedy_by_hand(writer: Pretrained) -> None:
     """The likeliest token of a full pass each time; the score is their log-likelihood."""
     for prompt, (answer,) in zip(PROMPTS, generate(writer, PROMPTS, maximum=7), strict=True):
