@@ -33,9 +33,10 @@ def generate_files(
     special: bool = False,
 ) -> None:
     """One prompt a line in; a JSON line each out, {"prompt", "answers": [{"text", "score"}]}, or, streamed, the text of
-    each as it is written. given: fields of `Decoding`; more: YAML, others; special: see `generate`. What is wrong with a
-    prompt is said with its file and row, and whether all have room before anything is written, where the files can be
-    read twice.
+    each as it is written. given: fields of `Decoding`; more: YAML, others; special: see `generate`.
+
+    What is wrong with a prompt is said with its file and row, and whether all have room before anything is written,
+    where the files can be read twice.
     """
     decoding = decoding_of(given, more)
     if streamed and out is not None:

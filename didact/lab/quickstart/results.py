@@ -76,7 +76,8 @@ def environment(out: Path) -> dict[str, str]:
         "cores used": str(cores()),
         "memory": _memory(),
     }
-    return found | ({"how": lines[0].strip()} if lines else {})
+    how = next((line.strip() for line in lines if "compiled" in line), None)
+    return found | ({"how": how} if how else {})
 
 
 def _processor() -> str:
