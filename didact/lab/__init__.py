@@ -21,7 +21,7 @@ def run(name: str, out: Path | None = None, *, long: bool = False, plan: bool = 
     values = {} if name in ("quickstart", "incontext") else runfile.values_of(Path(name))
     if plan and (long or "grid" not in values):
         raise InputError("--plan", expected="it with a grid")
-    if name == "quickstart" or "tasks" in values:
+    if name == "quickstart" or ("tasks" in values and "glue" not in values):
         from didact.lab import quickstart
 
         usual = "quickstart-long" if long else Path(name).stem

@@ -57,8 +57,9 @@ def tiled(
         raise ValueError(f"{of.layers} layers cannot be tiled into {to.layers}")
     turned = {"rotary": "key_width", "relative": "width", "sinusoidal": "width"}.get(of.position.scheme)
     if turned is not None and getattr(of, turned) != getattr(to, turned):  # each column turns at a speed of its own
+        named = turned.removeprefix("key_")
         raise ValueError(
-            f"{turned} {getattr(of, turned)} with {of.position.scheme} positions cannot be tiled into "
+            f"a {named} of {getattr(of, turned)} with {of.position.scheme} positions cannot be tiled into "
             f"{getattr(to, turned)}"
         )
     if of.layer_groups:  # blocks that several layers share are the same blocks

@@ -88,7 +88,7 @@ def test_what_is_not_tiled_is_said(place: Any, starts: dict[str, str], capsys: p
         ("bert", {"norms": {"eps": 1e-3}}, "masked", "norms Norms"),
         ("bert", {"position": {"scheme": "rotary"}}, "masked", "position Position"),
         ("distilbert", {"segments": 2}, "masked", "no core.embedding.segment.weight"),
-        ("xlnet", {"width": 32}, "permuted", "width 16 with relative positions cannot be tiled into 32"),
+        ("xlnet", {"width": 32}, "permuted", "a width of 16 with relative positions cannot be tiled into 32"),
     ],
 )
 def test_only_sizes_are_tiled(
