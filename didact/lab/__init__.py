@@ -21,11 +21,6 @@ def run(name: str, out: Path | None = None, *, long: bool = False, plan: bool = 
     values = {} if name in ("quickstart", "incontext") else runfile.values_of(Path(name))
     if plan and (long or "grid" not in values):
         raise InputError("--plan", expected="it with a grid")
-    if name == "quickstart" or ("tasks" in values and "glue" not in values):
-        from didact.lab import quickstart
-
-        usual = "quickstart-long" if long else Path(name).stem
-        return quickstart.run(out or Path("runs") / usual, long=long, plan=Path(name) if values else None)
     if name == "incontext":
         from didact.lab import incontext
 
@@ -34,6 +29,11 @@ def run(name: str, out: Path | None = None, *, long: bool = False, plan: bool = 
         from didact.lab import glue
 
         return glue.run(Path(name), out)
+    if name == "quickstart" or "tasks" in values:
+        from didact.lab import quickstart
+
+        usual = "quickstart-long" if long else Path(name).stem
+        return quickstart.run(out or Path("runs") / usual, long=long, plan=Path(name) if values else None)
     from didact.lab import experiment
 
     if plan:

@@ -51,21 +51,17 @@ class _Relation(Objective):
 class NextSentence(_Relation):
     """Hidden: nothing. Asked: does segment B follow A, or does it come from another document? Of [CLS].
 
-    Used by BERT. Needs a document format with relation "next". name: of its figures. within: how many anchors away, at
+    Used by BERT. Needs a document format with relation "next". name: of its figures. near: how many anchors away, at
     most, the other document is: in a corpus whose neighbours speak of the same (a module's functions, an encyclopedia
     in order) its subject alone does not give the answer away; None = anywhere, as BERT has it.
     """
 
     kind: ClassVar[str] = "next_sentence"
     name: str = "nsp"
-    within: int | None = None
+    near: int | None = None  # pyright: ignore[reportIncompatibleMethodOverride]
 
     def __post_init__(self) -> None:
-        check_counts(within=self.within)
-
-    @property
-    def near(self) -> int | None:
-        return self.within
+        check_counts(near=self.near)
 
     @property
     def relation(self) -> Literal["next"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -19,6 +19,7 @@ from didact.hub.grow import extend, missing_pieces, tile
 from didact.model import Model, Pretrained, beside
 from didact.nn import cores
 from didact.objectives import Objective
+from didact.objectives.base import Companion
 from didact.randomness import key
 from didact.runs.build import changed
 from didact.runs.corpus import say
@@ -54,7 +55,7 @@ def models_of(
     _check(run, pretrained, objective, tokenizer)
     given = {} if run.model.start is None else _companions(run.model.start, objective, config, tokenizer)
     if run.model.start_tiled is not None:
-        for name in objective.companions(config):
+        for name in _wanted(objective, config):
             say(f"model.start_tiled: the {name} is not tiled; it begins anew")
     models = beside(pretrained.model, objective, generator, given)
     for model in models.values():
@@ -153,24 +154,27 @@ def _family(part: ModelPart, name: str) -> str:
 def _companions(start: str, objective: Objective, config: ModelConfig, tokenizer: Tokenizer) -> dict[str, Model]:
     """Of those that the objective wants, the ones that lie in the checkpoint, with as many pieces as the main model."""
     found: dict[str, Model] = {}
-    try:
-        companions = objective.companions(config)
-    except ValueError as problem:
-        raise InputError(f"objective: {problem}") from None
-    for name, wanted in companions.items():
+    for name, wanted in _wanted(objective, config).items():
         folder = hub.fetch(start) / name
         if folder.is_dir():
-            own = Tokenizer.load(folder)
             settings = keys.config_to_json(wanted.config)
-            if own.fingerprint != tokenizer.fingerprint:
+            if Tokenizer.load(folder).fingerprint == tokenizer.fingerprint:
+                found[name] = hub.load(folder, wanted.heads, changes=settings).model
+            else:
                 settings |= {"vocabulary": open_checkpoint(folder).model.vocabulary}
-            companion = hub.load(folder, wanted.heads, changes=settings)
-            if own.fingerprint != tokenizer.fingerprint:
-                companion = extend(companion, tokenizer, config.vocabulary)
-            found[name] = companion.model
+                companion = hub.load(folder, wanted.heads, changes=settings)
+                found[name] = extend(companion, tokenizer, config.vocabulary).model
         else:
             say(f"model.start: {start} has no {name}; it begins anew")
     return found
+
+
+def _wanted(objective: Objective, config: ModelConfig) -> Mapping[str, Companion]:
+    """The models that the objective trains beside such a main one. Raises InputError where none goes with it."""
+    try:
+        return objective.companions(config)
+    except ValueError as problem:
+        raise InputError(f"objective: {problem}") from None
 
 
 def _take_layers(pretrained: Pretrained, name: str) -> None:
