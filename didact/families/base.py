@@ -104,12 +104,11 @@ class Family:
 
     def says(self, head: Head) -> bool:
         """Whether their class of this slot asks the same rows."""
-        return not (isinstance(head, Classes | Choice) and head.pooled) or self.asked.says(head.pooling)
+        return head.row is None or self.asked.says(head.row)
 
     def placed(self, head: Head, row: Literal["first", "last"]) -> Head:
         """The head where this row of a text answers for it, because of the tokenizer."""
-        pooled = isinstance(head, Classes | Choice) and head.pooled and head.pooling == "cls"
-        return replace(head, pooling=row) if pooled and row != self.asked.row else head
+        return _asked_of(head, row) if head.row == "cls" and row != self.asked.row else head
 
     def prefixed(self, heads: Mapping[str, Head]) -> bool:
         """Whether the core's tensors carry the prefix in the file of a model with these heads."""
@@ -173,8 +172,14 @@ class Family:
                 continue
             rows = {self.names.canonical(name): tensor.shape[0] for name, tensor in tensors.items()}
             head = _head(slot, config, rows.get(self.names.heads[slot][0].theirs[0], 0), file)
-            if isinstance(head, Classes | Choice) and head.pooled:
-                head = replace(head, pooling=cast(Any, self.asked.read(config)))
+            if head.row is not None:
+                try:
+                    head = _asked_of(head, self.asked.read(config))
+                except ValueError as problem:
+                    raise InputError(
+                        f"{self.asked.key} {config.get(self.asked.key or '')!r}: {problem}",
+                        file=None if file is None else str(file),
+                    ) from None
             heads[head.kind] = self._with_dropout(head, config, file)
         return heads
 
@@ -221,10 +226,16 @@ class Family:
         for head in heads.values():
             if head.slot in architecture.slots:
                 out |= _described(head, carried) | self._said_dropout(head, config)
-                if isinstance(head, Classes | Choice) and head.pooled and self.asked.key is not None:
+                if head.row is not None and self.asked.key is not None:
                     words = self.asked.words
-                    out[self.asked.key] = words.get(head.pooling, words["cls"])
+                    out[self.asked.key] = words.get(head.row, words["cls"])
         return out
+
+
+def _asked_of(head: Head, row: str) -> Head:
+    """The head where this is the row that it is asked of (`Head.row`)."""
+    assert isinstance(head, Classes | Choice)  # those that have a choice
+    return replace(head, pooling=cast(Any, row))
 
 
 def _share(a: tuple[Rule, ...], b: tuple[Rule, ...]) -> bool:

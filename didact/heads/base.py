@@ -47,6 +47,13 @@ class Head(ABC):
     def pooled(self) -> bool:
         """Whether it answers for a whole sequence, its rows passing through the model's pooler first."""
 
+    @property
+    def row(self) -> str | None:
+        """Which row of a sequence a task asks it of, where it answers for all of it and there is a choice: the row that
+        stands for a sequence in the family ("cls"), its "first", its "last", or the "mean" of all.
+        """
+        return None
+
     def pools(self, config: ModelConfig) -> bool:
         """Whether its rows pass through the pooler of such a model first."""
         return self.pooled or (self.classifies and config.summary.rows)

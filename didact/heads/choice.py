@@ -24,7 +24,7 @@ from didact.nn.dropout import Dropout
 class Choice(Head):
     """One of a group's rows. logits (n,); values (g,) int64: the right candidate, counted within its group.
 
-    dropout: on the pooled rows; None = the model's. pooling: which row a task asks of each, see `Classes`.
+    dropout: on the pooled rows; None = the model's. pooling: which row a task asks of each, see `Head.row`.
     """
 
     kind: ClassVar[str] = "choice"
@@ -35,10 +35,16 @@ class Choice(Head):
 
     def __post_init__(self) -> None:
         check_dropout(dropout=self.dropout)
+        if self.pooling not in ("cls", "first", "last"):
+            raise ValueError(f"a choice by the {self.pooling} of a sequence's rows: only by one of them")
 
     @property
     def pooled(self) -> bool:
         return True
+
+    @property
+    def row(self) -> str | None:
+        return self.pooling
 
     def build(self, config: ModelConfig) -> ChoiceLayers:
         return ChoiceLayers(config.width, config.dropout if self.dropout is None else self.dropout)

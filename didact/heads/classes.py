@@ -35,9 +35,8 @@ class Classes(Head):
     true 1. *Normaliser*: the sum is divided by the number of answers, which is known before the forward pass and
     adds up over micro-batches and ranks, not by Σ class_weights[true] as F.cross_entropy's mean does. The two agree
     where the weights average 1 over the training set, as n / (C · n_c) does; use such weights.
-    names: of the C classes, in order; written to the checkpoint. pooling: what a task asks it of, the row that stands
-    for a sequence in the family ("cls"), another ("first", "last") or the mean of all ("mean"); read by the checkpoint,
-    no part of the layers.
+    names: of the C classes, in order; written to the checkpoint. pooling: what a task asks it of, see `Head.row`; read
+    by the checkpoint, no part of the layers.
     """
 
     kind: ClassVar[str] = "classes"
@@ -67,6 +66,10 @@ class Classes(Head):
     @property
     def slot(self) -> str:
         return "classes.pooled" if self.pooled else "classes.rows"
+
+    @property
+    def row(self) -> str | None:
+        return self.pooling if self.pooled else None
 
     def build(self, config: ModelConfig) -> ClassesLayers:
         dropout = config.dropout if self.dropout is None else self.dropout

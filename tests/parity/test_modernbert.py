@@ -170,3 +170,12 @@ def test_what_is_not_known_is_refused(said: dict[str, Any]) -> None:
     name = next(iter(said))
     with pytest.raises(InputError, match="rope_type" if name == "rope_parameters" else name):
         keys.read(SHAPE | said, MODERNBERT.keys, MODERNBERT.base)
+
+
+def test_a_choice_by_the_mean_is_refused(tmp_path: Path, vocabulary: Path) -> None:
+    """Ours asks one row of each candidate; read as one, it would answer otherwise without a word."""
+    config = transformers.ModernBertConfig(**SHAPE | TOKENS | {"classifier_pooling": "mean"})
+    transformers.ModernBertForMultipleChoice(config).save_pretrained(tmp_path)
+    Tokenizer.load(vocabulary).save(tmp_path)
+    with pytest.raises(InputError, match=r"config\.json.*classifier_pooling 'mean': a choice by the mean"):
+        hub.load(tmp_path)
