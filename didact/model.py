@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from didact.batch import Batch, Example, Labels, Part, Side
 from didact.config import ModelConfig
-from didact.data.flat import lay
+from didact.data.lay import lay
 from didact.errors import InputError
 from didact.heads import EmbeddingHead, Head, HeadLayers, Vocabulary
 from didact.heads.embedding import Pooling

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from didact.batch import Example, Prepared
-from didact.data.flat import lay
+from didact.data.lay import lay
 from didact.objectives import (
     CORRUPTIONS,
     Corruption,

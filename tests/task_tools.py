@@ -12,7 +12,7 @@ import torch
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from didact.config import ModelConfig
-from didact.data.flat import lay_prepared
+from didact.data.lay import lay_prepared
 from didact.model import Model
 from didact.tasks import Answer, Choose, Classify, Dataset, Embed, Glue, Tag, Task, Translate
 from didact.tasks.answering import Write

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from didact.data.flat import ragged
+from didact.data.ragged import ragged
 from didact.data.stored import SplitName, Store
 
 Array = NDArray[Any]

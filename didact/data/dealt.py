@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from didact.batch import Labels
-from didact.data.flat import Asked, Flat, Moved, cuts_of, lay, ragged
+from didact.data.flat import Asked, Flat, Moved
+from didact.data.lay import lay
+from didact.data.ragged import cuts_of, ragged
 from didact.visibility import Visibility
 
 Array = NDArray[Any]

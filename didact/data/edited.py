@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from didact.data.flat import Flat, Moved, cuts_of
+from didact.data.flat import Flat, Moved
+from didact.data.ragged import cuts_of
 
 Array = NDArray[Any]
 

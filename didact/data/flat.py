@@ -12,32 +12,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from didact.batch import Batch, Example, Labels, Prepared, Side, SideName
-from didact.packed import Chain, Packed
-from didact.visibility import Visibility, bidirectional, joined, ranked, with_queries
+from didact.batch import Batch, Example, Labels, Prepared
+from didact.data.picked import side_of
+from didact.data.ragged import Array, cuts_of, ragged
+from didact.visibility import Visibility, bidirectional
 
-Array = NDArray[Any]
-_BIDIRECTIONAL = bidirectional()
-
-
-def cuts_of(lengths: Sequence[int] | Array) -> Array:
-    """[2, 3] -> 0 2 5, int64."""
-    cuts = np.zeros(len(lengths) + 1, np.int64)
-    np.cumsum(lengths, out=cuts[1:])
-    return cuts
-
-
-def ragged(starts: Array, lengths: Array) -> Array:
-    """The numbers starts[i] … starts[i] + lengths[i] - 1 of every i, end to end, int64."""
-    ends = lengths.cumsum()
-    total = int(ends[-1]) if len(ends) else 0
-    return np.arange(total) + (starts - ends + lengths).repeat(lengths)
+BIDIRECTIONAL = bidirectional()
 
 
 @dataclass(frozen=True)
@@ -126,7 +110,7 @@ class Flat:
     examples: tuple[Example, ...] = ()
     labels: tuple[Asked, ...] = ()
     hidden: Array | None = None
-    visibility: Visibility | tuple[Visibility, ...] = _BIDIRECTIONAL
+    visibility: Visibility | tuple[Visibility, ...] = BIDIRECTIONAL
     outputs: Flat | None = None
     parts: Array | None = None
     queries: Queries | None = None
@@ -196,10 +180,10 @@ class Flat:
     def batch(self, order: Sequence[int] | Array, max_seqlen: int | None = None) -> Batch:
         """Sequences `order` (m,) as one pack, in that order. max_seqlen: a bound to state instead of the longest."""
         order = np.asarray(order, np.int64)
-        inputs, starts, places = _side(self, order, max_seqlen)
+        inputs, starts, places = side_of(self, order, max_seqlen)
         outputs, output_starts = None, starts
         if self.outputs is not None:
-            outputs, output_starts, _ = _side(self.outputs, order, max_seqlen)
+            outputs, output_starts, _ = side_of(self.outputs, order, max_seqlen)
         labels = (
             asked.pick(order, starts, places) if asked.labels.side == "inputs" else asked.pick(order, output_starts)
             for asked in self.labels
@@ -247,7 +231,7 @@ class Flat:
                 labels=tuple(asked.pick(np.array([i]), zero) for asked in self.labels),
                 outputs=None if outputs is None else outputs[i],
                 visibility=self.visibility_of(i),
-                output_visibility=_BIDIRECTIONAL if self.outputs is None else self.outputs.visibility_of(i),
+                output_visibility=BIDIRECTIONAL if self.outputs is None else self.outputs.visibility_of(i),
                 hidden=None if self.hidden is None else self.hidden[given[i] : given[i + 1]],
                 queries=None
                 if self.queries is None
@@ -288,202 +272,6 @@ class Flat:
         if not isinstance(self.visibility, Visibility):
             return self.visibility[i]
         return self.visibility.of(torch.arange(int(self.cuts[i]), int(self.cuts[i + 1])))
-
-
-def lay(examples: Sequence[Example]) -> Flat:
-    """Examples end to end, nothing asked yet. Segments are kept where all of them have segments."""
-    cuts = cuts_of([len(example.tokens) for example in examples])
-    if not len(examples):
-        return Flat(cuts, np.zeros(0, np.int64))
-    tokens = np.concatenate([example.tokens for example in examples])
-    segments = [example.segments for example in examples if example.segments is not None]
-    return Flat(
-        cuts,
-        tokens,
-        np.concatenate(segments) if len(segments) == len(examples) else None,
-        tuple(examples),
-        parts=_parts(examples, cuts),
-        positions=_positions(examples),
-    )
-
-
-def _positions(examples: Sequence[Example]) -> Array | None:
-    if all(example.positions is None for example in examples):
-        return None
-    own = (np.arange(len(e)) if e.positions is None else e.positions for e in examples)
-    return np.concatenate(list(own)).astype(np.int64)
-
-
-def _parts(examples: Sequence[Example], cuts: Array) -> Array | None:
-    """(N,) bool: where parts begin, the first of each sequence included; None where no sequence has parts."""
-    if all(example.parts is None for example in examples):
-        return None
-    begins = np.zeros(int(cuts[-1]) + 1, bool)
-    begins[cuts] = True
-    for start, example in zip(cuts.tolist(), examples, strict=False):
-        if example.parts is not None:
-            begins[start + example.parts] = True
-    return begins[:-1]
-
-
-def lay_prepared(prepared: Sequence[Prepared]) -> Flat:
-    """Prepared sequences end to end, the labels of each (name, head, side, stream) joined."""
-    flat = lay([p.inputs for p in prepared])
-    sides: dict[tuple[str, str, SideName, str], list[list[Labels]]] = {}
-    for i, p in enumerate(prepared):
-        for asked in p.labels:
-            kind = asked.name, asked.head, asked.side, asked.stream
-            if kind not in sides:  # a default would be made for every sequence, as long as all of them
-                sides[kind] = [[] for _ in prepared]
-            sides[kind][i].append(asked)
-    outputs = [p.outputs for p in prepared if p.outputs is not None]
-    if outputs and len(outputs) != len(prepared):
-        raise ValueError("sequences with and without a decoder's side in one step")
-    hidden = [np.zeros(len(p.inputs), bool) if p.hidden is None else p.hidden for p in prepared]
-    moved = any(len(h) != len(p.inputs) for h, p in zip(hidden, prepared, strict=True))
-    return replace(
-        flat,
-        labels=tuple(_join(each) for each in sides.values()),
-        hidden=None if moved or not hidden else np.concatenate(hidden),
-        visibility=_one_or_each([p.visibility for p in prepared]),
-        outputs=replace(lay(outputs), visibility=_one_or_each([p.output_visibility for p in prepared]))
-        if outputs
-        else None,
-        queries=_queries(prepared),
-        memory=_memory(prepared),
-    )
-
-
-def _queries(prepared: Sequence[Prepared]) -> Queries | None:
-    if all(p.queries is None for p in prepared):
-        return None
-    rows = [np.zeros(0, np.int64) if p.queries is None else p.queries for p in prepared]
-    return Queries(np.concatenate(rows), cuts_of([len(own) for own in rows]))
-
-
-def _memory(prepared: Sequence[Prepared]) -> int | None:
-    found = {p.memory for p in prepared}
-    if len(found) > 1:
-        raise ValueError(f"sequences of one step with different memories: {sorted(map(str, found))}")
-    return found.pop() if found else None
-
-
-def _one_or_each(each: Sequence[Visibility]) -> Visibility | tuple[Visibility, ...]:
-    if all(v.kind != "ranked" and v == each[0] for v in each):
-        return each[0] if each else _BIDIRECTIONAL
-    return tuple(each)
-
-
-def _join(each: list[list[Labels]]) -> Asked:
-    """Labels of one name, any number of each sequence, end to end."""
-    every = [asked for own in each for asked in own]
-    first = every[0]
-    for name in ("groups", "noise"):
-        if len({getattr(asked, name) is None for asked in every}) > 1:
-            raise ValueError(f"labels {first.name!r} with and without {name} in one step")
-    values = [np.asarray(asked.values) for asked in every]
-    full = [v for v in values if len(v)] or values[:1]
-    weighted = any(asked.weights is not None for asked in every)
-    weights = [np.ones(len(a.values), np.float32) if a.weights is None else np.asarray(a.weights) for a in every]
-    group_sizes = None if first.groups is None else [np.diff(asked.groups) for asked in every]
-    return Asked(
-        labels=Labels(
-            head=first.head,
-            rows=np.concatenate([np.asarray(asked.rows, np.int64) for asked in every]),
-            values=np.concatenate(full),
-            groups=None if group_sizes is None else cuts_of(np.concatenate(group_sizes)),
-            weights=np.concatenate(weights).astype(np.float32) if weighted else None,
-            noise=None if first.noise is None else np.concatenate([np.asarray(a.noise) for a in every]),
-            side=first.side,
-            stream=first.stream,
-            name=first.name,
-        ),
-        cuts=cuts_of([sum(len(a.rows) for a in own) for own in each]),
-        group_cuts=None if group_sizes is None else cuts_of([sum(len(a.groups) - 1 for a in own) for own in each]),
-    )
-
-
-def _side(flat: Flat, order: Array, max_seqlen: int | None) -> tuple[Side, Array, Array | None]:
-    """One side of the picked sequences; the row at which each starts; and where its rows have come to lie, where that
-    is elsewhere (see `_beside`).
-    """
-    old = flat.cuts[:-1][order]
-    lengths = flat.cuts[1:][order] - old
-    borders = cuts_of(lengths)
-    starts, spans = borders[:-1], lengths
-    positions = np.arange(int(borders[-1])) - starts.repeat(lengths)
-    at = positions + old.repeat(lengths)
-    if flat.parts is not None:
-        borders = np.append(flat.parts[at].nonzero()[0], len(at))
-        spans = np.diff(borders)
-        positions = np.arange(len(at)) - borders[:-1].repeat(spans)
-    most = int(spans.max(initial=0))
-    if flat.positions is not None:
-        positions = flat.positions[at]
-        most = max(most, 1 + int(positions.max(initial=-1)))
-    packed = Packed(
-        tokens=torch.from_numpy(flat.tokens[at].astype(np.int64, copy=False)),
-        positions=torch.from_numpy(positions),
-        cu_seqlens=torch.from_numpy(borders.astype(np.int32)),
-        max_seqlen=max_seqlen or most,
-        segments=None if flat.segments is None else torch.from_numpy(flat.segments[at].astype(np.int64, copy=False)),
-    )
-    visibility = flat.visibility
-    if not isinstance(visibility, Visibility):
-        visibility = joined([visibility[i] for i in order], lengths.tolist())
-    elif visibility.kind == "ranked":
-        visibility = visibility.of(torch.from_numpy(at))
-    if flat.memory is not None and flat.parts is not None:
-        first = np.zeros(len(at) + 1, bool)
-        first[starts] = True
-        after = np.where(first[borders[:-1]], -1, np.arange(len(borders) - 1) - 1)
-        packed = replace(packed, chain=Chain(tuple(after.tolist()), flat.memory))
-    side = Side(packed, visibility)
-    if flat.queries is None:
-        return side, starts, None
-    counts = flat.queries.cuts[order + 1] - flat.queries.cuts[order]
-    asking = flat.queries.rows[ragged(flat.queries.cuts[order], counts)] + starts.repeat(counts)
-    side, places = _beside(side, asking)
-    return side, *_numbered(places, lengths, counts)
-
-
-def _beside(side: Side, asking: Array) -> tuple[Side, Array]:
-    """A side and query rows for its rows `asking` (Q,), increasing: at the end of each sequence its own. And the places
-    (T + Q,) of the T rows, then of the query rows.
-    """
-    packed = side.packed
-    borders = packed.cu_seqlens.numpy().astype(np.int64)
-    T, lengths = int(borders[-1]), np.diff(borders)
-    counts = np.diff(asking.searchsorted(borders))
-    starts = cuts_of(lengths + counts)[:-1]
-    places = np.concatenate([ragged(starts, lengths), ragged(starts + lengths, counts)])
-    asked, at = torch.from_numpy(asking), torch.from_numpy(places)
-
-    def laid(values: torch.Tensor, of_queries: torch.Tensor) -> torch.Tensor:
-        return values.new_empty(len(places)).index_copy_(0, at, torch.cat((values, of_queries)))
-
-    wide = replace(
-        packed,
-        tokens=laid(packed.tokens, torch.zeros_like(asked)),  # they read none: nothing may be told by it
-        positions=laid(packed.positions, packed.positions[asked]),
-        segments=None if packed.segments is None else laid(packed.segments, packed.segments[asked]),
-        cu_seqlens=torch.from_numpy(cuts_of(lengths + counts).astype(np.int32)),
-        queries=at[T:],
-    )
-    rank, reach = with_queries(*side.visibility.ranks(packed), asked)
-    rule = ranked(torch.empty_like(rank).index_copy_(0, at, rank), torch.empty_like(reach).index_copy_(0, at, reach))
-    return Side(wide, rule.within(side.visibility.window)), places
-
-
-def _numbered(places: Array, lengths: Array, counts: Array) -> tuple[Array, Array]:
-    """places of all rows, then of all query rows -> the row at which each sequence starts, its rows being numbered with
-    its query rows behind them, and the place of each row so numbered.
-    """
-    starts = cuts_of(lengths + counts)[:-1]
-    numbers = np.concatenate([ragged(starts, lengths), ragged(starts + lengths, counts)])
-    out = np.empty_like(places)
-    out[numbers] = places
-    return starts, out
 
 
 def _nothing(labels: Labels) -> Labels:

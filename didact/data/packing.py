@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from didact.batch import Batch, Prepared
-from didact.data.flat import lay_prepared
+from didact.data.lay import lay_prepared
 from didact.errors import InputError
 
 Sizes = Sequence[int] | NDArray[Any]

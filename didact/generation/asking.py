@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from didact.batch import Example, Labels
-from didact.data.flat import lay
+from didact.data.lay import lay
 from didact.errors import InputError
 from didact.heads import Vocabulary
 from didact.model import Model, Pretrained

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from didact.batch import Labels
-from didact.data.flat import Flat, lay
+from didact.data.flat import Flat
+from didact.data.lay import lay
 from didact.errors import InputError
 from didact.generation.reader import vocabulary_head
 from didact.model import Answer, Pretrained, check_fills

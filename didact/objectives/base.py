@@ -20,7 +20,8 @@ from torch import Tensor
 
 from didact.batch import Batch, Example, Labels, Loss, Part, Prepared, Side
 from didact.config import ModelConfig
-from didact.data.flat import Flat, lay, lay_prepared
+from didact.data.flat import Flat
+from didact.data.lay import lay, lay_prepared
 from didact.heads import Head
 from didact.nn.core import Hidden
 from didact.nn.shared import Sharing

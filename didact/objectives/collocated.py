@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from didact.data.collocations import Gram, read
-from didact.data.flat import Flat, ragged
+from didact.data.flat import Flat
+from didact.data.ragged import ragged
 from didact.errors import InputError
 from didact.objectives.select import Chosen, Keys, Select, Words, budget_of, shuffled
 from didact.randomness import words

@@ -21,8 +21,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from didact.batch import Batch, Example, Labels, Loss, Prepared
-from didact.data.flat import Flat, cuts_of, lay_prepared
+from didact.data.flat import Flat
+from didact.data.lay import lay_prepared
 from didact.data.parts import parted, side_by_side
+from didact.data.ragged import cuts_of
 from didact.heads import EmbeddingHead, Head, Projection
 from didact.heads.base import part
 from didact.heads.embedding import Pooling

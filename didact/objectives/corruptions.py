@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from didact.data.edited import edited, overwritten
-from didact.data.flat import Flat, cuts_of
+from didact.data.flat import Flat
+from didact.data.ragged import cuts_of
 from didact.errors import InputError
 from didact.objectives.corrupt import Corrupt
 from didact.objectives.corruption import Corruption, Keys, Pieces, share_of

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from didact.batch import Batch, Example, Labels, Loss, Part, Prepared
-from didact.data.flat import Array, Asked, Flat, cuts_of
+from didact.data.flat import Asked, Flat
+from didact.data.ragged import Array, cuts_of
 from didact.heads import Head, State, Vocabulary
 from didact.heads.base import part
 from didact.heads.divergence import divergence

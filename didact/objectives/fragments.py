@@ -15,7 +15,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from didact.data.flat import Flat, cuts_of, ragged
+from didact.data.flat import Flat
+from didact.data.ragged import cuts_of, ragged
 from didact.objectives.select import Chosen, Select, budget_of, choosable, smallest
 from didact.randomness import runs, unit, words
 

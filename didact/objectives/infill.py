@@ -28,7 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from didact.data.edited import edited
-from didact.data.flat import Flat, cuts_of, ragged
+from didact.data.flat import Flat
+from didact.data.ragged import cuts_of, ragged
 from didact.objectives.corrupt import Corrupt
 from didact.objectives.corruption import Corruption, Keys, Pieces, share_of
 from didact.objectives.corruptions import in_front_of

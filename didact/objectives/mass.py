@@ -10,7 +10,8 @@ import numpy as np
 
 from didact.batch import Labels
 from didact.data.edited import overwritten
-from didact.data.flat import Flat, Moved, cuts_of
+from didact.data.flat import Flat, Moved
+from didact.data.ragged import cuts_of
 from didact.objectives.base import Keys
 from didact.objectives.corrupt import Corrupt
 from didact.objectives.corruption import share_of

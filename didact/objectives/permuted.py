@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from didact.batch import Example, Labels, Prepared
-from didact.data.flat import Asked, Flat, Queries, cuts_of
+from didact.data.flat import Asked, Flat, Queries
+from didact.data.ragged import cuts_of
 from didact.heads import Head, Vocabulary
 from didact.objectives.base import Keys, Objective, alone
 from didact.objectives.select import InContext, Select

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from didact.batch import Example, Labels, Prepared
-from didact.data.flat import Asked, Flat, cuts_of
+from didact.data.flat import Asked, Flat
+from didact.data.ragged import cuts_of
 from didact.heads import Head, Vocabulary
 from didact.objectives.base import Keys, Objective, alone
 from didact.objectives.causal import apart

@@ -17,7 +17,8 @@ import numpy as np
 
 from didact.batch import Example, Labels, Prepared
 from didact.config import check_counts
-from didact.data.flat import Asked, Flat, cuts_of
+from didact.data.flat import Asked, Flat
+from didact.data.ragged import cuts_of
 from didact.heads import Head, PairRelation
 from didact.objectives.base import Keys, Objective, alone
 

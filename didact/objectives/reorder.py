@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from didact.data.edited import reordered
-from didact.data.flat import Flat, ragged
+from didact.data.flat import Flat
+from didact.data.ragged import ragged
 from didact.objectives.corruption import Corruption, Keys, Pieces, share_of
 from didact.objectives.select import shuffled
 from didact.randomness import unit, words

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from didact.config import check_counts
-from didact.data.flat import Flat, ragged
+from didact.data.flat import Flat
+from didact.data.ragged import ragged
 from didact.randomness import runs, unit, words
 from didact.tokenization.tokenizer import Tokenizer
 

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from didact.data.flat import Flat, cuts_of
+from didact.data.flat import Flat
+from didact.data.ragged import cuts_of
 from didact.objectives.base import Keys
 from didact.objectives.corruption import share_of
 from didact.objectives.corruptions import enough, runs_of, sentinel, without

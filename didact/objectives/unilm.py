@@ -23,7 +23,8 @@ import torch
 from numpy.typing import NDArray
 
 from didact.batch import Batch, Example, Labels, Loss, Prepared
-from didact.data.flat import Asked, Flat, cuts_of
+from didact.data.flat import Asked, Flat
+from didact.data.ragged import cuts_of
 from didact.heads import Head, PairRelation, Vocabulary
 from didact.objectives.base import Answering, Keys, Objective, alone
 from didact.objectives.masked import Masked, Rate

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from didact.batch import Batch, Example, Prepared
-from didact.data.flat import lay_prepared
+from didact.data.lay import lay_prepared
 from didact.errors import InputError
 from didact.heads.cross_entropy import cross_entropy
 from didact.randomness import generators, keys

@@ -26,6 +26,7 @@ import torch
 from numpy.typing import NDArray
 
 from didact.batch import Example, Labels, Prepared
+from didact.config import ModelConfig
 from didact.errors import InputError
 from didact.tokenization.tokenizer import Tokenizer
 from didact.visibility import Visibility, causal, prefix
@@ -33,6 +34,15 @@ from didact.visibility import Visibility, causal, prefix
 Array = NDArray[Any]
 Form = Literal["encoder_decoder", "causal", "prefix", "masked"]
 HEAD = "vocabulary"
+
+
+def form_of(config: ModelConfig) -> Form:
+    """How a model is asked unless told: as it was pre-trained. Six segments are UniLM's, which learned from masks."""
+    if config.decoder is not None:
+        return "encoder_decoder"
+    if config.visibility == "causal":
+        return "causal"
+    return "masked" if config.segments >= 6 else "prefix"
 
 
 def apart(source: Example, target: Array, start: int) -> Prepared:

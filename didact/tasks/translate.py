@@ -29,10 +29,10 @@ from didact.tasks import edits, forms, metrics, overlap, tips
 from didact.tasks.base import Array, Counts, Dataset, Item, Prediction, Supervised, Task, encode_all
 from didact.tasks.columns import Columns, Row, Source, rows
 from didact.tasks.forms import Form
+from didact.tasks.layout import Layout, border_of
 from didact.tasks.metrics import Metric
 from didact.tasks.rouge import Words, rouge
 from didact.tokenization.encoded import Encoded
-from didact.tokenization.frame import Piece
 from didact.tokenization.tokenizer import Tokenizer
 
 Score = Literal["bleu", "chrf", "chrf++", "rouge1", "rouge2", "rougeL", "rougeLsum", "exact", "cer", "wer", "per"]
@@ -169,7 +169,7 @@ class Translate(Task):
 
         Raises InputError where it cannot be asked so, or has too few positions.
         """
-        form = self.form or _form_of(config)
+        form = self.form or forms.form_of(config)
         if (form == "encoder_decoder") is not (config.decoder is not None):
             found = "has no decoder" if config.decoder is None else "has a decoder"
             raise InputError(f"task.translate.form: {form}, and the model {found}", expected="another form, or none")
@@ -198,7 +198,7 @@ class Translate(Task):
         looking = self.looking % layers if self.looks else self.looking
         segment = 4 if config.segments >= 6 else 0
         special = any(tokenizer.named([self.before, self.after]))
-        border = _border(tokenizer) if form == "causal" and not self.after else ()
+        border = border_of(tokenizer) if form == "causal" and not self.after else ()
         own = replace(self, form=form, looking=looking, start=start, mask=tokenizer.mask, border=border)
         return replace(own, segment=segment, special=special)
 
@@ -238,7 +238,7 @@ class Translate(Task):
             self._check_names(items, tokenizer)
         sources = encode_all(tokenizer, prompts, special=self.special)
         targets = iter(encode_all(tokenizer, [item.gold[0] for item in items if item.gold is not None]))
-        layout = _Layout.of(tokenizer, self.form or "prefix", self.segment, self.border)
+        layout = Layout.of(tokenizer, self.form or "prefix", self.segment, self.border)
         examples = []
         for item, whole, encoded in zip(items, prompts, sources, strict=True):
             prompt, source = self._cut(whole, encoded, item, layout, tokenizer, counts)
@@ -249,7 +249,7 @@ class Translate(Task):
         return Dataset(tuple(items), tuple(examples), np.arange(len(items)), +counts)
 
     def _cut(
-        self, prompt: str, encoded: Encoded, item: Item, layout: _Layout, tokenizer: Tokenizer, counts: Counts
+        self, prompt: str, encoded: Encoded, item: Item, layout: Layout, tokenizer: Tokenizer, counts: Counts
     ) -> tuple[str, Encoded]:
         """A prompt whose source was cut at its end until it fits, and its tokens: as they will be when it is read to
         be gone on with.
@@ -285,7 +285,7 @@ class Translate(Task):
                     "sources without, or before and after without",
                 )
 
-    def _target(self, target: Encoded, item: Item, layout: _Layout, counts: Counts) -> Array:
+    def _target(self, target: Encoded, item: Item, layout: Layout, counts: Counts) -> Array:
         whole = np.concatenate([layout.first, target.tokens, layout.end]).astype(np.int64)
         if len(whole) <= self.room:
             return whole
@@ -415,82 +415,6 @@ class Translated(Supervised):
 
     def prepare(self, example: Example, rng: np.random.Generator) -> Prepared:
         return self.writes.prepared(example, rng)
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """The special tokens of a tokenizer around the source (head, middle) and the target (first, end), with the segments
-    of both.
-    """
-
-    head: Array
-    middle: Array
-    first: Array
-    end: Array
-    segments: tuple[int, int]
-
-    @staticmethod
-    def of(tokenizer: Tokenizer, form: Form, segment: int, border: tuple[int, ...] = ()) -> _Layout:
-        """Two texts of their own; the tokenizer's pair, cut where the second text begins; or, in a text that goes on
-        (`causal`), what stands before one, and the border. A target that would have no end gets the tokenizer's
-        separator, or its end of text. Raises InputError where there is none.
-        """
-        template = tokenizer.template
-        if form == "encoder_decoder":
-            source = target = list(template.single)
-            texts = "a", "a"
-        else:
-            at = [content for content, _ in template.pair].index("b")
-            source, target, texts = list(template.pair[:at]), list(template.pair[at:]), ("a", "b")
-        head, middle = _around(source, texts[0])
-        first, end = _around(target, texts[1])
-        if form == "causal":
-            middle = np.array(border, np.int64)
-        if not len(end):
-            last = tokenizer.sep if tokenizer.sep is not None else tokenizer.eos
-            if last is None:
-                raise InputError("the tokenizer has no token that ends a text", expected="one with </s> or [SEP]")
-            end = np.array([last], np.int64)
-        pair = dict(template.pair)
-        return _Layout(head, middle, first, end, (pair["a"] + segment, pair["b"] + segment))
-
-    def example(self, source: Array, target: Array, prompt: str) -> Example:
-        tokens = np.concatenate([self.head, source, self.middle]).astype(np.int64)
-        special = np.ones(len(tokens), bool)
-        special[len(self.head) : len(self.head) + len(source)] = False
-        return Example(
-            tokens,
-            special,
-            segments=np.full(len(tokens), self.segments[0]),
-            targets={"target": target, "segment": self.segments[1], "prompt": prompt},
-        )
-
-
-def _form_of(config: ModelConfig) -> Form:
-    """How a model is asked unless told: as it was pre-trained. Six segments are UniLM's, which learned from masks."""
-    if config.decoder is not None:
-        return "encoder_decoder"
-    if config.visibility == "causal":
-        return "causal"
-    return "masked" if config.segments >= 6 else "prefix"
-
-
-def _border(tokenizer: Tokenizer) -> tuple[int, ...]:
-    """What says that a source is over and its target begins: what stands between the texts of a pair, else the token
-    that ends a text (Radford et al., 2018, §3.3 put a delimiter there), else nothing.
-    """
-    pair = tokenizer.template.pair
-    at = [content for content, _ in pair].index("b")
-    between = tuple(_around(list(pair[:at]), "a")[1].tolist())
-    last = tokenizer.eos if tokenizer.eos is not None else tokenizer.sep
-    return between or (() if last is None else (last,))
-
-
-def _around(pieces: list[Piece], text: str) -> tuple[Array, Array]:
-    """The special tokens before and after a text."""
-    at = [content for content, _ in pieces].index(text)
-    before, after = ([int(content) for content, _ in some] for some in (pieces[:at], pieces[at + 1 :]))
-    return np.array(before, np.int64), np.array(after, np.int64)
 
 
 def _full(texts: tuple[str, ...]) -> bool:

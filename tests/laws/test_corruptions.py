@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from data_tools import corruptible, pieces, selections
 
-from didact.data.flat import Flat, lay
+from didact.data.flat import Flat
+from didact.data.lay import lay
 from didact.objectives import CORRUPTIONS, Corruption, Delete, Denoised, Insert, Mask, PMISpans, from_json, to_json
 from didact.objectives.corruption import Pieces
 from didact.randomness import words

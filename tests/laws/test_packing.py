@@ -12,7 +12,7 @@ from training_tools import model as model_for
 
 from didact.batch import Side
 from didact.config import ModelConfig, Position
-from didact.data.flat import lay
+from didact.data.lay import lay
 from didact.nn.cores import build, entry
 from didact.nn.position import POSITIONS
 from didact.objectives import Permuted

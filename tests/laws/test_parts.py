@@ -11,7 +11,8 @@ from task_tools import tokenizer as made
 from training_tools import MADE, MASK, Chain, core_of, masked
 
 from didact.config import ModelConfig
-from didact.data.flat import Flat, lay
+from didact.data.flat import Flat
+from didact.data.lay import lay
 from didact.errors import InputError
 from didact.objectives import Causal, Combined, Corruption, Objective, Permuted, Select
 from didact.objectives.select import Chosen, Keys, Tokens

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 import didact
 from didact import hub
 from didact.batch import Side
-from didact.data.flat import lay
+from didact.data.lay import lay
 from didact.heads import Classes, EmbeddingHead, Vocabulary
 from didact.hub import weights
 from didact.model import Pretrained

@@ -15,7 +15,7 @@ from parity_tools import assert_equal
 from safetensors.torch import load_file
 
 from didact import hub
-from didact.data.flat import lay
+from didact.data.lay import lay
 from didact.model import Pretrained
 from didact.tokenization.tokenizer import frame
 

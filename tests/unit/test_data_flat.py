@@ -10,7 +10,8 @@ import torch
 from data_tools import example
 
 from didact.batch import Example, Labels, Prepared, empty_labels
-from didact.data.flat import cuts_of, lay, lay_prepared, ragged
+from didact.data.lay import lay, lay_prepared
+from didact.data.ragged import cuts_of, ragged
 from didact.visibility import causal, permuted, prefix
 
 LENGTHS = (7, 4, 11, 4)

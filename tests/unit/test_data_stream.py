@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from didact.batch import Batch, Example
-from didact.data.flat import Flat, lay
+from didact.data.flat import Flat
+from didact.data.lay import lay
 from didact.data.loader import Loader
 from didact.data.packing import efficiency
 from didact.data.stream import BySequences, ByTokens, Mixture, Stream

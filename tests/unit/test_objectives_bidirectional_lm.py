@@ -9,7 +9,7 @@ import numpy as np
 
 from didact import objectives
 from didact.batch import Example
-from didact.data.flat import lay
+from didact.data.lay import lay
 from didact.heads import Vocabulary
 from didact.objectives import BidirectionalLM, Combined, NextSentence, from_json, to_json
 

@@ -14,7 +14,7 @@ from data_tools import collocations_file, example, small_store
 from didact.batch import Example
 from didact.data.collocations import as_text, collocations
 from didact.data.documents import FullSentences
-from didact.data.flat import lay
+from didact.data.lay import lay
 from didact.objectives import Masked, PMISpans
 from didact.randomness import generator
 

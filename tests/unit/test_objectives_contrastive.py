@@ -14,7 +14,7 @@ from data_tools import example
 from training_tools import FIRST, SYMBOLS, VOCABULARY, model
 
 from didact.batch import Example
-from didact.data.flat import lay
+from didact.data.lay import lay
 from didact.data.parts import parted, side_by_side
 from didact.objectives.contrastive import ANCHOR, NEGATIVE, POSITIVE, Contrastive, info_nce
 

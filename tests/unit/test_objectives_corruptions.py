@@ -11,7 +11,8 @@ from data_tools import SENTINELS, corruptible, pieces
 from scipy import stats
 
 from didact.batch import Example
-from didact.data.flat import Flat, lay
+from didact.data.flat import Flat
+from didact.data.lay import lay
 from didact.errors import InputError
 from didact.objectives import (
     Delete,

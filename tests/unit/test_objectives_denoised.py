@@ -12,7 +12,7 @@ import torch
 from data_tools import SENTINELS, corruptible, pieces
 
 from didact.batch import Example, Prepared
-from didact.data.flat import lay, lay_prepared
+from didact.data.lay import lay, lay_prepared
 from didact.data.packing import collate
 from didact.errors import InputError
 from didact.objectives import (

@@ -10,7 +10,8 @@ import pytest
 from data_tools import corruptible
 
 from didact.batch import Example
-from didact.data.flat import Flat, lay
+from didact.data.flat import Flat
+from didact.data.lay import lay
 from didact.objectives import Fragment, Segments, Suffix
 
 

@@ -10,7 +10,8 @@ import torch
 from data_tools import example
 from training_tools import masked
 
-from didact.data.flat import Flat, lay, lay_prepared
+from didact.data.flat import Flat
+from didact.data.lay import lay, lay_prepared
 from didact.objectives import Combined, Masked, NextSentence, Permuted, Tokens
 from didact.packed import Chain
 from didact.visibility import NOBODY

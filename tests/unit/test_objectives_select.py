@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from didact.batch import Example
-from didact.data.flat import lay
+from didact.data.lay import lay
 from didact.objectives.select import Chosen, InContext, NGrams, Select, Spans, WholeWords
 
 EVERY = pytest.mark.parametrize("select", selections(), ids=lambda s: s.kind)

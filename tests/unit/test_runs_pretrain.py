@@ -17,7 +17,7 @@ from run_tools import SMALL, pretraining
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForPreTraining, AutoTokenizer
 
 from didact import hub
-from didact.data.flat import lay
+from didact.data.lay import lay
 from didact.data.store import Store
 from didact.errors import InputError
 from didact.runs import runfile

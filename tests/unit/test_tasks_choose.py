@@ -7,7 +7,7 @@ import pytest
 from task_tools import tokenizer
 
 from didact.batch import Prepared
-from didact.data.flat import lay_prepared
+from didact.data.lay import lay_prepared
 from didact.errors import InputError
 from didact.tasks import Choose
 

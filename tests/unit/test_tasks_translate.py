@@ -14,7 +14,7 @@ from task_tools import greedy, model_of, tokenizer
 
 from didact.batch import Prepared
 from didact.config import Decoder, ModelConfig, Position
-from didact.data.flat import lay_prepared
+from didact.data.lay import lay_prepared
 from didact.errors import InputError
 from didact.evaluation.evaluate import compare, evaluate
 from didact.generation import WRITER
