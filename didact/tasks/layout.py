@@ -27,9 +27,10 @@ class Layout:
 
     @staticmethod
     def of(tokenizer: Tokenizer, form: Form, segment: int, border: tuple[int, ...] = ()) -> Layout:
-        """Two texts of their own; the tokenizer's pair, cut where the second text begins; or, in a text that goes on
-        (`causal`), what stands before one, and the border. A target that would have no end gets the tokenizer's
-        separator, or its end of text. Raises InputError where there is none.
+        """Two texts of their own; the tokenizer's pair, cut where the second text begins; or, in one text that goes on
+        (`causal`), what stands before one, and the border, all of it of the first segment, as what is written is. A
+        target that would have no end gets the tokenizer's separator, or its end of text. Raises InputError where there
+        is none.
         """
         template = tokenizer.template
         if form == "encoder_decoder":
@@ -40,15 +41,16 @@ class Layout:
             source, target, texts = list(template.pair[:at]), list(template.pair[at:]), ("a", "b")
         head, middle = _around(source, texts[0])
         first, end = _around(target, texts[1])
+        pair = dict(template.pair)
+        segments = pair["a"] + segment, pair["b"] + segment
         if form == "causal":
-            middle = np.array(border, np.int64)
+            middle, segments = np.array(border, np.int64), (0, 0)
         if not len(end):
             last = tokenizer.sep if tokenizer.sep is not None else tokenizer.eos
             if last is None:
                 raise InputError("the tokenizer has no token that ends a text", expected="one with </s> or [SEP]")
             end = np.array([last], np.int64)
-        pair = dict(template.pair)
-        return Layout(head, middle, first, end, (pair["a"] + segment, pair["b"] + segment))
+        return Layout(head, middle, first, end, segments)
 
     def example(self, source: Array, target: Array, prompt: str) -> Example:
         tokens = np.concatenate([self.head, source, self.middle]).astype(np.int64)

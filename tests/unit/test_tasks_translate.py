@@ -18,7 +18,7 @@ from didact.data.lay import lay_prepared
 from didact.errors import InputError
 from didact.evaluation.evaluate import compare, evaluate
 from didact.generation import WRITER
-from didact.model import Model, Pretrained
+from didact.model import Pretrained
 from didact.randomness import generator
 from didact.tasks import Translate, from_json, to_json
 from didact.tasks.answering import forced, predict
@@ -71,7 +71,7 @@ def test_one_sequence(form: Any) -> None:
     assert asked.values.tolist() == target
     assert asked.rows.tolist() == list(range(len(source) - 1, len(source) + len(target) - 1))
     assert p.inputs.segments is not None
-    assert p.inputs.segments.tolist() == [0] * len(source) + [1] * (len(target) - 1)
+    assert p.inputs.segments.tolist() == [0] * len(source) + [int(form == "prefix")] * (len(target) - 1)
     side = lay_prepared([p, made(task, 1)]).batch([1, 0]).inputs
     seen = side.visibility.matrix(side.packed)[-len(p.inputs) :, -len(p.inputs) :]
     rows = torch.arange(len(p.inputs))
@@ -107,8 +107,8 @@ def test_a_border_between_source_and_target(kind: str) -> None:
 def test_what_is_written_goes_on_with_what_was_learned() -> None:
     """Token by token by full passes over the task's own sequences, border included."""
     task = Translate().suited(ModelConfig(vocabulary=300, visibility="causal"), WORDS)
-    plain = model_of("translate causal", task, 16, 3)
-    model = Model(replace(plain.config, segments=0), task.heads(), torch.Generator().manual_seed(3)).eval()
+    model = model_of("translate causal", task, 16, 3).eval()
+    assert model.config.segments  # a text that goes on is one segment
     found = dataset(replace(task, decoding={"maximum": 12}))
     written = Pretrained(model, WORDS, writer=WRITER).write(replace(task, decoding={"maximum": 12}))(found.examples)
     expected = greedy(model, task)(found.examples)
