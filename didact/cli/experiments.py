@@ -20,11 +20,14 @@ def lab(
     plan: Annotated[
         bool, typer.Option("--plan", help="A grid: measure short runs, print every cell's minutes.")
     ] = False,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="A grid: cells at once, which share the cores; a GPU each where there are some.")
+    ] = 1,
 ) -> None:
     """Run a grid of runs, or all of GLUE, and say what came of it. Finished cells are skipped."""
     from didact import lab as room
 
-    room.run(name, out, long=long, plan=plan)
+    room.run(name, out, long=long, plan=plan, jobs=jobs)
 
 
 def bench(

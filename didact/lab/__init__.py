@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def run(name: str, out: Path | None = None, *, long: bool = False, plan: bool = False) -> Path | None:
+def run(name: str, out: Path | None = None, *, long: bool = False, plan: bool = False, jobs: int = 1) -> Path | None:
     """Carry out "quickstart", "incontext", or the file `name`, a grid, GLUE's, or a quickstart's plan, into `out` (what
     the file says, or runs/NAME, unless given); the report's path. With `plan` a grid is only measured: every cell with
-    its minutes on standard output.
+    its minutes on standard output. jobs: of a grid's cells, how many run at once.
 
     Finished cells are skipped, an interrupted one goes on. Raises InputError for a file that is none of these, and
     after the report is written the error of the first cell that failed.
@@ -21,6 +21,8 @@ def run(name: str, out: Path | None = None, *, long: bool = False, plan: bool = 
     values = {} if name in ("quickstart", "incontext") else runfile.values_of(Path(name))
     if plan and (long or "grid" not in values):
         raise InputError("--plan", expected="it with a grid")
+    if jobs != 1 and (plan or "grid" not in values):
+        raise InputError("--jobs", expected="it with a grid that is carried out")
     if name == "incontext":
         from didact.lab import incontext
 
@@ -41,4 +43,4 @@ def run(name: str, out: Path | None = None, *, long: bool = False, plan: bool = 
 
         print(plan_of(experiment.grids.read(Path(name)), experiment.console()))
         return None
-    return experiment.run(Path(name), out)
+    return experiment.run(Path(name), out, jobs=jobs)

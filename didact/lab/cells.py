@@ -1,4 +1,4 @@
-"""Carry out a grid: its cells one after another, each a resumable run in a folder of its own.
+"""Carry out a grid: its cells one after another or some at once, each a resumable run in a folder of its own.
 
     OUT/cells/ARM/SEED/pretrain        one pre-training run    (.yaml and .log beside each folder)
     OUT/cells/ARM/SEED/TASK            one fine-tuning run
@@ -12,17 +12,14 @@ that fails is reported, with those that needed it, and loses none of the others.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from didact.errors import InputError, Interrupted
+from didact.errors import InputError
 from didact.lab import grid as grids
 from didact.lab.grid import Grid
 from didact.runs import runfile
@@ -65,20 +62,11 @@ class Cell:
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-class CellFailed(RuntimeError):
-    """A cell's run ended without a result. code: its exit code (2 wrong input, 3 not a number, 1 a bug, < 0 killed)."""
-
-    def __init__(self, code: int, reason: str) -> None:
-        self.code = code
-        super().__init__(f"exit code {code}: {reason}")
-
-
-Runner = Callable[[Cell], None]
-
-
 @dataclass(frozen=True)
 class Failure:
-    """A cell without a result, and why. code as in CellFailed; 0: not run, because what it starts from failed."""
+    """A cell without a result, and why. code: its run's exit code (2 wrong input, 3 not a number, 1 a bug, < 0 killed);
+    0: not run, because what it starts from failed, or ended well and left nothing.
+    """
 
     name: str
     reason: str
@@ -98,72 +86,54 @@ class Carried:
     steps: dict[str, int] = field(default_factory=dict)
 
 
-def in_subprocess(cell: Cell) -> None:
-    """Run a cell as `python -m didact VERB FILE`, its output in its log; a crash there is a CellFailed here.
-
-    Ctrl-C reaches the run too: it saves, and Interrupted is raised once it has.
-    """
-    verb = "pretrain" if isinstance(cell.run, PretrainRun) else "finetune"
-    with cell.log.open("a", encoding="utf-8") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "didact", verb, str(cell.file)], stdout=log, stderr=subprocess.STDOUT
-        )
-        try:
-            code = process.wait()
-        except KeyboardInterrupt:
-            process.wait()  # it got the signal as well and is saving
-            raise Interrupted(f"stopped in {cell.name}; the same command goes on from there") from None
-    if code == 130:
-        raise Interrupted(f"stopped in {cell.name}; the same command goes on from there")
-    if code != 0:
-        raise CellFailed(code, f"{_last_line(cell.log)} ({cell.log})")
+Runner = Callable[[Sequence[Cell], Say], list[Failure]]
+"""Makes the folder of every cell hold result.json; those where it could not. Says a line of each."""
 
 
-def carry_out(grid: Grid, out: Path, run: Runner, flops: Callable[[PretrainRun], float], say: Say) -> Carried:
-    """Every cell of the grid, in an order that leaves whole seeds behind when it is stopped early.
+def carry_out(
+    grid: Grid,
+    out: Path,
+    run: Runner,
+    flops: Callable[[PretrainRun], float],
+    say: Say,
+    together: bool = False,
+) -> Carried:
+    """Every cell of the grid, seed by seed, so that whole seeds are there when it is stopped early; `together`: all
+    pre-training first, of all seeds, which leaves more to be done at once.
 
-    run: makes a cell's folder hold result.json, or raises; flops: of one optimizer step of a pre-training run,
-    measured; say: told one line per cell. Raises Interrupted; InputError where a folder holds another grid's cell.
+    flops: of one optimizer step of a pre-training run, measured; say: told one line per cell. Raises Interrupted;
+    InputError where a folder holds another grid's cell.
     """
     carried = Carried(steps=equal_steps(grid, out, flops, say))
-    first = grid.seeds[0]
-    if len(grid.learning_rates.pretrain) > 1:
-        for arm in grid.arms:
-            if grids.pretrained(grid, arm):
-                _choose_rate(grid, out, arm, first, carried, run, say)
-    starts: dict[str, Path | None] = {}
-    for seed in grid.seeds:
-        for arm in grid.arms:
-            if grids.pretrained(grid, arm) and seed in grid.pretraining_seeds:
-                cell = _pretrain_cell(grid, out, arm, seed, carried)
-                starts[arm] = cell.folder if cell is not None and _carry(cell, carried, run, say) else None
-        for arm in grid.arms:
-            _finetune(grid, out, arm, seed, starts, carried, run, say)
+    _choose_rates(grid, out, carried, run, say)
+    starts: dict[tuple[str, int], Path] = {}
+    for seeds in [grid.seeds] if together else [(seed,) for seed in grid.seeds]:
+        wanted = [(arm, seed) for seed in seeds for arm in grid.arms]
+        first = [own for own in wanted if grids.pretrained(grid, own[0]) and own[1] in grid.pretraining_seeds]
+        cells = [cell for own in first if (cell := _pretrain_cell(grid, out, *own, carried)) is not None]
+        starts |= {(cell.arm, cell.seed): cell.folder for cell in _carry(cells, carried, run, say)}
+        cells = [cell for own in wanted for cell in _finetune_cells(grid, out, *own, starts, carried)]
+        _carry(cells, carried, run, say)
     return carried
 
 
-def _finetune(
-    grid: Grid,
-    out: Path,
-    arm: str,
-    seed: int,
-    starts: Mapping[str, Path | None],
-    carried: Carried,
-    run: Runner,
-    say: Say,
-) -> None:
-    """The fine-tunings of one arm and seed. An arm that is not pre-trained takes its shape and its tokenizer from the
-    first arm that is."""
-    source = arm if arm in starts else next((name for name, start in starts.items() if start is not None), arm)
-    for task in grid.finetune:
-        start = starts.get(source)
-        if grid.pretrain is not None and start is None:
-            reason = f"not run: no pre-trained weights of {source}, seed {seed}"
-            carried.failures.append(Failure(f"{arm}, seed {seed}, {task}", reason))
-            continue
-        folder = out / "cells" / arm / str(seed) / task
-        made = grids.finetune_run(grid, arm, task, seed, folder, None if start is None else str(start))
-        _carry(Cell(arm, seed, task, made), carried, run, say)
+def _finetune_cells(
+    grid: Grid, out: Path, arm: str, seed: int, starts: Mapping[tuple[str, int], Path], carried: Carried
+) -> list[Cell]:
+    """The fine-tunings of one arm and seed that have something to start from; failures of the others. An arm that is
+    not pre-trained takes its shape and its tokenizer from the first arm that is.
+    """
+    root = grid.seeds[0] if grid.pretrain_once else seed
+    own = grids.pretrained(grid, arm)
+    source = arm if own else next((other for other in grid.arms if (other, root) in starts), arm)
+    start = starts.get((source, root))
+    if grid.pretrain is not None and start is None:
+        reason = f"not run: no pre-trained weights of {source}, seed {seed}"
+        carried.failures += [Failure(f"{arm}, seed {seed}, {task}", reason) for task in grid.finetune]
+        return []
+    folder, begun = out / "cells" / arm / str(seed), None if start is None else str(start)
+    made = {task: grids.finetune_run(grid, arm, task, seed, folder / task, begun) for task in grid.finetune}
+    return [Cell(arm, seed, task, one) for task, one in made.items()]
 
 
 def _pretrain_cell(grid: Grid, out: Path, arm: str, seed: int, carried: Carried) -> Cell | None:
@@ -180,28 +150,33 @@ def _pretrain_cell(grid: Grid, out: Path, arm: str, seed: int, carried: Carried)
     return Cell(arm, seed, PRETRAIN, grids.pretrain_run(grid, arm, seed, folder, rate, steps))
 
 
-def _choose_rate(grid: Grid, out: Path, arm: str, seed: int, carried: Carried, run: Runner, say: Say) -> None:
-    """Try every rate with one seed and keep the one whose validation figure is best."""
-    found: dict[float, float] = {}
-    by = grid.learning_rates.by
-    for rate in grid.learning_rates.pretrain:
-        share = grid.learning_rates.share
-        made = grids.pretrain_run(grid, arm, seed, _trial(out, arm, rate), rate, carried.steps.get(arm), share=share)
-        cell = Cell(arm, seed, PRETRAIN, made, rate)
-        if not _carry(cell, carried, run, say, keep=False):
-            continue
+def _choose_rates(grid: Grid, out: Path, carried: Carried, run: Runner, say: Say) -> None:
+    """For every arm, try each rate with the first seed and keep the one whose validation figure is best."""
+    rates, by = grid.learning_rates.pretrain, grid.learning_rates.by
+    if len(rates) <= 1:
+        return
+    cells = [
+        _trial_cell(grid, out, arm, rate, carried) for arm in grid.arms if grids.pretrained(grid, arm) for rate in rates
+    ]
+    for cell in _carry(cells, carried, run, say, keep=False):
         validation = (cell.result() or {}).get("validation", {})
         if by not in validation:
             raise InputError(
                 f"learning_rates.by: {by!r} is no validation figure of {cell.name}",
                 expected=f"one of {', '.join(sorted(validation)) or 'none: it was not validated'}",
             )
-        found[rate] = float(validation[by])
-    if found:
-        best = min if grid.learning_rates.smallest else max
+        assert cell.rate is not None
+        carried.tried.setdefault(cell.arm, {})[cell.rate] = float(validation[by])
+    best = min if grid.learning_rates.smallest else max
+    for arm, found in carried.tried.items():
         carried.rates[arm] = best(found, key=lambda rate: found[rate])
-        carried.tried[arm] = found
         say(f"{arm}: learning rate {carried.rates[arm]:g} (best {by} of {len(found)} tried)")
+
+
+def _trial_cell(grid: Grid, out: Path, arm: str, rate: float, carried: Carried) -> Cell:
+    seed, share = grid.seeds[0], grid.learning_rates.share
+    made = grids.pretrain_run(grid, arm, seed, _trial(out, arm, rate), rate, carried.steps.get(arm), share=share)
+    return Cell(arm, seed, PRETRAIN, made, rate)
 
 
 def _trial(out: Path, arm: str, rate: float) -> Path:
@@ -224,24 +199,17 @@ def equal_steps(grid: Grid, out: Path, flops: Callable[[PretrainRun], float], sa
     return steps
 
 
-def _carry(cell: Cell, carried: Carried, run: Runner, say: Say, keep: bool = True) -> bool:
-    """Run one cell unless it has a result. True where it has one now. keep: list it among the grid's cells."""
-    _write(cell)
-    if cell.result() is None:
-        say(f"{cell.name} … ({cell.log})")
-        began = time.monotonic()
-        try:
-            run(cell)
-            if cell.result() is None:
-                raise CellFailed(0, "ended without a result.json")
-        except CellFailed as problem:
-            carried.failures.append(Failure(cell.name, str(problem), problem.code))
-            say(f"{cell.name}: failed, {problem}")
-            return False
-        say(f"{cell.name}: done in {time.monotonic() - began:.0f} s")
+def _carry(cells: Sequence[Cell], carried: Carried, run: Runner, say: Say, keep: bool = True) -> list[Cell]:
+    """Run the cells that have no result; those that have one now. keep: list them among the grid's cells."""
+    for cell in cells:
+        _write(cell)
+    failures = run([cell for cell in cells if cell.result() is None], say)
+    carried.failures += failures
+    lost = {failure.name for failure in failures}
+    done = [cell for cell in cells if cell.name not in lost]
     if keep:
-        carried.cells.append(cell)
-    return True
+        carried.cells += done
+    return done
 
 
 def _write(cell: Cell) -> None:
@@ -258,8 +226,3 @@ def _write(cell: Cell) -> None:
                 )
     cell.file.parent.mkdir(parents=True, exist_ok=True)
     cell.file.write_text(runfile.dump(cell.run), encoding="utf-8")
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1].strip()[:300] if lines else "no output"

@@ -9,18 +9,22 @@ from rich.console import Console
 from didact.errors import InputError, NotANumber
 from didact.lab import grid as grids
 from didact.lab import report
-from didact.lab.cells import Carried, Failure, Runner, Say, carry_out, in_subprocess
+from didact.lab.cells import Carried, Failure, Runner, Say, carry_out
 from didact.lab.findings import judge
 from didact.lab.flops import flops_of
+from didact.lab.processes import side_by_side
 from didact.lab.verdict import short_of, verdicts
 from didact.runs import runfile
 
 
-def run(file: Path, out: Path | None = None, runner: Runner = in_subprocess, say: Say | None = None) -> Path:
+def run(
+    file: Path, out: Path | None = None, runner: Runner | None = None, say: Say | None = None, jobs: int = 1
+) -> Path:
     """Every cell of the grid in `file`, then OUT/report.html; its path. out: runs/GRID unless given.
 
-    say: told a line at a time what happens, the console unless given. Where cells failed, the report of the others is
-    written all the same and then the first failure is raised: InputError, NotANumber or RuntimeError.
+    jobs: cells at once; runner: what runs them, processes unless given; say: told a line at a time what happens, the
+    console unless given. Where cells failed, the report of the others is written all the same and then the first
+    failure is raised: InputError, NotANumber or RuntimeError.
     """
     grid = grids.read(file)
     out = out or Path("runs") / grid.grid
@@ -29,7 +33,7 @@ def run(file: Path, out: Path | None = None, runner: Runner = in_subprocess, say
         tell("below the smallest comparison worth quoting: " + "; ".join(small))
     out.mkdir(parents=True, exist_ok=True)
     (out / "grid.yaml").write_text(runfile.dump(grid), encoding="utf-8")
-    carried = carry_out(grid, out, runner, flops_of, tell)
+    carried = carry_out(grid, out, runner or side_by_side(jobs), flops_of, tell, together=jobs > 1)
     return finish(grid, carried, out, tell)
 
 

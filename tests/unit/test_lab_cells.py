@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from didact.errors import InputError
-from didact.lab.cells import PRETRAIN, Carried, Cell, CellFailed, carry_out, in_subprocess
+from didact.lab.cells import PRETRAIN, Carried, Cell, Failure, Say, carry_out
 from didact.lab.grid import Grid
 from didact.runs.runfile import checked
 from didact.runs.schema import PretrainRun
@@ -36,10 +37,15 @@ class Pretend:
         self.ran: list[str] = []
         self.fails = fails
 
-    def __call__(self, cell: Cell) -> None:
-        self.ran.append(cell.name)
-        if cell.name in self.fails:
-            raise CellFailed(3, "loss is not a number")
+    def __call__(self, cells: Sequence[Cell], _say: Say) -> list[Failure]:
+        for cell in cells:
+            self.ran.append(cell.name)
+            if cell.name not in self.fails:
+                self.one(cell)
+        return [Failure(cell.name, "loss is not a number", 3) for cell in cells if cell.name in self.fails]
+
+    @staticmethod
+    def one(cell: Cell) -> None:
         cell.folder.mkdir(parents=True)
         if isinstance(cell.run, PretrainRun):
             rate = cell.run.optimizer.learning_rate
@@ -49,9 +55,9 @@ class Pretend:
         (cell.folder / "result.json").write_text(json.dumps(result))
 
 
-def carried(grid: Grid, out: Path, runner: Pretend, flops: Any = None) -> tuple[Carried, list[str]]:
+def carried(grid: Grid, out: Path, runner: Pretend, flops: Any = None, **how: Any) -> tuple[Carried, list[str]]:
     said: list[str] = []
-    return carry_out(grid, out, runner, flops, said.append), said
+    return carry_out(grid, out, runner, flops, said.append, **how), said
 
 
 def test_every_cell_once_seed_by_seed(tmp_path: Path) -> None:
@@ -69,6 +75,21 @@ def test_every_cell_once_seed_by_seed(tmp_path: Path) -> None:
         "high": str(base / "high/1/pretrain"),
         "scratch": str(base / "low/1/pretrain"),
     }
+
+
+def test_all_pre_training_comes_first_where_cells_run_at_once(tmp_path: Path) -> None:
+    """And the same runs come of it."""
+    runner, other = Pretend(), Pretend()
+    apart, _ = carried(grid(), tmp_path, runner)
+    done, _ = carried(grid(), tmp_path, other, together=True)
+    assert other.ran == []  # the same folders, and nothing in them has changed
+    (again := Pretend()).ran.clear()
+    done, _ = carried(grid(), tmp_path / "at once", again, together=True)
+    assert sorted(again.ran) == sorted(runner.ran)
+    stages = ["pretrain" in name for name in again.ran]
+    assert stages == sorted(stages, reverse=True)
+    alike = [sorted((c.arm, c.seed, c.stage) for c in one.cells) for one in (apart, done)]
+    assert alike[0] == alike[1]
 
 
 def test_what_is_pre_trained_once_is_where_every_seed_starts(tmp_path: Path) -> None:
@@ -94,18 +115,12 @@ def test_finished_cells_are_skipped(tmp_path: Path) -> None:
 
 def test_a_failed_cell_loses_those_that_need_it_and_no_others(tmp_path: Path) -> None:
     runner = Pretend(fails=("low, seed 0, pretrain",))
-    done, said = carried(grid(), tmp_path, runner)
+    done, _ = carried(grid(), tmp_path, runner)
     assert [(f.name, f.code) for f in done.failures] == [("low, seed 0, pretrain", 3), ("low, seed 0, topic", 0)]
     assert "loss is not a number" in done.failures[0].reason
-    assert any("failed" in line for line in said)
     scratch = next(c for c in done.cells if (c.arm, c.seed, c.stage) == ("scratch", 0, "topic"))
     assert scratch.run.start == str(tmp_path / "cells/high/0/pretrain")  # type: ignore[union-attr]
     assert len(done.cells) == 8
-
-
-def test_a_run_without_a_result_has_failed(tmp_path: Path) -> None:
-    done = carry_out(grid(finetune={}, arms={"a": {}}), tmp_path, lambda _: None, lambda _: 1.0, lambda _: None)
-    assert [f.reason for f in done.failures] == ["exit code 0: ended without a result.json"] * 2
 
 
 def test_learning_rates_are_tried_with_the_first_seed(tmp_path: Path) -> None:
@@ -137,14 +152,6 @@ def test_a_folder_of_another_grid_is_refused(tmp_path: Path) -> None:
     carried(grid(), tmp_path, Pretend())
     with pytest.raises(InputError, match="budget: this cell was run with"):
         carried(grid(budget={"equal": "steps", "steps": 11}), tmp_path, Pretend())
-
-
-def test_a_subprocess_that_fails_is_told_by_its_last_line(tmp_path: Path) -> None:
-    cell = Cell("a", 0, PRETRAIN, checked(PretrainRun, BASE | {"run": str(tmp_path / "cell")}))
-    cell.file.write_text("budget: 3\n")
-    with pytest.raises(CellFailed, match=r"exit code 2: didact: .*cell\.yaml: run: missing") as problem:
-        in_subprocess(cell)
-    assert problem.value.code == 2
 
 
 def test_shorter_trials_choose_and_are_not_the_first_seeds_run(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from didact.errors import InputError
+from didact.lab.commands import Command
 from didact.lab.quickstart import plan as plans
-from didact.lab.quickstart.commands import Command
 from didact.lab.quickstart.plan import FOLDER
 from didact.lab.quickstart.stages import Stage, carry_out, stages
 

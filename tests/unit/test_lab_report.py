@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import yaml
 
 from didact.errors import InputError, NotANumber
 from didact.lab import experiment, run
-from didact.lab.cells import Cell, CellFailed
+from didact.lab.cells import Cell, Failure, Say
 from didact.lab.figures import validation_curve
 from didact.runs.schema import PretrainRun
 
@@ -38,8 +39,14 @@ TEST = [{"text": f"text {i}", "label": "ab"[i % 2]} for i in range(300)]
 RIGHT = {"less": 0.5, "more": 0.7, "scratch": 0.5}
 
 
-def pretend(cell: Cell) -> None:
+def pretend(cells: Sequence[Cell], _say: Say) -> list[Failure]:
     """Leave behind what runs leave behind."""
+    for cell in cells:
+        leave(cell)
+    return []
+
+
+def leave(cell: Cell) -> None:
     cell.folder.mkdir(parents=True)
     rng = np.random.default_rng(cell.seed)
     if isinstance(cell.run, PretrainRun):
@@ -97,10 +104,10 @@ def test_the_report(file: Path, tmp_path: Path) -> None:
 
 
 def test_a_failed_cell_is_raised_after_the_report(file: Path, tmp_path: Path) -> None:
-    def runner(cell: Cell) -> None:
-        if cell.name == "more, seed 1, topic":
-            raise CellFailed(3, "the loss is nan")
-        pretend(cell)
+    def runner(cells: Sequence[Cell], _say: Say) -> list[Failure]:
+        lost = [cell for cell in cells if cell.name == "more, seed 1, topic"]
+        pretend([cell for cell in cells if cell not in lost], _say)
+        return [Failure(cell.name, "exit code 3: the loss is nan", 3) for cell in lost]
 
     with pytest.raises(NotANumber, match="1 cells have no result, the first: more, seed 1, topic: exit code 3"):
         experiment.run(file, tmp_path / "out", runner, lambda _: None)
@@ -108,8 +115,8 @@ def test_a_failed_cell_is_raised_after_the_report(file: Path, tmp_path: Path) ->
 
 
 def test_nothing_finished_is_a_report_all_the_same(file: Path, tmp_path: Path) -> None:
-    def runner(cell: Cell) -> None:
-        raise CellFailed(1, cell.name)
+    def runner(cells: Sequence[Cell], _say: Say) -> list[Failure]:
+        return [Failure(cell.name, "exit code 1", 1) for cell in cells]
 
     with pytest.raises(RuntimeError, match="no result"):
         experiment.run(file, tmp_path / "out", runner, lambda _: None)
@@ -121,6 +128,10 @@ def test_long_is_for_the_quickstart(file: Path) -> None:
         run(str(file), long=True)
     with pytest.raises(ValueError, match="--plan"):
         run("quickstart", plan=True)
+    with pytest.raises(ValueError, match="--jobs"):
+        run("quickstart", jobs=2)
+    with pytest.raises(ValueError, match="--jobs"):
+        run(str(file), plan=True, jobs=2)
 
 
 def test_curves_of_a_run_without_validation(tmp_path: Path) -> None:

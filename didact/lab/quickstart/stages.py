@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from didact.lab.quickstart.commands import Command, didact, run_all
+from didact.lab.commands import Command, didact, run_all
 from didact.lab.quickstart.plan import Plan, TokenizerPart
 from didact.lab.quickstart.usage import Usage
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from didact.errors import InputError, Interrupted, NotANumber
-from didact.lab.quickstart.commands import Command, didact, failure, last_line, run_all
+from didact.lab.commands import Command, didact, failure, last_line, run_all
 
 
 def silent(_line: str) -> None:
@@ -42,6 +42,23 @@ def test_no_more_than_asked_at_once(tmp_path: Path, at_once: int, most: int) -> 
     (begin_a, end_a), (begin_b, end_b) = (map(float, c.made.read_text().split()) for c in commands)
     overlap = begin_b < end_a and begin_a < end_b
     assert overlap == (most == 2)
+
+
+def test_two_at_once_have_places_of_their_own(tmp_path: Path) -> None:
+    text = "import os, time; time.sleep(0.7); made.write_text(os.environ['PLACE'])"
+    commands = [script(tmp_path, name, text) for name in "abcd"]
+    run_all(commands, 2, silent, places=[{"PLACE": "left"}, {"PLACE": "right"}])
+    found = [c.made.read_text() for c in commands]
+    assert sorted(found[:2]) == sorted(found[2:]) == ["left", "right"]
+
+
+def test_somebody_else_sees_to_failures(tmp_path: Path) -> None:
+    told: list[tuple[str, int]] = []
+    commands = [script(tmp_path, name, f"import sys; sys.exit({code})") for name, code in (("a", 2), ("b", 0))]
+    begun: list[str] = []
+    run_all(commands, 1, silent, lambda c: begun.append(c.name), lambda c, _, code: told.append((c.name, code)))
+    assert begun == ["a", "b"]
+    assert told == [("a", 2), ("b", 0)]
 
 
 @pytest.mark.parametrize(("code", "kind"), [(2, InputError), (3, NotANumber), (1, RuntimeError), (130, Interrupted)])
@@ -85,9 +102,9 @@ OUTER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from test_lab_quickstart_commands import WAITS, script, silent
+from test_lab_commands import WAITS, script, silent
 from didact.errors import Interrupted
-from didact.lab.quickstart.commands import run_all
+from didact.lab.commands import run_all
 folder = Path({folder!r})
 command = script(folder, "waits", WAITS.format(ready=str(folder / "ready")))
 try:

@@ -1,8 +1,8 @@
 """Commands carried out side by side, a fixed number at a time, each with a log; what they say last is shown.
 
-A command that fails ends the others and is raised here as what its exit code means: 2 InputError, 3 NotANumber,
-anything else RuntimeError. Ctrl-C, or the system's wish that this process end, is passed on to the commands once (they
-save); Interrupted is raised when they have.
+Unless somebody else sees to it, a command that fails ends the others and is raised here as what its exit code means: 2
+InputError, 3 NotANumber, anything else RuntimeError. Ctrl-C, or the system's wish that this process end, is passed on
+to the commands once (they save); Interrupted is raised when they have.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,38 +42,70 @@ def didact(name: str, *arguments: str | Path, log: Path, made: Path, threads: in
     return Command(name, ("-m", "didact", *map(str, arguments)), log, made, env)
 
 
-def run_all(commands: Sequence[Command], at_once: int, show: Callable[[str], None]) -> dict[str, float]:
+def failure(command: Command, code: int) -> Exception:
+    """What a command's exit code means."""
+    if code == 130:
+        return Interrupted(AGAIN)
+    text = f"{command.name}: {last_line(command.log)} ({command.log})"
+    return {2: InputError, 3: NotANumber}.get(code, RuntimeError)(text)
+
+
+def raise_failure(command: Command, seconds: float, code: int) -> None:  # noqa: ARG001
+    """What a command's exit code means, raised, unless it went well."""
+    if code:
+        raise failure(command, code)
+
+
+def run_all(
+    commands: Sequence[Command],
+    at_once: int,
+    show: Callable[[str], None],
+    began: Callable[[Command], None] = lambda _: None,
+    ended: Callable[[Command, float, int], None] = raise_failure,
+    places: Sequence[Mapping[str, str]] = ({},),
+) -> dict[str, float]:
     """Carry out all commands, `at_once` of them side by side, in the order given. Returns the seconds of each.
 
-    show: told every moment what is under way, one line.
+    show: told every moment what is under way, one line; began, ended: told of each command, with its seconds and its
+    exit code; what they raise ends the others. places: environments, of which no two at once have the same as long as
+    there are enough (a GPU each, say).
     """
     waiting = list(commands)
-    running: dict[Command, tuple[subprocess.Popen[bytes], float]] = {}
+    free = [places[i % len(places)] for i in range(max(1, at_once))]
+    running: dict[Command, _Running] = {}
     seconds: dict[str, float] = {}
     try:
         with Signals() as signals:
             while waiting or running:
                 if signals.caught:
-                    _save(process for process, _ in running.values())
+                    _save(one.process for one in running.values())
                     raise Interrupted(AGAIN)
-                while waiting and len(running) < max(1, at_once):
-                    running[waiting[0]] = (_start(waiting[0]), time.monotonic())
-                    del waiting[0]
+                while waiting and free:
+                    command, place = waiting.pop(0), free.pop(0)
+                    began(command)
+                    running[command] = _Running(_start(command, place), place, time.monotonic())
                 time.sleep(SECONDS)
-                for command, (process, began) in list(running.items()):
-                    if (code := process.poll()) is not None:
+                for command, one in list(running.items()):
+                    if (code := one.process.poll()) is not None:
                         del running[command]
-                        seconds[command.name] = time.monotonic() - began
-                        if code:
-                            raise failure(command, code)
+                        free.append(one.place)
+                        seconds[command.name] = time.monotonic() - one.since
+                        ended(command, seconds[command.name], code)
                 left = f" (+ {len(waiting)} to come)" if waiting else ""
                 show(" | ".join(f"{c.name}: {last_line(c.log)}" for c in running) + left)
     except BaseException:
-        for process, _ in running.values():
-            process.terminate()
-            process.wait()
+        for one in running.values():
+            one.process.terminate()
+            one.process.wait()
         raise
     return seconds
+
+
+@dataclass(frozen=True)
+class _Running:
+    process: subprocess.Popen[bytes]
+    place: Mapping[str, str]
+    since: float
 
 
 def _save(processes: Iterable[subprocess.Popen[bytes]]) -> None:
@@ -85,10 +117,10 @@ def _save(processes: Iterable[subprocess.Popen[bytes]]) -> None:
         process.wait()
 
 
-def _start(command: Command) -> subprocess.Popen[bytes]:
+def _start(command: Command, place: Mapping[str, str]) -> subprocess.Popen[bytes]:
     command.log.parent.mkdir(parents=True, exist_ok=True)
     path = os.pathsep.join(p or os.getcwd() for p in sys.path)
-    with command.log.open("wb") as log:
+    with command.log.open("ab") as log:
         return subprocess.Popen(
             [sys.executable, *command.arguments],
             stdin=subprocess.DEVNULL,
@@ -96,16 +128,8 @@ def _start(command: Command) -> subprocess.Popen[bytes]:
             stderr=subprocess.STDOUT,
             # of a group of its own: the terminal's Ctrl-C would reach it a second time, which breaks off the saving
             process_group=0 if os.name == "posix" else None,
-            env={**os.environ, "PYTHONPATH": path, "COLUMNS": "200", **dict(command.env)},
+            env={**os.environ, "PYTHONPATH": path, "COLUMNS": "200", **place, **dict(command.env)},
         )
-
-
-def failure(command: Command, code: int) -> Exception:
-    """What a command's exit code means."""
-    if code == 130:
-        return Interrupted(AGAIN)
-    text = f"{command.name}: {last_line(command.log)} ({command.log})"
-    return {2: InputError, 3: NotANumber}.get(code, RuntimeError)(text)
 
 
 def last_line(log: Path) -> str:
