@@ -50,9 +50,11 @@ FACTS = (
     "start",
     "end",
 )  # what an objective is told of the tokenizer, never by the run file
+OF_MODELS = ("start", "end", "mask", "segment", "special", "border")  # what a task learns of the model, likewise
 BOUNDS = (("ge", "≥ {}"), ("gt", "> {}"), ("le", "≤ {}"), ("lt", "< {}"))
 MARK = re.compile(r"(?:(?<=[.;)] )|^)(\w+(?:(?:, | and )\w+)*): ")  # where a docstring begins to speak of a key
 Row = Sequence[str]
+_LENGTH = re.compile(r"(\| `task\.\w+\.length` \| integer \| )`\d+`")  # the run's own comes before the task's
 _CORRUPTED = runpy.run_path(str(FOLDER / "corrupted.py"))
 _DRAWING = runpy.run_path(str(FOLDER / "pictures.py"))
 picture, PICTURES, PLAIN = _DRAWING["picture"], _DRAWING["PICTURES"], _DRAWING["PLAIN"]
@@ -94,7 +96,9 @@ def _meanings(text: str, names: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for mark, end in zip(marks, ends if marks else [], strict=True):
         said = re.sub(r"[;.]$", "", text[mark.end() : end].strip())
-        found |= {name: code(said) for name in re.split(", | and ", mark[1]) if name in names}
+        spoken = [name for name in re.split(", | and ", mark[1]) if name in names]
+        whose = f"{', '.join(f'`{name}`' for name in spoken)}: " if len(spoken) > 1 else ""
+        found |= {name: whose + code(said) for name in spoken}
     return found
 
 
@@ -245,8 +249,9 @@ def run_file() -> str:
     parts = [
         "# The run file, key by key",
         MADE,
-        "A run file is YAML. Unknown keys are errors. `section.key=value` on the command line changes one key. A list "
-        "is written `[a, b]`; a key that is `null` by default is off, or decided elsewhere, until it is given. The "
+        "A run file is YAML. Unknown keys are errors. `section.key=value` on the command line changes one key; "
+        "a whole section is replaced by `section='{key: value}'`: `budget='{steps: 1000}'` where the file has tokens, "
+        "`objective='{causal: {}}'`. A list is written `[a, b]`; a key that is `null` by default is off, or decided elsewhere, until it is given. The "
         "file with every default filled in is kept as `RUN/run.yaml`; to run that repeats the run.",
         "## Keys of both kinds of run",
         keys_table(shared),
@@ -270,8 +275,9 @@ def run_file() -> str:
             [(f"`{f.kind}`", "yes" if f.pairs else "no", opening(f)) for f in FORMATS],
         ),
         "### objective",
-        f"One or more of the following, side by side: their losses are added. Default: `{shown(default)}`. Every one "
-        "of them also takes `weight` (a number above 0, default 1): of its part in the sum.",
+        f"One of the following, or several side by side: their losses are added ({_alone()} stand "
+        f"alone). Default: `{shown(default)}`. Every one of them also takes "
+        "`weight` (a number above 0, default 1): how much its loss counts in the sum.",
         *[part for cls in OBJECTIVES if cls is not Combined for part in _member(cls, "objective", FACTS)],
         "### Selections",
         "`select: whole_words`, or with keys: `select: {spans: {p: 0.2}}`.",
@@ -285,10 +291,16 @@ def run_file() -> str:
         "Of `budget`'s keys exactly one is given.",
         "`model` takes the fields of the model's configuration, as above (`model: {dropout: 0.1}`).",
         "### task",
-        "Exactly one of the following. `length` is the run's own `length` unless the task has one.",
-        *[part for cls in TASKS for part in _member(cls, "task")],
+        "Exactly one of the following.",
+        *[_LENGTH.sub(r"\1the run's `length`", part) for cls in TASKS for part in _member(cls, "task", OF_MODELS)],
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _alone() -> str:
+    """The objectives that are never parts of others."""
+    *some, last = (f"`{c.kind}`" for c in OBJECTIVES if c is not Combined and c.alone is not Objective.alone)
+    return f"{', '.join(some)} and {last}"
 
 
 def _member(cls: type[Any], section: str, leave_out: Sequence[str] = ()) -> list[str]:

@@ -11,7 +11,7 @@ Corpus = Annotated[
     list[str],
     typer.Argument(
         help="Files, folders, globs, hub:NAME[:CONFIG][:SPLIT]\\[#COLUMN], or installed-docs. "
-        "Text, JSON lines, CSV, TSV, Parquet; .gz, .xz and .zst of each.",
+        "Text, JSON lines, JSON, CSV and TSV, also .gz, .xz, .zst and .bz2 of these; Parquet.",
         metavar="CORPUS…",
     ),
 ]
@@ -27,9 +27,7 @@ Column = Annotated[str, typer.Option(help="The text's column in JSON lines, CSV,
 
 Kind = Annotated[
     Literal["wordpiece", "bpe", "gpt2", "unigram", "word", "char", "kmer"],
-    typer.Option(
-        help="The subword model; gpt2: bpe that ends texts as GPT-2 does; word for whole words, kmer for DNA."
-    ),
+    typer.Option(help="The subword model; gpt2: bpe that ends texts as GPT-2 does; word: whole words; kmer: for DNA."),
 ]
 
 

@@ -11,7 +11,9 @@ ModelName = Annotated[
     str, typer.Argument(help="A run folder, a checkpoint, a Hugging Face folder or hub name.", metavar="MODEL")
 ]
 Files = Annotated[list[Path] | None, typer.Argument(help="Input files; standard input if none.", metavar="[FILES…]")]
-Plugin = Annotated[list[str] | None, typer.Option(help="A module of yours that the model's task or family is in.")]
+Plugin = Annotated[
+    list[str] | None, typer.Option(help="A Python module of yours, in which the model's task or family is.")
+]
 Out = Annotated[Path | None, typer.Option(help="Where to write; standard output if absent.")]
 
 
@@ -34,7 +36,7 @@ def evaluate(
 
 
 def predict(model: ModelName, files: Files = None, out: Out = None, plugin: Plugin = None) -> None:
-    """JSON lines in, JSON lines out, in the same order."""
+    """Records in (JSON lines; of files also TSV, CSV, CoNLL …, as in training), JSON lines out, in the same order."""
     from didact.runs.runfile import load_plugins
     from didact.runs.use import predict_files
 

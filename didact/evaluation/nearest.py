@@ -78,7 +78,8 @@ class SharedWords(Floor):
     def suits(self, task: Task) -> bool:
         return isinstance(task, Choose)
 
-    def fit(self, task: Task, train: Sequence[Item]) -> Predict:  # noqa: ARG002
+    def fit(self, task: Task, train: Sequence[Item]) -> Predict:
+        assert isinstance(task, Choose)
         idf = rarity([f"{item.fields['context']} {choice}" for item in train for choice in item.fields["choices"]])
 
         def choose(item: Item) -> int:
@@ -87,6 +88,6 @@ class SharedWords(Floor):
             for choice in item.fields["choices"]:
                 words = set(tokens(choice))
                 shares.append(sum(map(idf, words & given)) / (sum(map(idf, words)) or 1.0))
-            return int(np.argmax(shares))
+            return task.first + int(np.argmax(shares))
 
         return lambda items: [{"id": item.id, "label": choose(item)} for item in items]

@@ -146,14 +146,20 @@ class Optimizer(Part):
 
 
 class Schedule(Part):
-    """kind: of decay after the warm-up; warmup: its share of the run; decay: the share of the run in which "wsd" falls;
-    floor: the last rate, as a share of the peak.
+    """kind: of decay after the warm-up; warmup: the share of the run in which the rate rises, above 0 for
+    "inverse_sqrt"; decay: the share of the run in which "wsd" falls; floor: the last rate, as a share of the peak.
     """
 
     kind: Literal["linear", "cosine", "inverse_sqrt", "wsd", "constant"] = "linear"
     warmup: float = Field(default=0.1, ge=0, lt=1)
     decay: float = Field(default=0.2, gt=0, le=1)
     floor: float = Field(default=0.0, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _falls_from_somewhere(self) -> Schedule:
+        if self.kind == "inverse_sqrt" and not self.warmup:
+            raise ValueError("warmup above 0: inverse_sqrt falls from where the warm-up ends")
+        return self
 
 
 class BatchPart(Part):
@@ -180,8 +186,8 @@ class Validation(Part):
 
 
 class Checkpoints(Part):
-    """every: steps between two checkpoints of pre-training (fine-tuning saves when dev improves); there is one every
-    ten minutes besides; keep: how many of the last ones stay, and the best.
+    """every: steps between two checkpoints; there is one every ten minutes besides, and in fine-tuning one whenever dev
+    has become better; keep: how many of the last ones stay, and the best.
     """
 
     every: int = Field(default=500, ge=1)
@@ -189,10 +195,10 @@ class Checkpoints(Part):
 
 
 class Hardware(Part):
-    """What the policy table decides unless told. device: where to train; precision: of matrix products; compile: the
-    blocks, "auto" where the run is long enough; kernel: of attention; threads: of this process, one a core unless
-    given; parallel: over torchrun's processes, "auto" is DDP; deterministic: only CUDA operators that repeat to
-    the bit.
+    """What the policy table decides unless told. device: where to train; precision: in which matrices are multiplied;
+    compile: whether the blocks are, "auto" = where the run is long enough; kernel: what computes attention; threads:
+    how many this process computes with, one a core unless given; parallel: how torchrun's processes share the work,
+    "auto" is DDP; deterministic: only CUDA operators that repeat to the bit.
     """
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -205,7 +211,8 @@ class Hardware(Part):
 
 
 class Budget(Part):
-    """How long the run is, one of four. steps: of the optimizer; epochs: passes over the data; tokens: real ones;
+    """How long the run is, one of four. steps: of the optimizer; epochs: passes over the data, where `batch.size` is in
+    sequences; tokens: real ones;
     minutes: of this machine's clock, over all restarts.
     """
 
@@ -223,9 +230,9 @@ class Budget(Part):
 
 
 class Run(Part):
-    """What every run has. run: its folder; seed: of everything that is drawn; plugins: modules of the user's own that
-    add families, objectives, tasks; record: trackers besides metrics.jsonl, TensorBoard in any case where it is
-    installed; quiet: no progress on the terminal.
+    """What every run has. run: its folder; seed: what everything that is drawn depends on; plugins: modules of the
+    user's own that add families, objectives, selections, corruptions, tasks; record: trackers besides metrics.jsonl,
+    TensorBoard in any case where it is installed; quiet: no progress on the terminal.
     """
 
     run: Path

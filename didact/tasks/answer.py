@@ -54,8 +54,9 @@ class Answer(Task):
     words); contexts: a file of two columns, id and text, where the context's column holds ids; no_answer: a text that
     stands for none, also cut from the end of contexts (SubjQA); misplaced: of rows whose answer's text is not in the
     context, "error" or "drop" (counted).
-    length: of a window in tokens; stride: tokens between the starts of windows; question: its longest, in tokens;
-    longest: an answer's longest, in tokens; best: answers listed for each question.
+    length: of a window in tokens; stride: tokens between the starts of windows, None = 128, or half of what a window
+    holds of the context where that is less; question: its longest, in tokens; longest: an answer's longest, in tokens;
+    best: answers listed for each question.
     nullable: whether a question may have no answer, None = learned; threshold: "no answer" is given where it
     outscores the best answer by more, found on the dev set (`tune`); scoring: "squad" or "cmrc" (for
     Chinese), None = learned.
@@ -72,7 +73,7 @@ class Answer(Task):
     no_answer: str = ""
     misplaced: Literal["error", "drop"] = "error"
     length: int = 384
-    stride: int = 128
+    stride: int | None = None
     question: int = 64
     longest: int = 30
     best: int = 5
@@ -140,7 +141,8 @@ class Answer(Task):
             room = self.length - tokenizer.template.overhead(True) - len(question)
             if room < 1:
                 raise InputError(f"length {self.length} has no room beside a question of {len(question)} tokens")
-            windows = cut(len(context), room, min(self.stride, room))
+            stride = min(128, max(1, room // 2)) if self.stride is None else min(self.stride, room)
+            windows = cut(len(context), room, stride)
             counts["contexts cut into windows"] += len(windows) > 1
             words = number(context.word_starts)
             span = None if item.gold is None else self._tokens(item, context, windows, counts)

@@ -32,7 +32,8 @@ class Choose(Task):
     """columns: of context, choices (a list, or several columns), label, id, and where there is one of question, which
     goes before each choice (SWAG: {"context": "sent1", "question": "sent2", "choices": ["ending0", …]}; RACE:
     {"context": "article", "question": "question", "choices": "options", "label": "answer"});
-    label: the number of the right choice, its letter, or its text; first: what the first choice's number is (0 or 1).
+    label: the number of the right choice, its letter, or its text; first: what the first choice's number is (0 or 1),
+    in files and in predictions.
     length: of one choice's sequence in tokens; the longer of context and choice gives way. dropout: on the pooled row.
     """
 
@@ -67,13 +68,13 @@ class Choose(Task):
         return fields, self._gold(row, choices) if labelled else None
 
     def _gold(self, row: Row, choices: Sequence[str]) -> int:
-        """The number of the right choice, from 0."""
+        """The number of the right choice, from `first`."""
         label = row.text("label").strip()
         letters = [chr(ord("A") + i) for i in range(len(choices))]
         numbers = [str(i + self.first) for i in range(len(choices))]
         for names in (numbers, letters, choices):
             if label in names:
-                return list(names).index(label)
+                return self.first + list(names).index(label)
         raise row.wrong(f"found label {label!r}", f"one of {', '.join(numbers)} (or a letter, or a choice)")
 
     def dataset(self, items: Sequence[Item], tokenizer: Tokenizer) -> Dataset:
@@ -92,7 +93,9 @@ class Choose(Task):
                 parts.append(frame(tokenizer, context, ending, self.length))
             starts = np.cumsum([0, *(len(part) for part in parts[:-1])])
             rows = starts + [asked_row(part, self.end) for part in parts]
-            examples.append(side_by_side(parts, {"rows": rows, "choice": 0 if item.gold is None else item.gold}))
+            examples.append(
+                side_by_side(parts, {"rows": rows, "choice": 0 if item.gold is None else item.gold - self.first})
+            )
         return Dataset(tuple(items), tuple(examples), np.arange(len(items)), +counts)
 
     def ask(self, example: Example) -> Labels:
@@ -103,9 +106,10 @@ class Choose(Task):
         predictions: list[Prediction] = []
         for item, answer in zip(dataset.items, answers, strict=True):
             logits = np.asarray(answer, np.float64).reshape(-1)
-            label, choices = int(logits.argmax()), item.fields["choices"]
+            best, choices = int(logits.argmax()), item.fields["choices"]
             scores = softmax(logits).tolist()
-            predictions.append({"id": item.id, "label": label, "choice": choices[label], "scores": scores})
+            label = self.first + best
+            predictions.append({"id": item.id, "label": label, "choice": choices[best], "scores": scores})
         return predictions
 
     def metrics(self) -> tuple[Metric, ...]:

@@ -25,10 +25,27 @@ def test_swag_and_race() -> None:
 
 @pytest.mark.parametrize(
     ("task", "label", "gold"),
-    [(Choose(), 1, 1), (Choose(first=1), 1, 0), (Choose(), "C", 2), (Choose(), "on", 2), (Choose(), " 0 ", 0)],
+    [
+        (Choose(), 1, 1),
+        (Choose(first=1), 1, 1),
+        (Choose(first=1), "B", 2),
+        (Choose(), "C", 2),
+        (Choose(), "on", 2),
+        (Choose(), " 0 ", 0),
+    ],
 )
 def test_labels(task: Choose, label: object, gold: int) -> None:
     assert task.items([{**PLAIN, "label": label}])[0].gold == gold
+
+
+def test_numbers_are_the_files_own() -> None:
+    """Counted from 1 where the file counts so: what is read, and what is predicted; what is learned is a place."""
+    task = Choose(first=1)
+    dataset = task.read([{**PLAIN, "label": 3}], tokenizer("wordpiece"))
+    assert [(i.gold, e.targets["choice"]) for i, e in zip(dataset.items, dataset.examples, strict=True)] == [(3, 2)]
+    (found,) = task.decode(dataset, [np.array([0.0, 0.0, 1.0])])
+    assert (found["label"], found["choice"]) == (3, PLAIN["choices"][2])
+    assert task.score([found], dataset.items) == {"accuracy": 1.0}
 
 
 @pytest.mark.parametrize(("task", "label"), [(Choose(), 3), (Choose(first=1), 0), (Choose(), "D"), (Choose(), "")])
