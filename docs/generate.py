@@ -249,10 +249,11 @@ def run_file() -> str:
     parts = [
         "# The run file, key by key",
         MADE,
-        "A run file is YAML. Unknown keys are errors. `section.key=value` on the command line changes one key; "
-        "a whole section is replaced by `section='{key: value}'`: `budget='{steps: 1000}'` where the file has tokens, "
-        "`objective='{causal: {}}'`. A list is written `[a, b]`; a key that is `null` by default is off, or decided elsewhere, until it is given. The "
-        "file with every default filled in is kept as `RUN/run.yaml`; to run that repeats the run.",
+        "A run file is YAML. Unknown keys are errors. `section.key=value` on the command line changes one key; a whole "
+        "section is replaced by `section='{key: value}'`: `budget='{steps: 1000}'` where the file has tokens, "
+        "`objective='{causal: {}}'`. A list is written `[a, b]`; a key that is `null` by default is off, or decided "
+        "elsewhere, until it is given. The file with every default filled in is kept as `RUN/run.yaml`; to run that "
+        "repeats the run.",
         "## Keys of both kinds of run",
         keys_table(shared),
         "### optimizer",
@@ -366,9 +367,11 @@ def _refused(family: Family) -> str:
 
 
 def opening_of(family: Family) -> str:
-    """The first lines of the family's own file."""
-    module = sys.modules[family.recipe.__module__]  # the file that the family is written in
-    return code(" ".join((inspect.getdoc(module) or "").split()))
+    """The first lines of the family's own file (of several that know it, the one that says how it was pre-trained)."""
+    known = {n: vars(m).values() for n, m in sys.modules.items() if n.startswith("didact.families.")}
+    files = [name for name, values in known.items() if any(value is family for value in values)]
+    own = family.recipe.__module__ if family.recipe.__module__ in files else files[0]
+    return code(" ".join((inspect.getdoc(sys.modules[own]) or "").split()))
 
 
 def _shape(family: Family) -> Row:

@@ -5,7 +5,7 @@
     from didact.evaluation import harness
     lm_eval.simple_evaluate(model="didact", model_args={"pretrained": "runs/gpt"}, tasks=[…])
 
-The harness is an extra (`pip install didact[harness]`); nothing else in didact imports this file. Its own rules hold:
+The harness is an extra (`pip install '.[harness]'`); nothing else in didact imports this file. Its own rules hold:
 where a context ends, windows of long texts, what is cut. What is different is the pass itself: packed, equal beginnings
 read once. So figures are those of its `hf` backend on the exported model.
 

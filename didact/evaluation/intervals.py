@@ -5,7 +5,9 @@ translation evaluation", for the paired form), and the t interval over seeds.
 A resample is a weight for every example (how often it was drawn), so all resamples of a score are matrix products
 (`tasks.metrics`). Examples that belong together (questions on one paragraph) are drawn together. With several seeds the
 same examples are drawn for every seed and the seeds' scores are averaged; the interval is then about the expected score
-of the recipe on new examples. Its seeds can be resampled too.
+of the recipe on new examples. Its seeds can be resampled too: S - 1 of S, since the mean of as many as there are would
+vary by only (S - 1) / S of what the mean of S seeds does (Rao & Wu, 1988, "Resampling inference with complex survey
+data", §2).
 
 Shapes: S seeds, n examples, k numbers of each, R resamples.
 """
@@ -65,7 +67,7 @@ def interval(
     """The score and its bootstrap interval.
 
     units: metric.units(…) of one run (n, k), or of each seed's run on the same examples; groups (n,): examples of equal
-    group are drawn together, None = each alone; resample_seeds: draw seeds too (few seeds: too narrow all the same).
+    group are drawn together, None = each alone; resample_seeds: draw seeds too; of a single one nothing is known.
     """
     runs = _runs(units)
     values = _resampled(metric, runs, _groups(groups, runs), resamples, seed, resample_seeds)
@@ -146,7 +148,8 @@ def _resampled(
     by_seed = np.concatenate(scores, axis=1)
     if not resample_seeds:
         return by_seed.mean(0)
-    drawn = generator(seed, 2, stream).integers(len(runs), size=by_seed.shape)
+    seeds, count = by_seed.shape
+    drawn = generator(seed, 2, stream).integers(seeds, size=(max(1, seeds - 1), count))
     return np.take_along_axis(by_seed, drawn, axis=0).mean(0)
 
 

@@ -54,6 +54,9 @@ def test_no_subtree_is_in_two_splits(
     monkeypatch.setattr(split, "SMALL_LIBRARY", 0)
     places = {module: where for (_, module), where in split_of(entries).items()}
     modules = {part: {r["id"].split(":")[0] for r in records(written, task, part)} for part in SIZES["topic"].__dict__}
+    groups = {part: {r["group"] for r in records(written, task, part)} for part in SIZES["topic"].__dict__}
+    assert not any(groups[a] & groups[b] for a in groups for b in groups if a < b), "a subtree is in one split"
+    assert all(g.startswith(("numpy", "scipy")) for own in groups.values() for g in own)
     for part, found in modules.items():
         assert found
         assert all(places[m] == part for m in found)

@@ -106,6 +106,29 @@ def test_seeds_are_averaged_over_the_same_examples() -> None:
     assert wider.high - wider.low > found.high - found.low
 
 
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_seeds_vary_as_the_mean_of_them_does(seeds: int) -> None:
+    """Where examples leave nothing to chance, resamples vary by s^2 / S, with s^2 the seeds' unbiased variance."""
+    shares = generator(seeds, 0).random(seeds)
+    runs = [np.tile([share, 1.0], (20, 1)) for share in shares]
+    found = intervals._resampled(metrics.ACCURACY, runs, np.arange(20), 20_000, 0, True)
+    assert found.var() == pytest.approx(shares.var(ddof=1) / seeds, rel=0.05)
+    assert found.mean() == pytest.approx(shares.mean(), abs=0.01)
+
+
+def test_equal_recipes_are_seldom_told_apart() -> None:
+    """Three seeds a side, as much chance in seeds as in examples: not much oftener than one time in twenty."""
+    told = 0
+    for trial in range(200):
+        rng = generator(trial, 7)
+        n = 400
+        means = 0.7 + 0.02 * rng.standard_normal((2, 3))
+        sides = [[np.stack([(rng.random(n) < m).astype(float), np.ones(n)], 1) for m in own] for own in means]
+        found = difference(metrics.ACCURACY, sides[0], sides[1], resamples=400, resample_seeds=True)
+        told += found.above or found.below
+    assert told <= 24
+
+
 def test_sides_may_have_different_numbers_of_seeds() -> None:
     _, gold = answers("accuracy", 5, 60)
     runs = [metrics.ACCURACY.units(answers("accuracy", s, 60)[0], gold) for s in range(5)]

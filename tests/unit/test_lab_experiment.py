@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from didact.data.document import Document
 from didact.data.store import build_store
 from didact.lab import experiment
 from didact.lab import grid as grids
-from didact.lab.cells import Cell
+from didact.lab.cells import Cell, Failure, Say
 from didact.lab.flops import flops_of
 from didact.runs.finetune import finetune
 from didact.runs.pretrain import pretrain
@@ -102,8 +103,14 @@ def small(recipe: Path, folder: Path, world: Path) -> Path:
     return path
 
 
-def here(cell: Cell) -> None:
-    """Run a cell in this process."""
+def here(cells: Sequence[Cell], _say: Say) -> list[Failure]:
+    """Run cells in this process."""
+    for cell in cells:
+        one(cell)
+    return []
+
+
+def one(cell: Cell) -> None:
     if isinstance(cell.run, PretrainRun):
         pretrain(cell.run)
     else:
@@ -123,15 +130,23 @@ def test_every_recipe_runs(recipe: Path, tmp_path: Path, world: Path) -> None:
     assert "trivial: " in text
     assert all(paper.source in text for paper in grid.papers)
     again: list[Cell] = []
-    assert experiment.run(path, tmp_path / "out", again.append, said.append) == page
+
+    def runner(cells: Sequence[Cell], _say: Say) -> list[Failure]:
+        again.extend(cells)
+        return []
+
+    assert experiment.run(path, tmp_path / "out", runner, said.append) == page
     assert again == [], "finished cells are skipped"
+
+
+TO_CHOOSE_BY = {"small_en.yaml": ["2 seeds (at least 3)"]}  # not to be quoted, as its report says
 
 
 def test_recipes_are_worth_quoting() -> None:
     from didact.lab.verdict import short_of
 
     for recipe in RECIPES.glob("*.yaml"):
-        assert short_of(grids.read(recipe)) == [], recipe.name
+        assert short_of(grids.read(recipe)) == TO_CHOOSE_BY.get(recipe.name, []), recipe.name
 
 
 def test_measured_operations_are_those_that_are_counted(tmp_path: Path, world: Path) -> None:

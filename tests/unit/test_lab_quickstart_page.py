@@ -25,10 +25,11 @@ def results() -> dict[str, Any]:
         "seconds": 10.0,
     }  # fmt: skip
     compared = {
-        "task": "topic", "meaning": "Which <library>?", "metric": "accuracy", "train": 100, "test": 1234, "modules": 56,
+        "task": "topic", "meaning": "Which <library>?", "metric": "accuracy", "train": 100, "test": 1234, "groups": 56,
+        "higher": True,
         "floors": {"majority": interval(0.1), "TF-IDF + linear": interval(0.6)}, "best_floor": "TF-IDF + linear",
         "arms": {"pretrained": interval(0.7123) | arm, "scratch": interval(0.5) | arm}, "difference": interval(0.2123),
-        "over_floor": interval(-0.1123), "start": None,
+        "over_floor": interval(-0.1123), "over_floors": {"TF-IDF + linear": interval(-0.1123)}, "start": None,
     }  # fmt: skip
     counts = {split: {"records": 7, "numpy": 3, "scipy": 4} for split in ("train", "dev", "test")}
     names = ("documents", "tasks and tokenizer", "store", "pre-training", "fine-tuning and floors", "looking inside")
@@ -100,7 +101,7 @@ def test_texts_of_others_are_escaped(page: str) -> None:
         "-11.2",
         "TF-IDF + linear",
         "1,234",
-        "56 modules",
+        "56 subtrees",
         "6.19",
         "3,400,000",
         "11,333",

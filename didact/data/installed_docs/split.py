@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from didact.data.installed_docs.entries import Entry
@@ -61,21 +62,35 @@ def assign(sizes: Mapping[str, int], shares: Mapping[Split, float] = SHARES) -> 
     return placed
 
 
-def split_of(entries: Sequence[Entry]) -> dict[tuple[str, str], Split]:
-    """{(library, module): split} for every module that occurs. Readmes, which name their library in every line, and
+@dataclass(frozen=True)
+class Place:
+    """Where a module's text goes. subtree: what it goes with."""
+
+    split: Split
+    subtree: str
+
+
+def places_of(entries: Sequence[Entry]) -> dict[tuple[str, str], Place]:
+    """{(library, module): place} for every module that occurs. Readmes, which name their library in every line, and
     libraries too small to be cut are train."""
     by_library: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for entry in entries:
         by_library[entry.library][entry.module] += len(entry.doc)
-    placed: dict[tuple[str, str], Split] = {}
+    placed: dict[tuple[str, str], Place] = {}
     for library, modules in by_library.items():
         if sum(modules.values()) < SMALL_LIBRARY:
-            placed.update({(library, module): "train" for module in modules})
+            placed.update({(library, module): Place("train", library) for module in modules})
             continue
         tree = subtrees(modules)
         sizes: Counter[str] = Counter()
         for module, subtree in tree.items():
             sizes[subtree] += modules[module]
         splits = assign(sizes)
-        placed.update({(library, m): "train" if m.endswith(".README") else splits[s] for m, s in tree.items()})
+        readme = {m: m.endswith(".README") for m in tree}
+        placed.update({(library, m): Place("train" if readme[m] else splits[s], s) for m, s in tree.items()})
     return placed
+
+
+def split_of(entries: Sequence[Entry]) -> dict[tuple[str, str], Split]:
+    """The split alone."""
+    return {module: place.split for module, place in places_of(entries).items()}

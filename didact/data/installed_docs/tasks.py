@@ -2,7 +2,8 @@
 
 Every label is true by construction. Text that stands in one split stands in no other: the split is by package subtree,
 and what is repeated between subtrees all the same (an opening, a description, a parameter explained in equal words)
-counts once, in the test split first. Files are in an order fixed by a hash, so the first n lines are a fair sample.
+counts once, in the test split first. Each record's `group` is its subtree: what comes from one belongs together. Files
+are in an order fixed by a hash, so the first n lines are a fair sample.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 
 from didact.data.installed_docs import answers, pairs, roles, topic
 from didact.data.installed_docs.entries import Entry
-from didact.data.installed_docs.split import Split, split_of
+from didact.data.installed_docs.split import Split, places_of
 
 Record = dict[str, Any]
 SPLITS: tuple[Split, ...] = ("test", "dev", "train")  # in this order: what is repeated stays in the first
@@ -57,9 +58,10 @@ def write_tasks(
 ) -> dict[str, Any]:
     """Writes the files and returns what counts.json says: records by task, split and label."""
     by_split: dict[Split, list[Entry]] = {split: [] for split in SPLITS}
-    places = split_of(entries)
+    places = places_of(entries)
     for entry in sorted(entries, key=lambda e: _rank(e.id)):
-        by_split[places[entry.library, entry.module]].append(entry)
+        by_split[places[entry.library, entry.module].split].append(entry)
+    subtrees = {module: place.subtree for (_, module), place in places.items()}
     makers: dict[str, Callable[[], Iterator[tuple[Split, Record]]]] = {
         "topic": lambda: _topic(by_split, sizes["topic"], fewest_texts),
         "roles": lambda: _roles(by_split, sizes["roles"]),
@@ -70,7 +72,7 @@ def write_tasks(
     for name, make in makers.items():
         made: dict[Split, list[Record]] = {split: [] for split in SPLITS}
         for split, record in make():
-            made[split].append(record)
+            made[split].append(record | {"group": subtrees[record["id"].partition(":")[0]]})
         for split, records in made.items():
             records.sort(key=lambda record: _rank("order " + record["id"]))  # not the order they were chosen in
             _write(records, folder / name / f"{split}.jsonl")

@@ -136,14 +136,17 @@ class Found:
 
 
 def summary(asking: Asking, trials: Sequence[Trial], resamples: int = 2000, seed: int = 0) -> list[Found]:
-    """Every number of shots and rule, in the order of the trials."""
+    """Every number of shots and rule, in the order of the trials. Questions that share where their demonstrations come
+    from (`within`) are drawn together.
+    """
     gold = [case.gold for case in asking.questions]
+    groups = None if asking.task.within is None else [case.within for case in asking.questions]
     found = []
     for shots in dict.fromkeys(trial.shots for trial in trials):
         for rule in asking.rules:
             own = [trial for trial in trials if trial.shots == shots]
             units = [ACCURACY.units(trial.chosen(rule), gold) for trial in own]
-            value = interval(ACCURACY, units, resamples=resamples, seed=seed, resample_seeds=len(units) > 1)
+            value = interval(ACCURACY, units, groups, resamples=resamples, seed=seed, resample_seeds=True)
             errors = [calibrate.calibration_error(t.confidence(rule), u[:, 0]) for t, u in zip(own, units, strict=True)]
             each = tuple(float(u[:, 0].mean()) for u in units)
             found.append(Found(shots, rule, value, each, float(np.mean(errors))))

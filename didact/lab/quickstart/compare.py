@@ -1,26 +1,29 @@
 """Pre-trained against scratch against the floors, and against what pre-training went on from, where it went on from
 something: every difference with its paired interval, on the same test examples.
 
-Examples of one module belong together (they share an author, a subject, a style): the bootstrap draws modules, and the
-seeds of either side with them. The learning rate of each side was chosen on the dev set.
+Examples of one package subtree belong together (they share a library, an author, a subject, a style), and went to the
+test as a whole: the bootstrap draws subtrees, and the seeds of either side with them. The learning rate of each side
+was chosen on the dev set. Pre-training was run once: its own seed is in no interval.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from didact.data.store import write_aside
 from didact.evaluation.floors import FLOORS
 from didact.evaluation.intervals import Interval, difference, interval
 from didact.lab.quickstart import plan as plans
 from didact.lab.quickstart.plan import PRETRAINED, SCRATCH, START, Plan
 from didact.runs.build import learned, task_of
 from didact.tasks import Item, Task
-from didact.tasks.metrics import Floats, Metric
+from didact.tasks.metrics import Floats
 
 # What each task is, and the test's way of saying it in the report.
 MEANING = {
@@ -46,17 +49,19 @@ def floors(out: str | Path) -> None:
                 told[name][floor.name] = metric.units(predicted, gold).tolist()
                 value = metric(predicted, gold)
                 print(f"{name}: {floor.name} {metric.name} {value:.4f}", flush=True)
-    (out / "floors.json").write_text(json.dumps(told), encoding="utf-8")
+    write_aside(out / "floors.json", json.dumps(told))
 
 
 def task_and_items(plan: Plan, out: Path, name: str) -> tuple[Task, list[Item], list[Item]]:
-    """The task as fine-tuning had it, the training records it used, the test's records."""
+    """The task as fine-tuning had it, the training records and the test's records that it used, with their groups."""
     run = plans.finetune_run(plan, out, name, PRETRAINED)
     task = task_of(run.task, run.length)
+    own: Any = {"columns": {**getattr(task, "columns", {}), "group": "group"}}
+    task = replace(task, **own)
     assert isinstance(run.data.train, Path)
     assert run.data.test is not None
     train = task.items(run.data.train, limit=run.data.limit)
-    return learned(task, train), train, task.items(run.data.test)
+    return learned(task, train), train, task.items(run.data.test, limit=run.data.limit)
 
 
 def compare(plan: Plan, out: Path) -> list[dict[str, Any]]:
@@ -68,20 +73,20 @@ def compare(plan: Plan, out: Path) -> list[dict[str, Any]]:
         results = {arm: _result(out, name, arm) for arm in plan.arms}
         units = {arm: _units(out, name, arm, list(results[arm]["seeds"])) for arm in plan.arms}
         floor_units = {floor: np.array(own, np.float64) for floor, own in trivial[name].items()}
-        found.append(_one(name, task.metrics()[0], train, test, results, units, floor_units))
+        found.append(_one(name, task, train, test, results, units, floor_units))
     return found
 
 
 def _one(
     name: str,
-    metric: Metric,
+    task: Task,
     train: Sequence[Item],
     test: Sequence[Item],
     results: Mapping[str, Any],
     units: Mapping[str, list[Floats]],
     trivial: Mapping[str, Floats],
 ) -> dict[str, Any]:
-    groups = [item.id.partition(":")[0] for item in test]
+    metric, groups = task.metrics()[0], task.groups(test)
 
     def less(arm: str, baseline: Any) -> dict[str, float]:
         return difference(metric, units[arm], baseline, groups, resample_seeds=True).to_json()
@@ -92,18 +97,21 @@ def _one(
     values = {floor: alone(own) for floor, own in trivial.items()}
     sign = 1 if metric.higher else -1
     best = max(values, key=lambda floor: sign * values[floor]["value"])
+    over = {floor: less(PRETRAINED, own) for floor, own in trivial.items()}
     return {
         "task": name,
         "meaning": MEANING.get(name, ""),
         "metric": metric.name,
+        "higher": metric.higher,
         "train": len(train),
         "test": len(test),
-        "modules": len(set(groups)),
+        "groups": len(test) if groups is None else len(set(groups)),
         "floors": values,
         "best_floor": best,
         "arms": {arm: alone(units[arm]) | _told(own, metric.name) for arm, own in results.items()},
         "difference": less(PRETRAINED, units[SCRATCH]),
-        "over_floor": less(PRETRAINED, trivial[best]),
+        "over_floors": over,
+        "over_floor": over[best],
         "start": {"over_scratch": less(START, units[SCRATCH]), "gained": less(PRETRAINED, units[START])}
         if START in units
         else None,
@@ -132,38 +140,46 @@ def _units(out: Path, task: str, arm: str, seeds: Sequence[str]) -> list[Floats]
     found = []
     for seed in seeds:
         file = out / "finetune" / f"{task}-{arm}" / f"seed-{seed}" / "predictions-test.jsonl"
-        rows = [json.loads(line)["units"] for line in file.read_text(encoding="utf-8").splitlines()]
+        rows = [json.loads(line)["units"] for line in file.read_text(encoding="utf-8").split("\n") if line]
         found.append(np.array([row if isinstance(row, list) else [row] for row in rows], np.float64))
     return found
 
 
 def verdicts(comparison: Sequence[Mapping[str, Any]]) -> list[str]:
     """What came of it, first in one sentence for all, then one for each task: whichever way it fell."""
-    over = [c["task"] for c in comparison if _interval(c["over_floor"]).above]
-    found = {c["task"]: _interval(c["difference"]) for c in comparison}
+    found = {c["task"]: _sides(c, "difference") for c in comparison}
+    over = [c["task"] for c in comparison if all(_side(c, own) > 0 for own in c["over_floors"].values())]
+    under = [c["task"] for c in comparison if any(_side(c, own) < 0 for own in c["over_floors"].values())]
     said = _fell("Pre-training beats the same model from scratch", found)
-    said += f"; above every trivial method on {', '.join(over) or 'none'}."
-    return [said, *_starts(comparison), *(sentence(c) for c in comparison)]
+    said += f"; above every trivial method on {', '.join(over) or 'none'}"
+    said += f", below one on {', '.join(under)}." if under else "."
+    return [said, *_reservations(comparison), *_starts(comparison), *(sentence(c) for c in comparison)]
+
+
+def _reservations(comparison: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the intervals do not know."""
+    said = "Pre-training was run once: the intervals are of fine-tuning's seeds and of the test's packages alone."
+    single = [c["task"] for c in comparison if min(len(own["seeds"]) for own in c["arms"].values()) < 2]
+    if not single:
+        return [said]
+    return [said, f"One seed a side says nothing of another: no verdict on {', '.join(single)}."]
 
 
 def _starts(comparison: Sequence[Mapping[str, Any]]) -> list[str]:
     """What the start does by itself, and what going on from it adds."""
-    of = {c["task"]: c["start"] for c in comparison if c["start"] is not None}
+    of = [c for c in comparison if c["start"] is not None]
     if not of:
         return []
-    alone = {task: _interval(own["over_scratch"]) for task, own in of.items()}
-    gained = {task: _interval(own["gained"]) for task, own in of.items()}
+    alone, gained = ({c["task"]: _sides(c, key) for c in of} for key in ("over_scratch", "gained"))
     return [
         _fell("As it comes, the start beats scratch", alone) + ".",
         _fell("Going on with pre-training on this corpus beats the start as it comes", gained) + ".",
     ]
 
 
-def _fell(claim: str, found: Mapping[str, Interval]) -> str:
-    """The claim with the tasks of which it holds, of which the opposite does, and of which neither."""
-    better = [task for task, one in found.items() if one.above]
-    worse = [task for task, one in found.items() if one.below]
-    level = [task for task in found if task not in (*better, *worse)]
+def _fell(claim: str, found: Mapping[str, int]) -> str:
+    """The claim with the tasks of which it holds (1), of which the opposite does (-1), and of which neither (0)."""
+    better, worse, level = ([task for task, side in found.items() if side == one] for one in (1, -1, 0))
     parts = [
         f"{claim} on {len(better)} of {len(found)} tasks" + (f" ({', '.join(better)})" if better else ""),
         f"no difference at this scale on {', '.join(level)}" if level else "",
@@ -172,16 +188,27 @@ def _fell(claim: str, found: Mapping[str, Interval]) -> str:
     return "; ".join(part for part in parts if part)
 
 
+def _sides(c: Mapping[str, Any], key: str) -> int:
+    """On which side of 0 a difference surely is; on neither with a single seed."""
+    if min(len(own["seeds"]) for own in c["arms"].values()) < 2:
+        return 0
+    return _side(c, c["start"][key] if key in ("over_scratch", "gained") else c[key])
+
+
+def _side(c: Mapping[str, Any], told: Mapping[str, float]) -> int:
+    """1 where a difference is surely for the better, -1 where for the worse, else 0."""
+    found = _interval(told)
+    up = int(found.above) - int(found.below)
+    return up if c["higher"] else -up
+
+
 def sentence(c: Mapping[str, Any]) -> str:
     """One task."""
     change, floor = _interval(c["difference"]), _interval(c["over_floor"])
-    if change.above:
-        said = "pre-training helps"
-    elif change.below:
-        said = "pre-training harms"
-    else:
-        said = "no difference at this scale"
-    held = "above" if floor.above else "below" if floor.below else "level with"
+    said = {1: "pre-training helps", -1: "pre-training harms", 0: "no difference at this scale"}[
+        _sides(c, "difference")
+    ]
+    held = {1: "above", -1: "below", 0: "level with"}[_side(c, c["over_floor"])]
     ours, scratch = (c["arms"][arm]["value"] for arm in (PRETRAINED, SCRATCH))
     return (
         f"{c['task']}: {said}, {c['metric']} {ours:.3f} against {scratch:.3f} from scratch ({_points(change)}); "

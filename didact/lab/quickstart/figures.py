@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -84,18 +85,20 @@ def curves(pretrain: Mapping[str, Any], unigram: float) -> str:
         figure = _figure(10.4, 3.3)
         panels = list(figure.subplots(1, 2 if pair else 1, squeeze=False).flat)
         loss = panels[0]
-        _line(loss, train.get("loss/mlm", ()), GREY, 0.8, "training, ten steps each")
+        _line(loss, train.get("loss/mlm", ()), GREY, 0.8, "training")
         _line(loss, smooth(train.get("loss/mlm", ())), PRETRAINED, 1.8, "training, smoothed")
         for name, points in held.items():
             if name.startswith("mlm@15") and name.endswith("/loss"):
                 _line(loss, points, "#0b3d91", 0.0, "validation, 15 % hidden", marker="o")
-        loss.axhline(unigram, color=FLOOR, linestyle="--", linewidth=1.1, label=f"words counted alone: {unigram:.2f}")
         loss.set_title("hidden words: loss, nats a token", fontsize=9, loc="left")
-        low = min(unigram, *(y for _, y in train.get("loss/mlm", ((0, unigram),))))
-        loss.set_ylim(max(0.0, low - 0.25), unigram + 0.9)
+        if math.isfinite(unigram):
+            counted = f"words counted alone: {unigram:.2f}"
+            loss.axhline(unigram, color=FLOOR, linestyle="--", linewidth=1.1, label=counted)
+            low = min(unigram, *(y for _, y in train.get("loss/mlm", ((0, unigram),))))
+            loss.set_ylim(max(0.0, low - 0.25), unigram + 0.9)
         loss.legend(frameon=False, fontsize=8)
         if pair:
-            _line(panels[1], train[pair], GREY, 0.8, "training, ten steps each")
+            _line(panels[1], train[pair], GREY, 0.8, "training")
             _line(panels[1], smooth(train[pair]), SCRATCH, 1.8, "training, smoothed")
             _line(
                 panels[1], held.get(pair.partition("/")[2] + "/accuracy", ()), "#7a3f0b", 0.0, "validation", marker="o"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from didact.data.store import Store
+from didact.data.store import Store, write_aside
 from didact.hub import load
 
 BLANK = "[MASK]"
@@ -48,7 +48,7 @@ def look(out: str | Path) -> None:
         "parameters": parameters,
         "vocabulary": model.tokenizer.vocabulary,
     }
-    (out / "looking.json").write_text(json.dumps(told, indent=1, ensure_ascii=False), encoding="utf-8")
+    write_aside(out / "looking.json", json.dumps(told, indent=1, ensure_ascii=False))
 
 
 def held_out(file: Path, vocabulary: set[str]) -> list[tuple[str, str]]:
@@ -56,7 +56,7 @@ def held_out(file: Path, vocabulary: set[str]) -> list[tuple[str, str]]:
     sentences and words hangs on a hash alone.
     """
     found: list[tuple[bytes, str, str]] = []
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for line in filter(None, file.read_text(encoding="utf-8").split("\n")):
         text = json.loads(line)["text"]
         sentence = re.split(r"(?<=[.!?])\s", text)[0]
         words = sentence.split()

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from didact.data.store import write_aside
 from didact.lab.quickstart import figures
 from didact.lab.quickstart.looking import BLANK
 
@@ -16,7 +17,7 @@ TEMPLATE = Path(__file__).with_name("page.html")
 def write_page(results: Mapping[str, Any], out: Path) -> Path:
     """OUT/report.html; its path."""
     page = out / "report.html"
-    page.write_text(render(results), encoding="utf-8")
+    write_aside(page, render(results))
     return page
 
 
@@ -26,6 +27,7 @@ def render(results: Mapping[str, Any]) -> str:
 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.filters.update(
+        side=lambda told: int(told["low"] > 0) - int(told["high"] < 0),
         share=lambda value: f"{value:.3f}",
         points=lambda value: f"{100 * value:+.1f}",
         number=lambda value: f"{value:,.0f}",

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, model_validator
 
+from didact.data.store import write_aside
 from didact.errors import InputError
 from didact.runs import runfile
 from didact.runs.schema import FinetuneRun, Part, PretrainRun
@@ -75,7 +76,7 @@ def write(plan: Plan, out: Path) -> None:
     """OUT/plan.yaml."""
     out.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    (out / "plan.yaml").write_text(text, encoding="utf-8")
+    write_aside(out / "plan.yaml", text)
 
 
 def pretrain_run(plan: Plan, out: Path) -> PretrainRun:

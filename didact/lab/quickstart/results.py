@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from didact.data.store import write_aside
 from didact.lab.quickstart.compare import compare, verdicts
 from didact.lab.quickstart.plan import Plan
 
@@ -39,7 +40,7 @@ def collect(plan: Plan, out: Path, took: Mapping[str, Any]) -> dict[str, Any]:
         "environment": environment(out),
         "plan": (out / "plan.yaml").read_text(encoding="utf-8"),
     }
-    (out / "results.json").write_text(json.dumps(found, indent=1, ensure_ascii=False), encoding="utf-8")
+    write_aside(out / "results.json", json.dumps(found, indent=1, ensure_ascii=False))
     return found
 
 
@@ -104,8 +105,8 @@ def _version(package: str) -> str:
 
 
 def _first(file: Path) -> list[dict[str, Any]]:
-    lines = file.read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines[:EXAMPLES]]
+    lines = file.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines[:EXAMPLES] if line]
 
 
 def _json(path: Path) -> dict[str, Any]:
