@@ -59,11 +59,14 @@ def comparison(found: Sequence[Mapping[str, Any]], arms: Mapping[str, str]) -> s
         left.set_xlabel("score on the test set, 95 % interval, seeds")
         right.axvline(0, color="#3b4148", linewidth=1)
         right.set_xlabel("points, paired, 95 % interval")
-        right.set_title(f"{arms['pretrained']} less …", fontsize=9, loc="left")
         others = [(PRETRAINED, arms["scratch"])] + ([(START, arms["start"])] if "start" in arms else [])
         others.append((FLOOR, "the best trivial method"))
         handles = [right.plot([], [], "o", color=color, label=label)[0] for color, label in others]
-        right.legend(handles=handles, fontsize=8, loc="best", framealpha=0.8, edgecolor="none")
+        right.legend(
+            handles=handles, title=f"{arms['pretrained']} less …", ncols=len(handles), loc="lower left",
+            bbox_to_anchor=(0, 1), fontsize=8, title_fontsize=9, alignment="left", frameon=False, borderpad=0,
+            columnspacing=1.0, handletextpad=0.2,
+        )  # fmt: skip
         for axes in (left, right):
             axes.set_yticks(range(len(found)), names if axes is left else [""] * len(found))
             axes.set_ylim(len(found) - 0.4, -0.6)
@@ -87,14 +90,13 @@ def curves(pretrain: Mapping[str, Any], unigram: float) -> str:
         loss = panels[0]
         _line(loss, train.get("loss/mlm", ()), GREY, 0.8, "training")
         _line(loss, smooth(train.get("loss/mlm", ())), PRETRAINED, 1.8, "training, smoothed")
-        for name, points in held.items():
-            if name.startswith("mlm@15") and name.endswith("/loss"):
-                _line(loss, points, "#0b3d91", 0.0, "validation, 15 % hidden", marker="o")
+        held_out = held.get("mlm@15/loss", ())
+        _line(loss, held_out, "#0b3d91", 0.0, "validation, 15 % hidden", marker="o")
         loss.set_title("hidden words: loss, nats a token", fontsize=9, loc="left")
         if math.isfinite(unigram):
             counted = f"words counted alone: {unigram:.2f}"
             loss.axhline(unigram, color=FLOOR, linestyle="--", linewidth=1.1, label=counted)
-            low = min(unigram, *(y for _, y in train.get("loss/mlm", ((0, unigram),))))
+            low = min([unigram, *(y for points in (train.get("loss/mlm", ()), held_out) for _, y in points)])
             loss.set_ylim(max(0.0, low - 0.25), unigram + 0.9)
         loss.legend(frameon=False, fontsize=8)
         if pair:
