@@ -79,7 +79,7 @@ def finetune(run: FinetuneRun) -> Path:
             cells = {r: _one(run, begin, files, seed, r, folder / f"rate-{r:g}") for r in rates}
             tried = {f"{r:g}": cell["dev"][files.task.main] for r, cell in cells.items()}
             sign = 1.0 if files.task.higher else -1.0
-            rate = max(cells, key=lambda r: _worst_if_nan(sign * cells[r]["dev"][files.task.main]))
+            rate = max(cells, key=lambda r: _worst_if_none(sign * cells[r]["dev"][files.task.main]))
             results[str(seed)] = cells[rate]
             _point(folder, f"rate-{rate:g}")
         else:
@@ -104,7 +104,7 @@ def finetune(run: FinetuneRun) -> Path:
 def _best_seed(task: Task, results: Mapping[str, Any]) -> str:
     """The seed whose model is used when the run is named: the best on dev; the first where there is no dev."""
     sign = 1.0 if task.higher else -1.0
-    return max(results, key=lambda seed: _worst_if_nan(sign * results[seed].get("dev", {}).get(task.main, 0.0)))
+    return max(results, key=lambda seed: _worst_if_none(sign * results[seed].get("dev", {}).get(task.main, 0.0)))
 
 
 @dataclass(frozen=True)
@@ -295,8 +295,9 @@ def _budget(run: FinetuneRun, examples: int) -> Budget:
     return Budget(steps=max(1, round(b.epochs * examples / amount)))
 
 
-def _worst_if_nan(value: float) -> float:
-    return -math.inf if math.isnan(value) else value
+def _worst_if_none(value: float) -> float:
+    """What is not a number, or infinite, is the worst: a result file says null for both."""
+    return value if math.isfinite(value) else -math.inf
 
 
 def _point(folder: Path, cell: str) -> None:
@@ -326,6 +327,6 @@ def _report(run: FinetuneRun, summary: Mapping[str, Any]) -> None:
         parts = []
         for name in values[0]:
             own = [v[name] for v in values]
-            spread = f" ± {stdev(own):.4f}" if len(own) > 1 else ""
+            spread = f" ± {stdev(own) if all(map(math.isfinite, own)) else math.nan:.4f}" if len(own) > 1 else ""
             parts.append(f"{name} {fmean(own):.4f}{spread}")
         say(f"{run.run} · {split} · {len(values)} seed{'s' * (len(values) > 1)} · " + " · ".join(parts))
