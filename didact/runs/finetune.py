@@ -1,7 +1,8 @@
 """`didact finetune`: a start (or fresh weights), a task and labelled files -> a run a seed, scores on dev and test.
 
 RUN/seed-N holds the run of each seed, RUN/best the model of the one best on dev. With several learning rates the
-first seed runs them all, dev chooses, and the other seeds take the chosen one. RUN/result.json says what came of it.
+first seed runs them all, dev chooses, and the other seeds take the chosen one; one that diverges is not chosen.
+RUN/result.json says what came of it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from didact import hub
 from didact.batch import Batch, Example
 from didact.data.store import write_aside
 from didact.data.stream import Stream
-from didact.errors import InputError
+from didact.errors import InputError, NotANumber
 from didact.model import Pretrained
 from didact.randomness import key
 from didact.runs import common
@@ -76,10 +77,11 @@ def finetune(run: FinetuneRun) -> Path:
     for number, seed in enumerate(seeds):
         folder = run.run / f"seed-{seed}"
         if number == 0 and len(rates) > 1:
-            cells = {r: _one(run, begin, files, seed, r, folder / f"rate-{r:g}") for r in rates}
-            tried = {f"{r:g}": cell["dev"][files.task.main] for r, cell in cells.items()}
+            cells = _trials(run, begin, files, seed, rates, folder)
+            tried = {f"{r:g}": cells[r]["dev"][files.task.main] for r in rates}
             sign = 1.0 if files.task.higher else -1.0
-            rate = max(cells, key=lambda r: _worst_if_none(sign * cells[r]["dev"][files.task.main]))
+            ended = [r for r in rates if "failed" not in cells[r]]
+            rate = max(ended, key=lambda r: _worst_if_none(sign * tried[f"{r:g}"]))
             results[str(seed)] = cells[rate]
             _point(folder, f"rate-{rate:g}")
         else:
@@ -147,6 +149,27 @@ class Answers(nn.Module):
 
     def forward(self, batch: Batch) -> tuple[torch.Tensor, ...]:
         return self.step(batch, logits=True)
+
+
+def _trials(
+    run: FinetuneRun, begin: Begin, files: Files, seed: int, rates: Sequence[float], folder: Path
+) -> dict[float, dict[str, Any]]:
+    """One seed at every learning rate. One that diverges has no score. Raises NotANumber where all of them do."""
+    cells: dict[float, dict[str, Any]] = {}
+    failed: dict[float, NotANumber] = {}
+    for rate in rates:
+        try:
+            cells[rate] = _one(run, begin, files, seed, rate, folder / f"rate-{rate:g}")
+        except NotANumber as problem:
+            say(f"learning rate {rate:g}: {problem}")
+            failed[rate] = problem
+    if len(failed) == len(rates):
+        raise failed[rates[0]]
+    # Written down only now: where all fail, another start, with other hardware maybe, tries them again.
+    for rate, problem in failed.items():
+        cells[rate] = {"learning_rate": rate, "dev": {files.task.main: math.nan}, "failed": str(problem)}
+        common.finish(folder / f"rate-{rate:g}", cells[rate])
+    return cells
 
 
 def _one(run: FinetuneRun, begin: Begin, files: Files, seed: int, rate: float, folder: Path) -> dict[str, Any]:

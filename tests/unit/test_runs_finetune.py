@@ -16,7 +16,7 @@ from sklearn.metrics import accuracy_score
 from transformers import AutoModelForSequenceClassification
 
 from didact import hub
-from didact.errors import InputError
+from didact.errors import InputError, NotANumber
 from didact.exchange import keys
 from didact.families import GPT2
 from didact.heads import Vocabulary
@@ -287,6 +287,27 @@ def test_a_finished_run_is_not_that_of_another_test_file(world: Path, pretrained
     shutil.copy(world / "dev.tsv", tmp_path / "test.tsv")
     with pytest.raises(InputError, match=r"test\.tsv: other data than this run .* was begun with"):
         finetune(run)
+
+
+def test_a_learning_rate_that_diverges_is_not_chosen(
+    world: Path, pretrained: Path, tmp_path: Path, capsys: Any
+) -> None:
+    run = run_of(world, tmp_path / "r", pretrained, learning_rates=[1e30, 1e-3])
+    finetune(run)
+    whole = result(run.run)
+    assert "learning rate 1e+30: " in capsys.readouterr().err
+    assert whole["learning_rate"] == 1e-3
+    assert whole["learning_rates"] == {"1e+30": None, "0.001": whole["seeds"]["0"]["dev"]["accuracy"]}
+    (run.run / "result.json").unlink()
+    finetune(run)
+    assert result(run.run) == whole, "nothing is trained again"
+
+
+def test_where_every_learning_rate_diverges_it_is_said(world: Path, pretrained: Path, tmp_path: Path) -> None:
+    run = run_of(world, tmp_path / "r", pretrained, learning_rates=[1e30, 1e31])
+    with pytest.raises(NotANumber, match=r"at step \d"):
+        finetune(run)
+    assert not list(run.run.rglob("result.json")), "another start tries them again"
 
 
 def _untimed(value: Any) -> Any:
