@@ -95,10 +95,11 @@ def intervals(
 ) -> dict[str, Interval]:
     """Every official score of one run's predictions, or of several seeds' (their mean), with its bootstrap interval.
 
-    Items that the task groups (`Task.groups`) are drawn together; resample_seeds: the seeds are drawn as well.
+    Items that the task groups (`Task.groups`) are drawn together; resample_seeds: the seeds are drawn as well. Raises
+    InputError where predictions are not those of the items, one by one.
     """
     gold, groups = task.gold(items), task.groups(items)
-    runs = [task.predicted(run) for run in _runs(predictions)]
+    runs = [task.predicted(run, items) for run in _runs(predictions)]
     return {
         metric.name: interval(
             metric,
@@ -125,11 +126,11 @@ def compare(
     resample_seeds: bool = False,
 ) -> dict[str, Interval]:
     """Every official score less the baseline's on the same items, with its paired interval: of one run's predictions
-    each, or of several seeds' (their means; the numbers of seeds may differ).
+    each, or of several seeds' (their means; the numbers of seeds may differ). Raises InputError as `intervals` does.
     """
     gold, groups = task.gold(items), task.groups(items)
-    ours = [task.predicted(run) for run in _runs(predictions)]
-    theirs = [task.predicted(run) for run in _runs(baseline)]
+    ours = [task.predicted(run, items) for run in _runs(predictions)]
+    theirs = [task.predicted(run, items) for run in _runs(baseline)]
     return {
         metric.name: difference(
             metric,

@@ -19,7 +19,7 @@ UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff]")
 
 @dataclass(frozen=True)
 class Floor(ABC):
-    """name: in reports. One verb: `fit`."""
+    """name: in reports, once fitted. One verb: `fit`."""
 
     name: ClassVar[str]
 

@@ -1,7 +1,7 @@
 """Trivial baselines that stand beside every result: what a task yields without a model that reads.
 
     Majority       the training file's most frequent answer (of a number, the mean; of tags, the most frequent tag)
-    Linear         TF-IDF of words, or of characters where there are no spaces, and a linear model (scikit-learn)
+    Linear         TF-IDF of words, or of characters where there are none, and a linear model (scikit-learn)
     FrequentTag    the tag that each word had most often; of unknown words, the commonest tag of words seen once
     Overlap        pairs: how much the two texts share, and a linear model of that (scikit-learn)
     Nearest        answers: the sentence that shares most with the question, less the question's own words
@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -38,8 +38,7 @@ class Majority(Floor):
     def fit(self, task: Task, train: Sequence[Item]) -> Predict:
         task = plain(task)
         if isinstance(task, Tag):
-            seen = Counter(tag for item in train for tag in item.gold if tag not in task.ignore)
-            common = max(task.known, key=lambda tag: seen[tag])
+            common = _commonest(task, train)
             return lambda items: [{"id": i.id, "tags": [common] * len(i.fields["words"])} for i in items]
         if isinstance(task, Answer):
             return lambda items: [{"id": i.id, "answer": ""} for i in items]
@@ -54,46 +53,73 @@ class Majority(Floor):
         return lambda items: [{"id": i.id, "label": label} for i in items]
 
 
+def _commonest(task: Tag, train: Sequence[Item]) -> str:
+    """The most frequent of the tags that count; the first of them where none was seen."""
+    seen = Counter(tag for item in train for tag in item.gold)
+    return max((tag for tag in task.known if tag not in task.ignore), key=lambda tag: seen[tag])
+
+
 @dataclass(frozen=True)
 class Linear(Floor):
-    """n-grams of 1 or 2 words (1 to 3 characters where most letters are of scripts without spaces), in at least
-    `least` texts, weighted 1 + log(count) · idf; logistic or ridge regression of strength 1. Of a pair, both sides.
+    """n-grams of 1 or 2 words (1 to 3 characters where most letters are of scripts without spaces, or no word is in two
+    texts), in at least `least` texts, weighted 1 + log(count) · idf; logistic or ridge regression of strength 1. Of a
+    pair, both sides. The majority's answer where there is nothing to count. Once fitted, its name says what it counts.
     """
 
-    name: ClassVar[str] = "TF-IDF + linear"
     least: int = 2
+    _counted: set[str] = field(default_factory=set, repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        return f"TF-IDF{' of characters' if 'char' in self._counted else ''} + linear"
 
     def suits(self, task: Task) -> bool:
         return isinstance(plain(task), Classify)
 
     def fit(self, task: Task, train: Sequence[Item]) -> Predict:
         from scipy.sparse import hstack
-        from sklearn.feature_extraction.text import TfidfVectorizer
 
         task = plain(task)
         assert isinstance(task, Classify)
-        sides = [side for side in ("text", "text_b") if train and side in train[0].fields]
-        sample = "".join(item.fields["text"] for item in train[:1000])
-        unspaced = 2 * len(UNSPACED.findall(sample)) > sum(c.isalpha() for c in sample)
-        least = self.least if len(train) >= 100 else 1
-        vectors = {
-            side: TfidfVectorizer(
-                analyzer="char" if unspaced else "word",
-                token_pattern=r"\b\w+\b",
-                ngram_range=(1, 3) if unspaced else (1, 2),
-                min_df=least,
-                sublinear_tf=True,
-            )
-            for side in sides
-        }
-        table = hstack([vectors[side].fit_transform([i.fields[side] for i in train]) for side in sides]).tocsr()
-        answer = _linear(task, table, [item.gold for item in train])
+        self._counted.clear()
+        found: dict[str, tuple[Any, Any]] = {}  # side of a pair: what counts it, and its table
+        for side in ("text", "text_b"):
+            if train and side in train[0].fields and (own := self._count([i.fields[side] for i in train])) is not None:
+                found[side] = own
+        if not found:
+            return Majority().fit(task, train)
+        answer = _linear(task, hstack([table for _, table in found.values()]).tocsr(), [item.gold for item in train])
 
         def predict(items: Sequence[Item]) -> list[Prediction]:
-            rows = hstack([vectors[side].transform([i.fields[side] for i in items]) for side in sides]).tocsr()
-            return [{"id": i.id, "label": label} for i, label in zip(items, answer(rows), strict=True)]
+            tables = [vectors.transform([i.fields[side] for i in items]) for side, (vectors, _) in found.items()]
+            return [
+                {"id": i.id, "label": label} for i, label in zip(items, answer(hstack(tables).tocsr()), strict=True)
+            ]
 
         return predict
+
+    def _count(self, texts: Sequence[str]) -> tuple[Any, Any] | None:
+        """What counts words, or else characters, and their table (texts, n-grams). None where there are none."""
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        sample = "".join(texts[:1000])
+        unspaced = 2 * len(UNSPACED.findall(sample)) > sum(c.isalpha() for c in sample)
+        for analyzer, longest in [("char", 3)] if unspaced else [("word", 2), ("char", 3)]:
+            vectors = TfidfVectorizer(
+                analyzer=analyzer,
+                **({"token_pattern": r"\b\w+\b"} if analyzer == "word" else {}),
+                ngram_range=(1, longest),
+                min_df=self.least if len(texts) >= 100 else 1,
+                sublinear_tf=True,
+            )
+            try:
+                table = vectors.fit_transform(texts)
+            except ValueError:  # so scikit-learn says that nothing is there, or nothing in enough texts
+                continue
+            if analyzer == "char" or np.bincount(table.indices).max() > 1:  # a word of one text tells of no other
+                self._counted.add(analyzer)
+                return vectors, table
+        return None
 
 
 def _linear(task: Classify, table: Any, gold: Sequence[Any]) -> Callable[[Any], list[Any]]:
@@ -137,7 +163,8 @@ class FrequentTag(Floor):
                     of_word.setdefault(word, Counter())[tag] += 1
         tag_of = {word: counts.most_common(1)[0][0] for word, counts in of_word.items()}
         once = Counter(tag_of[word] for word, counts in of_word.items() if counts.total() == 1)
-        unknown = (once or Counter(tag_of.values())).most_common(1)[0][0]
+        known = once or Counter(tag_of.values())
+        unknown = known.most_common(1)[0][0] if known else _commonest(task, train)
         return lambda items: [
             {"id": i.id, "tags": [tag_of.get(word, unknown) for word in i.fields["words"]]} for i in items
         ]

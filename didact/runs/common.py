@@ -127,7 +127,7 @@ def exporter(
 def finished(folder: Path) -> dict[str, Any] | None:
     """The result of a run that has ended, None of one that has not."""
     path = folder / RESULT
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return heard(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
 
 def first() -> bool:
@@ -150,14 +150,27 @@ def spoken(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+SCORED = {"dev", "test", "validation", "learning_rates"}
+"""keys of a result whose values are scores by name"""
+
+
+def heard(value: Any, score: bool = False) -> Any:
+    """A result as it was before `spoken`: null is not a number where a score stands, and nothing elsewhere."""
+    if isinstance(value, dict):
+        return {name: heard(inner, score or name in SCORED) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [heard(inner, score) for inner in value]
+    return math.nan if score and value is None else value
+
+
 INPUTS = "inputs.json"
 _FREE = {"hardware", "checkpoints", "record", "quiet", "plugins"}  # keys that may change between two starts of a run
 
 
 def begin(run: Run, inputs: Sequence[str | Path] = ()) -> None:
-    """Write the resolved run file, and what `inputs` hold (data files, stores). A folder begun with other settings, or
-    an unfinished one with other data, is refused, since its results would be mixed; one in which nothing but these
-    stands takes others.
+    """Write the resolved run file, and what `inputs` hold (data files, stores). A folder begun with other settings or
+    other data is refused, since its results would be mixed, or not those of this data; one in which nothing but these
+    stands takes others. Data that is no longer here is not missed.
     """
     make_folder(run.run)
     path, data = run.run / RUN_FILE, run.run / INPUTS
@@ -174,7 +187,7 @@ def begin(run: Run, inputs: Sequence[str | Path] = ()) -> None:
                     expected="the same, or another folder (run=…)",
                 )
         for name, digest in digests.items():
-            if finished(run.run) is None and known.get(name, digest) != digest:
+            if known.get(name, digest) != digest:
                 raise InputError(
                     f"other data than this run ({run.run}) was begun with",
                     file=name,

@@ -1,7 +1,8 @@
 """`didact finetune`: a start (or fresh weights), a task and labelled files -> a run a seed, scores on dev and test.
 
 RUN/seed-N holds the run of each seed, RUN/best the model of the one best on dev. With several learning rates the
-first seed runs them all, dev chooses, and the other seeds take the chosen one. RUN/result.json says what came of it.
+first seed runs them all, dev chooses, and the other seeds take the chosen one; one that diverges is not chosen.
+RUN/result.json says what came of it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from didact import hub
 from didact.batch import Batch, Example
 from didact.data.store import write_aside
 from didact.data.stream import Stream
-from didact.errors import InputError
+from didact.errors import InputError, NotANumber
 from didact.model import Pretrained
 from didact.randomness import key
 from didact.runs import common
@@ -76,10 +77,11 @@ def finetune(run: FinetuneRun) -> Path:
     for number, seed in enumerate(seeds):
         folder = run.run / f"seed-{seed}"
         if number == 0 and len(rates) > 1:
-            cells = {r: _one(run, begin, files, seed, r, folder / f"rate-{r:g}") for r in rates}
-            tried = {f"{r:g}": cell["dev"][files.task.main] for r, cell in cells.items()}
+            cells = _trials(run, begin, files, seed, rates, folder)
+            tried = {f"{r:g}": cells[r]["dev"][files.task.main] for r in rates}
             sign = 1.0 if files.task.higher else -1.0
-            rate = max(cells, key=lambda r: _worst_if_nan(sign * cells[r]["dev"][files.task.main]))
+            ended = [r for r in rates if "failed" not in cells[r]]
+            rate = max(ended, key=lambda r: _worst_if_none(sign * tried[f"{r:g}"]))
             results[str(seed)] = cells[rate]
             _point(folder, f"rate-{rate:g}")
         else:
@@ -104,7 +106,7 @@ def finetune(run: FinetuneRun) -> Path:
 def _best_seed(task: Task, results: Mapping[str, Any]) -> str:
     """The seed whose model is used when the run is named: the best on dev; the first where there is no dev."""
     sign = 1.0 if task.higher else -1.0
-    return max(results, key=lambda seed: _worst_if_nan(sign * results[seed].get("dev", {}).get(task.main, 0.0)))
+    return max(results, key=lambda seed: _worst_if_none(sign * results[seed].get("dev", {}).get(task.main, 0.0)))
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,27 @@ class Answers(nn.Module):
 
     def forward(self, batch: Batch) -> tuple[torch.Tensor, ...]:
         return self.step(batch, logits=True)
+
+
+def _trials(
+    run: FinetuneRun, begin: Begin, files: Files, seed: int, rates: Sequence[float], folder: Path
+) -> dict[float, dict[str, Any]]:
+    """One seed at every learning rate. One that diverges has no score. Raises NotANumber where all of them do."""
+    cells: dict[float, dict[str, Any]] = {}
+    failed: dict[float, NotANumber] = {}
+    for rate in rates:
+        try:
+            cells[rate] = _one(run, begin, files, seed, rate, folder / f"rate-{rate:g}")
+        except NotANumber as problem:
+            say(f"learning rate {rate:g}: {problem}")
+            failed[rate] = problem
+    if len(failed) == len(rates):
+        raise failed[rates[0]]
+    # Written down only now: where all fail, another start, with other hardware maybe, tries them again.
+    for rate, problem in failed.items():
+        cells[rate] = {"learning_rate": rate, "dev": {files.task.main: math.nan}, "failed": str(problem)}
+        common.finish(folder / f"rate-{rate:g}", cells[rate])
+    return cells
 
 
 def _one(run: FinetuneRun, begin: Begin, files: Files, seed: int, rate: float, folder: Path) -> dict[str, Any]:
@@ -295,8 +318,9 @@ def _budget(run: FinetuneRun, examples: int) -> Budget:
     return Budget(steps=max(1, round(b.epochs * examples / amount)))
 
 
-def _worst_if_nan(value: float) -> float:
-    return -math.inf if math.isnan(value) else value
+def _worst_if_none(value: float) -> float:
+    """What is not a number, or infinite, is the worst: a result file says null for both."""
+    return value if math.isfinite(value) else -math.inf
 
 
 def _point(folder: Path, cell: str) -> None:
@@ -326,6 +350,6 @@ def _report(run: FinetuneRun, summary: Mapping[str, Any]) -> None:
         parts = []
         for name in values[0]:
             own = [v[name] for v in values]
-            spread = f" ± {stdev(own):.4f}" if len(own) > 1 else ""
+            spread = f" ± {stdev(own) if all(map(math.isfinite, own)) else math.nan:.4f}" if len(own) > 1 else ""
             parts.append(f"{name} {fmean(own):.4f}{spread}")
         say(f"{run.run} · {split} · {len(values)} seed{'s' * (len(values) > 1)} · " + " · ".join(parts))

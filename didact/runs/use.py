@@ -78,6 +78,10 @@ def _predicted(model: Pretrained, files: Sequence[Path]) -> Iterator[Sequence[Ma
             yield model.predict(source)
             continue
         for file, first, records in _records([] if source is None else [source]):
+            if first > 1:  # what has no id is called by its number, in the file and not in this portion
+                records = [
+                    r if r.get("id") is not None else {**r, "id": str(i)} for i, r in enumerate(records, first - 1)
+                ]
             try:
                 yield model.predict(records)
             except InputError as problem:

@@ -249,13 +249,17 @@ class Task(ABC):
             return None
         return [i if item.group is None else item.group for i, item in enumerate(items)]
 
-    def predicted(self, predictions: Sequence[Prediction]) -> list[Any]:
-        """What of each prediction is scored."""
+    def predicted(self, predictions: Sequence[Prediction], items: Sequence[Item] | None = None) -> list[Any]:
+        """What of each prediction is scored. items: what was asked, in the same order. Raises InputError where there
+        are more or fewer of them, or a prediction's id, if it has one, is another.
+        """
+        if items is not None:
+            _check_paired(predictions, items)
         return [prediction[self.answer] for prediction in predictions]
 
     def score(self, predictions: Sequence[Prediction], items: Sequence[Item]) -> dict[str, float]:
         """Official scores by name, the main one first; all are shares of 1 (correlations of -1 to 1)."""
-        predicted, gold = self.predicted(predictions), self.gold(items)
+        predicted, gold = self.predicted(predictions, items), self.gold(items)
         return {metric.name: metric(predicted, gold) for metric in self.metrics()}
 
 
@@ -281,6 +285,14 @@ class Supervised(Objective):
     @property
     def decoder(self) -> bool:
         return self.task.side == "outputs"
+
+
+def _check_paired(predictions: Sequence[Prediction], items: Sequence[Item]) -> None:
+    if len(predictions) != len(items):
+        raise InputError(f"{len(predictions):,} predictions for {len(items):,} records", expected="one for each")
+    for prediction, item in zip(predictions, items, strict=True):
+        if str(found := prediction.get("id", item.id)) != item.id:
+            raise item.wrong(f"a prediction of id {found!r}", f"{item.id!r}, in the records' order")
 
 
 def asked_row(example: Example, end: int | None = None) -> int:

@@ -67,6 +67,27 @@ def test_compare() -> None:
     assert compare(TASK, good[0], good[0], items)["accuracy"].value == 0.0
 
 
+def test_predictions_are_those_of_the_items() -> None:
+    """One by one, where they have ids; as many, always."""
+    items = TASK.items(RECORDS)
+    named = [{"id": item.id, "label": "a"} for item in items]
+    assert TASK.score(named, items)["accuracy"] == 0.5
+    assert TASK.score([{**p, "id": int(p["id"])} for p in named], items)["accuracy"] == 0.5
+    for wrong, said in (
+        ([named[1], named[0], *named[2:]], "records:1: a prediction of id '1'; expected '0', in the records' order"),
+        (named[1:], "39 predictions for 40 records; expected one for each"),
+    ):
+        for score in (
+            lambda own: TASK.score(own, items),
+            lambda own: intervals(TASK, [named, own], items),
+            lambda own: compare(TASK, own, named, items),
+            lambda own: compare(TASK, named, own, items),
+        ):
+            with pytest.raises(InputError) as problem:
+                score(wrong)
+            assert str(problem.value) == said
+
+
 def test_questions_on_one_context_are_drawn_together() -> None:
     records = [
         {"context": text, "question": f"{i}?", "answers": [text.split()[0]]} for text in CORPUS[:3] for i in range(20)

@@ -62,6 +62,44 @@ def test_linear_sees_words(problem: str, words: tuple[str, str]) -> None:
     assert next(iter(found.values())) > 0.95
 
 
+@pytest.mark.parametrize("n", [60, 300])
+@pytest.mark.parametrize("alphabet", ["ACGT", "🙂🙁😀😡", "!?.,"])
+@pytest.mark.parametrize("sides", [("text",), ("text", "text_b")])
+def test_linear_sees_characters_where_there_are_no_words(n: int, alphabet: str, sides: tuple[str, ...]) -> None:
+    """Sequences are one word each, and no two alike; of the labels, each prefers letters of its own."""
+    rng = np.random.default_rng(0)
+    task = Classify(columns={side: side for side in sides}, scores=("accuracy",))
+    shares = ((0.4, 0.4, 0.1, 0.1), (0.1, 0.1, 0.4, 0.4))
+    records = [
+        {side: "".join(rng.choice(list(alphabet), 40, p=shares[i % 2])) for side in sides} | {"label": i % 2}
+        for i in range(n)
+    ]
+    floor = Linear()
+    assert floor.name == "TF-IDF + linear"
+    assert scored(floor, task, records[: n - 20], records[n - 20 :])["accuracy"] > 0.9
+    assert floor.name == "TF-IDF of characters + linear"
+    scored(floor, task, [dict.fromkeys(sides, f"a {i}") | {"label": i % 2} for i in range(9)])
+    assert floor.name == "TF-IDF + linear"
+
+
+@pytest.mark.parametrize("problem", ["single", "multiple", "regression"])
+def test_linear_of_nothing_is_the_majority(problem: str) -> None:
+    values = {"single": ("yes", "no"), "multiple": (["a", "b"], ["b"]), "regression": (1.0, 0.0)}[problem]
+    records = [{"text": chr(0x4E00 + i), "label": values[i % 3 == 0]} for i in range(120)]
+    task = Classify(problem)  # type: ignore[arg-type]
+    items = task.items(records)
+    task = task.learn(items)
+    assert Linear().fit(task, items)(items) == Majority().fit(task, items)(items)
+
+
+def test_tags_of_which_none_counts() -> None:
+    task = Tag(tags=("X", "N", "V"), ignore=("X",))
+    items = task.items([{"words": "a b", "tags": "X X"}])
+    for floor in (FrequentTag(), Majority()):
+        (prediction,) = floor.fit(task.learn(items), items)(items)
+        assert prediction["tags"] == ["N", "N"]
+
+
 def test_most_frequent_tag_of_the_word() -> None:
     train = [{"words": "the cat sat the", "tags": "D N V D"}, {"words": "the dog the", "tags": "D N X"}]
     found = FrequentTag().fit(Tag(tags=("D", "N", "V", "X")), Tag().items(train))

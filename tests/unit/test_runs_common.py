@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -34,9 +35,26 @@ def test_a_run_goes_on_with_the_data_that_it_was_begun_with(world: Path, tmp_pat
             common.begin(run, inputs)
         changed.write_bytes(before)
     common.begin(run, inputs)
-    file.write_text("moved on\n")
     common.finish(run.run, {})
-    common.begin(run, inputs)  # a finished run reads nothing any more
+    common.begin(run, inputs)
+    file.write_text("moved on\n")
+    with pytest.raises(InputError, match=r"train\.tsv: other data than this run"):
+        common.begin(run, inputs)  # its results are not those of this file
+    file.unlink()
+    common.begin(run, inputs)  # a finished run needs nothing any more
+
+
+def test_a_result_is_read_as_it_was(tmp_path: Path) -> None:
+    """What JSON cannot say of a score is no number again; what was nothing is nothing."""
+    before = {
+        "start": None,
+        "learning_rates": {"0.1": math.nan, "0.2": 0.5},
+        "seeds": {"0": {"best_step": None, "dev": {"f1": 0.5, "accuracy": math.nan}}},
+    }
+    common.finish(tmp_path, before)
+    assert "NaN" not in (tmp_path / common.RESULT).read_text()
+    after = common.finished(tmp_path)
+    assert repr(after) == repr(before)
 
 
 def test_a_run_that_knows_no_data_takes_what_there_is(world: Path, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +16,16 @@ from sklearn.metrics import accuracy_score
 from transformers import AutoModelForSequenceClassification
 
 from didact import hub
-from didact.errors import InputError
+from didact.errors import InputError, NotANumber
 from didact.exchange import keys
 from didact.families import GPT2
 from didact.heads import Vocabulary
 from didact.model import Model, Pretrained
 from didact.runs import runfile
 from didact.runs.corpus import train_tokenizer
-from didact.runs.finetune import finetune
+from didact.runs.finetune import _best_seed, finetune
 from didact.runs.schema import FinetuneRun
+from didact.tasks import Classify
 from didact.tokenization.tokenizer import Tokenizer
 
 
@@ -243,6 +246,68 @@ def test_a_run_killed_between_seeds_goes_on(world: Path, pretrained: Path, tmp_p
     finetune(run)
     assert (run.run / "seed-0" / "result.json").stat().st_mtime_ns == kept
     assert _untimed(result(run.run)) == _untimed(whole)
+
+
+def test_an_undefined_score_breaks_nothing(world: Path, pretrained: Path, tmp_path: Path, capsys: Any) -> None:
+    """A dev file in which every question has an answer says nothing of those without; no seed is chosen by it."""
+    own: dict[str, Any] = {"task": {"answer": {"nullable": True}}, "length": 64, "budget": {"steps": 1}}
+    own |= {"data": {split: str(world / f"{split}.json") for split in ("train", "dev")}, "seeds": [0, 1]}
+    run = run_of(world, tmp_path / "r", pretrained, **own)
+    finetune(run)
+    whole = result(run.run)
+    assert whole["seeds"]["0"]["dev"]["no_answer_accuracy"] is None
+    said = capsys.readouterr().err
+    assert "no_answer_accuracy nan ± nan" in said
+    finetune(run)
+    assert capsys.readouterr().err.splitlines()[-1] == said.splitlines()[-1]
+    (run.run / "result.json").unlink()
+    finetune(run)
+    assert result(run.run) == whole
+
+
+@pytest.mark.parametrize("higher", [True, False])
+def test_a_score_that_is_no_number_is_never_the_best(higher: bool) -> None:
+    task = Classify(scores=("accuracy",)) if higher else Classify("regression", scores=("mse",))
+    assert task.higher == higher
+
+    def best(*values: float) -> str:
+        return _best_seed(task, {str(seed): {"dev": {task.main: value}} for seed, value in enumerate(values)})
+
+    assert best(math.nan, 0.3, 0.5, math.nan) == ("2" if higher else "1")
+    assert best(math.inf, -math.inf, 0.5) == "2", "a result file says of both what it says of no number"
+    assert best(math.nan, math.nan) == "0"
+
+
+def test_a_finished_run_is_not_that_of_another_test_file(world: Path, pretrained: Path, tmp_path: Path) -> None:
+    shutil.copy(world / "test.tsv", tmp_path / "test.tsv")
+    data = {"train": str(world / "train.tsv"), "test": str(tmp_path / "test.tsv")}
+    run = run_of(world, tmp_path / "r", pretrained, data=data, budget={"steps": 1})
+    finetune(run)
+    finetune(run)
+    shutil.copy(world / "dev.tsv", tmp_path / "test.tsv")
+    with pytest.raises(InputError, match=r"test\.tsv: other data than this run .* was begun with"):
+        finetune(run)
+
+
+def test_a_learning_rate_that_diverges_is_not_chosen(
+    world: Path, pretrained: Path, tmp_path: Path, capsys: Any
+) -> None:
+    run = run_of(world, tmp_path / "r", pretrained, learning_rates=[1e30, 1e-3])
+    finetune(run)
+    whole = result(run.run)
+    assert "learning rate 1e+30: " in capsys.readouterr().err
+    assert whole["learning_rate"] == 1e-3
+    assert whole["learning_rates"] == {"1e+30": None, "0.001": whole["seeds"]["0"]["dev"]["accuracy"]}
+    (run.run / "result.json").unlink()
+    finetune(run)
+    assert result(run.run) == whole, "nothing is trained again"
+
+
+def test_where_every_learning_rate_diverges_it_is_said(world: Path, pretrained: Path, tmp_path: Path) -> None:
+    run = run_of(world, tmp_path / "r", pretrained, learning_rates=[1e30, 1e31])
+    with pytest.raises(NotANumber, match=r"at step \d"):
+        finetune(run)
+    assert not list(run.run.rglob("result.json")), "another start tries them again"
 
 
 def _untimed(value: Any) -> Any:

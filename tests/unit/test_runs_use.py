@@ -64,6 +64,28 @@ def test_predictions_come_in_order_however_many(
         assert p["scores"] == pytest.approx(one, abs=1e-5)
 
 
+def test_predictions_are_scored_with_their_file(
+    tuned: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ends a line for Unicode ends none here; what has no id is called by its number in the file."""
+    monkeypatch.setattr(use, "_AT_ONCE", 5)
+    file, out, scores = tmp_path / "x.jsonl", tmp_path / "out.jsonl", tmp_path / "scores.json"
+    ends = ("\u2028", "\u2029", "\u0085", "\f", "\r", "")
+    records = [
+        {"text": text.replace(" ", f" {ends[i % 6]} ", 2), "label": y} for i, (y, text) in enumerate(texts_of(world))
+    ]
+    records[7]["id"] = "seventh\u2028"
+    file.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records), encoding="utf-8")
+    use.predict_files(str(tuned), [file], out)
+    use.evaluate_files(str(tuned), [file], None, scores)
+    found = [json.loads(line) for line in out.read_bytes().split(b"\n")[:-1]]
+    assert [p["id"] for p in found] == [records[7]["id"] if i == 7 else str(i) for i in range(12)]
+    task = hub.load(tuned).task
+    assert task is not None
+    values = json.loads(scores.read_text())[str(file)]["scores"]
+    assert task.score(found, task.items(file)) == pytest.approx({name: own["value"] for name, own in values.items()})
+
+
 def test_files_of_another_kind_are_read_by_the_task(tuned: Path, world: Path, tmp_path: Path) -> None:
     """In the order in which they are named; a column of labels is no matter."""
     (tmp_path / "bare.csv").write_text("text\nriver stone\n")
