@@ -107,7 +107,7 @@ class Linear(Floor):
         for analyzer, longest in [("char", 3)] if unspaced else [("word", 2), ("char", 3)]:
             vectors = TfidfVectorizer(
                 analyzer=analyzer,
-                token_pattern=r"\b\w+\b" if analyzer == "word" else None,
+                token_pattern=r"\b\w+\b" if analyzer == "word" else None,  # type: ignore[arg-type]
                 ngram_range=(1, longest),
                 min_df=self.least if len(texts) >= 100 else 1,
                 sublinear_tf=True,
