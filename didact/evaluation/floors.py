@@ -70,7 +70,7 @@ class Linear(Floor):
     _counted: set[str] = field(default_factory=set, repr=False, compare=False)
 
     @property
-    def name(self) -> str:
+    def name(self) -> str:  # type: ignore[override]
         return f"TF-IDF{' of characters' if 'char' in self._counted else ''} + linear"
 
     def suits(self, task: Task) -> bool:
@@ -107,7 +107,7 @@ class Linear(Floor):
         for analyzer, longest in [("char", 3)] if unspaced else [("word", 2), ("char", 3)]:
             vectors = TfidfVectorizer(
                 analyzer=analyzer,
-                **({"token_pattern": r"\b\w+\b"} if analyzer == "word" else {}),
+                token_pattern=r"\b\w+\b" if analyzer == "word" else None,  # type: ignore[arg-type]
                 ngram_range=(1, longest),
                 min_df=self.least if len(texts) >= 100 else 1,
                 sublinear_tf=True,

@@ -20,7 +20,7 @@ from rich.table import Table
 from didact import hub
 from didact.data.store import write_aside
 from didact.errors import InputError
-from didact.runs import runfile
+from didact.runs import common, runfile
 from didact.runs.finetune import finetune
 from didact.runs.schema import FinetuneRun, Part
 from didact.tasks import Glue
@@ -53,10 +53,10 @@ def run(file: Path, out: Path | None = None) -> Path:
     chosen: GlueRun = runfile.read(file, GlueRun)
     folder = out or chosen.run
     runs = [_finetuning(chosen, folder, name) for name in chosen.tasks]
-    for own in runs:
-        for path in (own.data.train, own.data.dev):
-            if not isinstance(path, Path) or not path.is_file():
-                raise InputError("no such file", file=str(path), expected="GLUE's official download")
+    mismatched = [_second_dev(chosen.glue)] if "mnli" in chosen.tasks else []
+    for path in (*(path for own in runs for path in (own.data.train, own.data.dev)), *mismatched):
+        if not isinstance(path, Path) or not path.is_file():
+            raise InputError("no such file", file=str(path), expected="GLUE's official download")
     scores: dict[str, dict[str, float]] = {}
     for name, own in zip(chosen.tasks, runs, strict=True):
         finetune(own)
@@ -67,7 +67,7 @@ def run(file: Path, out: Path | None = None) -> Path:
     complete = set(FOLDERS) <= set(chosen.tasks)
     result = {"scores": scores, "average": average(scores) if complete else None}
     folder.mkdir(parents=True, exist_ok=True)
-    write_aside(folder / "glue.json", json.dumps(result, indent=2) + "\n")
+    write_aside(folder / "glue.json", json.dumps(common.spoken(result), indent=2) + "\n")
     _show(scores, result["average"], folder)
     return folder / "glue.json"
 
@@ -87,7 +87,13 @@ def _finetuning(chosen: GlueRun, folder: Path, name: Name) -> FinetuneRun:
 
 
 def _seeds(run: Path) -> Mapping[str, Any]:
-    return json.loads((run / "result.json").read_text(encoding="utf-8"))["seeds"]
+    result = common.finished(run)
+    assert result is not None
+    return result["seeds"]
+
+
+def _second_dev(data: Path) -> Path:
+    return data / "MNLI" / "dev_mismatched.tsv"
 
 
 def _mean(seeds: Mapping[str, Any], name: str) -> dict[str, float]:
@@ -97,7 +103,7 @@ def _mean(seeds: Mapping[str, Any], name: str) -> dict[str, float]:
 
 def _mismatched(data: Path, run: FinetuneRun) -> dict[str, float]:
     """MNLI's models on its second dev file, over seeds."""
-    file = data / "MNLI" / "dev_mismatched.tsv"
+    file = _second_dev(data)
     found = []
     for seed in _seeds(run.run):
         model = hub.load(run.run / f"seed-{seed}")

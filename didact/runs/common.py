@@ -164,7 +164,8 @@ def heard(value: Any, score: bool = False) -> Any:
 
 
 INPUTS = "inputs.json"
-_FREE = {"hardware", "checkpoints", "record", "quiet", "plugins"}  # keys that may change between two starts of a run
+_FREE = {"run", "hardware", "checkpoints", "record", "quiet", "plugins"}
+"""keys that may change between two starts of a run: its folder may be moved, and named in another way"""
 
 
 def begin(run: Run, inputs: Sequence[str | Path] = ()) -> None:

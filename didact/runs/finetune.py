@@ -36,7 +36,7 @@ from didact.runs.write import checked
 from didact.tasks import Task
 from didact.tasks.answering import answer, forced
 from didact.tasks.base import Counts, Dataset, Prediction
-from didact.training.checkpoint import RunFolder
+from didact.training.checkpoint import RunFolder, point
 from didact.training.flops import step_flops
 from didact.training.loop import fit
 from didact.training.schedule import Budget
@@ -83,7 +83,7 @@ def finetune(run: FinetuneRun) -> Path:
             ended = [r for r in rates if "failed" not in cells[r]]
             rate = max(ended, key=lambda r: _worst_if_none(sign * tried[f"{r:g}"]))
             results[str(seed)] = cells[rate]
-            _point(folder, f"rate-{rate:g}")
+            _take(folder, f"rate-{rate:g}")
         else:
             results[str(seed)] = _one(run, begin, files, seed, rate, folder)
     summary = {
@@ -97,7 +97,10 @@ def finetune(run: FinetuneRun) -> Path:
         "items": {split: len(d.items) for split, d in files.all.items()},
     }
     summary["best_seed"] = _best_seed(files.task, results)
-    _link(run.run / "best", Path(f"seed-{summary['best_seed']}") / "best")
+    if common.first():
+        seed = Path(f"seed-{summary['best_seed']}")
+        found = "best" if (run.run / seed / "best").exists() else "last"  # nothing on dev said which is the best
+        point(run.run / "best", seed / found)
     common.finish(run.run, summary)
     _report(run, summary)
     return run.run
@@ -254,7 +257,7 @@ def _score(model: Pretrained, dataset: Dataset, folder: Path, name: str, run: Fi
     answers = answer(model.model, model.task, dataset, run.batch.micro_tokens, write=write)
     predictions: list[Prediction] = model.task.decode(dataset, answers)
     metric = model.task.metrics()[0]
-    units = metric.units(model.task.predicted(predictions), model.task.gold(dataset.items)).tolist()
+    units = metric.units(model.task.predicted(predictions, dataset.items), model.task.gold(dataset.items)).tolist()
     lines = (
         json.dumps({**p, "units": u[0] if len(u) == 1 else u}, ensure_ascii=False)
         for p, u in zip(predictions, units, strict=True)
@@ -323,22 +326,17 @@ def _worst_if_none(value: float) -> float:
     return value if math.isfinite(value) else -math.inf
 
 
-def _point(folder: Path, cell: str) -> None:
+def _take(folder: Path, cell: str) -> None:
     """RUN/seed-N/best and last are those of the chosen learning rate; its predictions lie there too."""
+    if not common.first():
+        return
     for name in ("best", "last"):
         if (folder / cell / name).exists():
-            _link(folder / name, Path(cell) / name)
+            point(folder / name, Path(cell) / name)
     for split in SPLITS:
         found = folder / cell / f"predictions-{split}.jsonl"
-        if found.is_file() and common.first():
+        if found.is_file():
             write_aside(folder / found.name, found.read_text(encoding="utf-8"))
-
-
-def _link(link: Path, target: Path) -> None:
-    """`link` pointing to `target` (as seen from the link's folder), in place of what it pointed to."""
-    if common.first():
-        link.unlink(missing_ok=True)
-        link.symlink_to(target)
 
 
 def _report(run: FinetuneRun, summary: Mapping[str, Any]) -> None:

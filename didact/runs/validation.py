@@ -29,7 +29,8 @@ class FixedValidation:
     Called with a step it gives, for every part p of the objective that depends on the rate, `p@15/loss` (nats a
     token), `p@15/bits_per_token`, `p@15/bits_per_byte` (bits of the asked tokens / bytes of source they stand for) and
     `p@15/accuracy`, for each rate; for every other part `p/loss` and `p/accuracy`; where a part marks tokens (replaced
-    ones) `f1` beside them. `loss` is the objective's own weighted sum at the first rate.
+    ones) `f1` beside them. `loss` is the objective's own weighted sum at the first rate, not a number where nothing is
+    asked.
     """
 
     source: Source
@@ -53,7 +54,9 @@ class FixedValidation:
                     fixed.add(name)
                 metrics |= {f"{prefix}/{key}": value for key, value in own.metrics().items()}
             if number == 0:
-                metrics["loss"] = sum(own.weight * own.total / own.count for own in sums.values() if own.count)
+                asked = [own for own in sums.values() if own.count]
+                # Of nothing asked, no number: 0 would be the best loss of all.
+                metrics["loss"] = sum(own.weight * own.total / own.count for own in asked) if asked else math.nan
         return metrics
 
     def _sums(self, step: Step, rate: float, move: Callable[[Batch], Batch]) -> Mapping[str, _Sum]:

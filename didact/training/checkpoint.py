@@ -102,14 +102,7 @@ class RunFolder:
 
     def link(self, name: str, step: int) -> None:
         """Point RUN/name at a step's checkpoint, from one moment to the next."""
-        target = os.path.join("checkpoints", f"step-{step}")
-        place, aside = self.path / name, self.path / f"{_ASIDE}{name}"
-        if place.is_symlink() and os.readlink(place) == target:
-            return
-        aside.unlink(missing_ok=True)
-        os.symlink(target, aside)
-        os.replace(aside, place)
-        sync(self.path)
+        point(self.path / name, Path("checkpoints", f"step-{step}"))
 
     def prune(self, keep: int, best: int = -1) -> None:
         """Keep the last `keep` checkpoints, and the best one: without its state where it is not among them."""
@@ -152,6 +145,17 @@ class RunFolder:
             shutil.rmtree(rubbish)
         for rubbish in self.path.glob(f"{_ASIDE}*"):
             rubbish.unlink()
+
+
+def point(link: Path, target: Path) -> None:
+    """Make a link to `target` (as seen from the link's folder), or point it there, from one moment to the next."""
+    if link.is_symlink() and os.readlink(link) == str(target):
+        return
+    aside = link.with_name(f"{_ASIDE}{link.name}")
+    aside.unlink(missing_ok=True)
+    os.symlink(target, aside)
+    os.replace(aside, link)
+    sync(link.parent)
 
 
 def sync(path: Path) -> None:

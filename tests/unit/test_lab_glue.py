@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from test_tasks_glue import FILES
 
 from didact import hub, lab
 from didact.errors import InputError
-from didact.lab.glue import FOLDERS
+from didact.lab.glue import FOLDERS, _mean, _seeds
+from didact.runs import common
 from didact.tasks import Glue
 from didact.tasks.glue import MEMBERS
 
@@ -95,11 +97,20 @@ def test_its_scores_are_scikit_learns(pretrained: Path, tmp_path: Path) -> None:
             assert found["scores"][name][score] == pytest.approx(sum(values) / 2, abs=1e-6), (name, score)
 
 
+def test_a_score_that_a_seed_has_not(tmp_path: Path) -> None:
+    scores = {"pearson": math.nan, "spearman": 0.5}
+    common.finish(tmp_path, {"seeds": {"0": {"dev": scores}, "1": {"dev": scores}}})
+    assert repr(_mean(_seeds(tmp_path), "stsb")) == repr(scores)
+
+
 def test_missing_files_are_told_first(pretrained: Path, tmp_path: Path) -> None:
     data = official(tmp_path / "data")
-    (data / "RTE" / "dev.tsv").unlink()
-    with pytest.raises(InputError, match=r"RTE/dev\.tsv: no such file"):
-        lab.run(str(small(tmp_path, pretrained, data)))
+    for name in ("RTE/dev.tsv", "MNLI/dev_mismatched.tsv"):
+        text = (data / name).read_text(encoding="utf-8")
+        (data / name).unlink()
+        with pytest.raises(InputError, match=rf"{name}: no such file"):
+            lab.run(str(small(tmp_path, pretrained, data)))
+        (data / name).write_text(text, encoding="utf-8")
     assert not (tmp_path / "out").exists()
     with pytest.raises(InputError, match=r"own\.rtee"):
         lab.run(str(small(tmp_path, pretrained, data, own={"rtee": {}})))

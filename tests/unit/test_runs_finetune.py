@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -211,6 +212,7 @@ def test_what_is_left_out_is_said(world: Path, pretrained: Path, tmp_path: Path,
     assert "train: 1 texts cut to the length" in capsys.readouterr().err
     assert result(run)["counts"]["train"]["texts cut to the length"] == 1
     assert "dev" not in result(run)["seeds"]["0"]
+    assert hub.load(run).task is not None, "the run is a model where no dev file says which is the best"
 
 
 def test_mistakes_stop_it_before_training(world: Path, pretrained: Path, tmp_path: Path) -> None:
@@ -246,6 +248,44 @@ def test_a_run_killed_between_seeds_goes_on(world: Path, pretrained: Path, tmp_p
     finetune(run)
     assert (run.run / "seed-0" / "result.json").stat().st_mtime_ns == kept
     assert _untimed(result(run.run)) == _untimed(whole)
+
+
+def test_a_run_folder_may_be_moved_and_named_in_another_way(
+    world: Path, pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finetune(run_of(world, tmp_path / "a", pretrained))
+    whole = result(tmp_path / "a")
+    (tmp_path / "a" / "result.json").unlink()
+    (tmp_path / "a" / "seed-0" / "result.json").unlink()
+    (tmp_path / "a").rename(tmp_path / "b")
+    monkeypatch.chdir(tmp_path)
+    for folder in (Path("b"), tmp_path / "b"):  # the second finds it finished
+        finetune(run_of(world, folder, pretrained))
+        assert _untimed(result(folder)) == _untimed(whole)
+
+
+def test_the_best_model_is_there_at_every_moment(
+    world: Path, pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(world, tmp_path / "r", pretrained, budget={"steps": 1})
+    finetune(run)
+    (run.run / "result.json").unlink()
+    (run.run / "best").unlink()
+    (run.run / "best").symlink_to("seed-0/last")
+    replace = os.replace
+
+    def killed(a: Any, b: Any) -> None:
+        if Path(b) == run.run / "best":
+            raise KeyboardInterrupt
+        replace(a, b)
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(run)
+    assert os.readlink(run.run / "best") == "seed-0/last"
+    monkeypatch.undo()
+    finetune(run)
+    assert os.readlink(run.run / "best") == "seed-0/best"
 
 
 def test_an_undefined_score_breaks_nothing(world: Path, pretrained: Path, tmp_path: Path, capsys: Any) -> None:

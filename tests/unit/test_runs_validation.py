@@ -84,6 +84,13 @@ def test_the_rate_is_the_share_that_is_hidden(world: Path, tmp_path: Path) -> No
         assert asked / (plain + masks) == pytest.approx(rate, abs=0.04)
 
 
+def test_what_asks_nothing_has_no_loss(world: Path, pretrained: Path, tmp_path: Path) -> None:
+    """And is never the best."""
+    found = validate(parts_of(world, tmp_path / "a"), pretrained, amount=0)
+    assert found.keys() == {"loss"}
+    assert math.isnan(found["loss"])
+
+
 def test_held_out_documents_alone(world: Path, tmp_path: Path) -> None:
     parts = parts_of(world, tmp_path / "a")
     assert parts.validation is not None
