@@ -34,15 +34,16 @@ class Arm(Part):
 class Rates(Part):
     """Peak learning rates tried for each arm; empty: the base run's own. Chosen on dev, never on test.
 
-    pretrain: tried with the first seed, chosen by the validation figure `by` (`smallest` or largest); share: of the
-    budget that a trial takes, 1 = all of it, and the best trial is then the first seed's run; finetune: tried inside
-    every fine-tuning run, chosen by its own main metric on dev.
+    pretrain: tried with the first seed, chosen by the validation figure `by`; smallest: whether its smallest value is
+    the best, null = by its name: of losses, bits and errors the smallest, of all else (accuracy, f1) the largest;
+    share: of the budget that a trial takes, 1 = all of it, and the best trial is then the first seed's run; finetune:
+    tried inside every fine-tuning run, chosen by its own main metric on dev.
     """
 
     pretrain: LearningRates = ()
     finetune: LearningRates = ()
     by: str = ""
-    smallest: bool = True
+    smallest: bool | None = None
     share: float = Field(default=1.0, gt=0, le=1)
 
     @model_validator(mode="after")

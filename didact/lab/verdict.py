@@ -18,13 +18,12 @@ from didact.evaluation.intervals import Interval, over_seeds
 from didact.families import by_name
 from didact.lab import grid as grids
 from didact.lab.grid import Grid
+from didact.lab.numbers import higher_is_better
 from didact.lab.results import Results
 from didact.lab.sheets import Sheet
 from didact.runs.models import DEFAULT
 from didact.runs.schema import PretrainRun
 
-LOWER_IS_BETTER = ("loss", "bits", "mse", "nll")
-RATES_OF_ERROR = ("cer", "wer", "per")
 Sheets = Mapping[str, Sheet]
 """of each task, as the reference arm was asked it"""
 
@@ -53,11 +52,6 @@ class Comparison:
         if self.change is None or not (self.change.above or self.change.below):
             return None
         return self.change.above == self.higher
-
-
-def higher_is_better(metric: str) -> bool:
-    """By the metric's name; what is not a loss is a score."""
-    return metric not in RATES_OF_ERROR and not any(word in metric.lower() for word in LOWER_IS_BETTER)
 
 
 def compare(grid: Grid, results: Results, sheets: Sheets) -> list[Comparison]:

@@ -10,7 +10,7 @@ import pytest
 from didact.lab.grid import Grid
 from didact.lab.results import Results, Score, Spent
 from didact.lab.sheets import Sheet
-from didact.lab.verdict import compare, higher_is_better, short_of, verdicts
+from didact.lab.verdict import compare, short_of, verdicts
 from didact.runs.runfile import checked
 from didact.runs.schema import FinetuneRun
 from didact.tasks import Classify
@@ -94,22 +94,6 @@ def test_an_arm_without_a_counterpart_is_not_compared() -> None:
     scores = (Score("other", 0, "topic", "test", "f1", 0.9),)
     (said,) = verdicts(grid(), compare(grid(), Results(scores), {}))
     assert "nothing of base to compare with" in said
-
-
-@pytest.mark.parametrize(
-    ("metric", "higher"),
-    [
-        ("accuracy", True),
-        ("bits_per_byte@0.15", False),
-        ("loss/mlm", False),
-        ("f1_macro", True),
-        ("nll", False),
-        ("cer", False),
-        ("rougeL", True),
-    ],
-)
-def test_which_way_is_better(metric: str, higher: bool) -> None:
-    assert higher_is_better(metric) is higher
 
 
 @pytest.mark.parametrize(
