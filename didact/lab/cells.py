@@ -78,7 +78,8 @@ class Failure:
 @dataclass
 class Carried:
     """What came of a grid: the cells that have results, those that failed, the learning rate chosen for each arm
-    (where several were tried) and the steps of each arm (where the budget is FLOPs).
+    (where several were tried) and the steps of each arm (where the budget is FLOPs). discarded: the rates' trials that
+    are no cell's run.
     """
 
     cells: list[Cell] = field(default_factory=list)
@@ -86,6 +87,7 @@ class Carried:
     rates: dict[str, float] = field(default_factory=dict)
     tried: dict[str, dict[float, float]] = field(default_factory=dict)
     steps: dict[str, int] = field(default_factory=dict)
+    discarded: list[Cell] = field(default_factory=list)
 
 
 Runner = Callable[[Sequence[Cell], Say], list[Failure]]
@@ -160,7 +162,8 @@ def _choose_rates(grid: Grid, out: Path, carried: Carried, run: Runner, say: Say
     cells = [
         _trial_cell(grid, out, arm, rate, carried) for arm in grid.arms if grids.pretrained(grid, arm) for rate in rates
     ]
-    for cell in _carry(cells, carried, run, say, keep=False):
+    done = _carry(cells, carried, run, say, keep=False)
+    for cell in done:
         validation = (cell.result() or {}).get("validation", {})
         if by not in validation:
             raise InputError(
@@ -179,6 +182,8 @@ def _choose_rates(grid: Grid, out: Path, carried: Carried, run: Runner, say: Say
         else:
             carried.rates[arm] = next(iter(found))
             say(f"{arm}: learning rate {carried.rates[arm]:g}, the first: {by} is undefined at all {len(found)} tried")
+    whole = grid.learning_rates.share == 1.0
+    carried.discarded = [cell for cell in done if not (whole and cell.rate == carried.rates[cell.arm])]
 
 
 def _trial_cell(grid: Grid, out: Path, arm: str, rate: float, carried: Carried) -> Cell:
