@@ -12,6 +12,7 @@ that fails is reported, with those that needed it, and loses none of the others.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ import yaml
 from didact.errors import InputError
 from didact.lab import grid as grids
 from didact.lab.grid import Grid
+from didact.lab.numbers import higher_is_better, with_undefined
 from didact.runs import runfile
 from didact.runs.schema import FinetuneRun, PretrainRun
 
@@ -57,9 +59,9 @@ class Cell:
         return f"{self.arm}, seed {self.seed}, {self.stage}" + ("" if self.rate is None else f" at {self.rate:g}")
 
     def result(self) -> dict[str, Any] | None:
-        """What the run left behind, None where it has not finished."""
+        """What the run left behind, its undefined figures not a number; None where it has not finished."""
         path = self.folder / "result.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return with_undefined(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ class Failure:
 @dataclass
 class Carried:
     """What came of a grid: the cells that have results, those that failed, the learning rate chosen for each arm
-    (where several were tried) and the steps of each arm (where the budget is FLOPs).
+    (where several were tried) and the steps of each arm (where the budget is FLOPs). discarded: the rates' trials that
+    are no cell's run.
     """
 
     cells: list[Cell] = field(default_factory=list)
@@ -84,6 +87,7 @@ class Carried:
     rates: dict[str, float] = field(default_factory=dict)
     tried: dict[str, dict[float, float]] = field(default_factory=dict)
     steps: dict[str, int] = field(default_factory=dict)
+    discarded: list[Cell] = field(default_factory=list)
 
 
 Runner = Callable[[Sequence[Cell], Say], list[Failure]]
@@ -158,7 +162,8 @@ def _choose_rates(grid: Grid, out: Path, carried: Carried, run: Runner, say: Say
     cells = [
         _trial_cell(grid, out, arm, rate, carried) for arm in grid.arms if grids.pretrained(grid, arm) for rate in rates
     ]
-    for cell in _carry(cells, carried, run, say, keep=False):
+    done = _carry(cells, carried, run, say, keep=False)
+    for cell in done:
         validation = (cell.result() or {}).get("validation", {})
         if by not in validation:
             raise InputError(
@@ -167,10 +172,18 @@ def _choose_rates(grid: Grid, out: Path, carried: Carried, run: Runner, say: Say
             )
         assert cell.rate is not None
         carried.tried.setdefault(cell.arm, {})[cell.rate] = float(validation[by])
-    best = min if grid.learning_rates.smallest else max
+    smallest = grid.learning_rates.smallest
+    best = min if (not higher_is_better(by) if smallest is None else smallest) else max
     for arm, found in carried.tried.items():
-        carried.rates[arm] = best(found, key=lambda rate: found[rate])
-        say(f"{arm}: learning rate {carried.rates[arm]:g} (best {by} of {len(found)} tried)")
+        defined = {rate: value for rate, value in found.items() if not math.isnan(value)}
+        if defined:
+            carried.rates[arm] = best(defined, key=lambda rate: found[rate])
+            say(f"{arm}: learning rate {carried.rates[arm]:g} (best {by} of {len(found)} tried)")
+        else:
+            carried.rates[arm] = next(iter(found))
+            say(f"{arm}: learning rate {carried.rates[arm]:g}, the first: {by} is undefined at all {len(found)} tried")
+    whole = grid.learning_rates.share == 1.0
+    carried.discarded = [cell for cell in done if not (whole and cell.rate == carried.rates[cell.arm])]
 
 
 def _trial_cell(grid: Grid, out: Path, arm: str, rate: float, carried: Carried) -> Cell:
@@ -213,7 +226,9 @@ def _carry(cells: Sequence[Cell], carried: Carried, run: Runner, say: Say, keep:
 
 
 def _write(cell: Cell) -> None:
-    """Write a cell's run file; an InputError where its folder belongs to a run with other settings."""
+    """Write a cell's run file, unless the cell is finished: its file says what came of what. An InputError where its
+    folder belongs to a run with other settings, or a finished one to a run from other weights.
+    """
     if cell.file.is_file():
         before = yaml.safe_load(cell.file.read_text(encoding="utf-8"))
         now = cell.run.model_dump(mode="json", by_alias=True)
@@ -224,5 +239,22 @@ def _write(cell: Cell) -> None:
                     file=cell.file,
                     expected="the same grid, or another --out",
                 )
+        if cell.result() is not None:
+            was, would = _begun(before), _begun(now)
+            if was != would:
+                raise InputError(
+                    f"start: this cell was started from {was}, it would now be from {would}",
+                    file=cell.file,
+                    expected="another --out, or that cell's folder removed",
+                )
+            return
     cell.file.parent.mkdir(parents=True, exist_ok=True)
     cell.file.write_text(runfile.dump(cell.run), encoding="utf-8")
+
+
+def _begun(values: Mapping[str, Any]) -> str | None:
+    """What a cell starts from; weights of the same grid by their place in OUT, which may have been moved."""
+    start, out = values.get("start"), Path(values["run"]).parents[3]
+    if start is None or not Path(start).is_relative_to(out):
+        return start
+    return Path(start).relative_to(out).as_posix()

@@ -10,7 +10,7 @@ from didact.errors import InputError, NotANumber
 from didact.lab import grid as grids
 from didact.lab import report
 from didact.lab.cells import Carried, Failure, Runner, Say, carry_out
-from didact.lab.findings import judge
+from didact.lab.findings import check_floors, judge
 from didact.lab.flops import flops_of
 from didact.lab.processes import side_by_side
 from didact.lab.verdict import short_of, verdicts
@@ -27,6 +27,7 @@ def run(
     failure is raised: InputError, NotANumber or RuntimeError.
     """
     grid = grids.read(file)
+    check_floors(grid, file)
     out = out or Path("runs") / grid.grid
     tell: Say = say or console()
     if small := short_of(grid):
@@ -47,7 +48,7 @@ def finish(grid: grids.Grid, carried: Carried, out: Path, say: Say) -> Path:
     """The report of what there is, then the failures, if any."""
     findings = judge(grid, carried)
     page = report.write(findings, out)
-    for sentence in verdicts(grid, findings.comparisons):
+    for sentence in verdicts(grid, findings.comparisons, findings.floors):
         say(sentence)
     say(f"{page}")
     if carried.failures:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from didact.lab.cells import PRETRAIN
 from didact.lab.findings import Findings
+from didact.lab.verdict import best_floor
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,15 +32,15 @@ def forest(f: Findings) -> bytes | None:
     figure = Figure(figsize=(4.2 * columns, (0.9 + 0.32 * len(arms)) * lines), layout="constrained")
     panels = list(figure.subplots(lines, columns, squeeze=False).flat)
     for key, axes in zip(keys, panels, strict=False):
+        found = f.of(key)
         for place, arm in enumerate(arms):
-            if arm in (found := f.of(key)):
+            if arm in found and not math.isnan(found[arm].value.value):
                 value = found[arm].value
                 sure = not math.isnan(value.low)
                 reach = [[max(0.0, value.value - value.low)], [max(0.0, value.high - value.value)]] if sure else None
                 axes.errorbar([value.value], [place], xerr=reach, fmt="o", capsize=3, color=f"C{place % 10}")
-        if floors := f.floors_of(key):
-            higher = next(iter(f.of(key).values())).higher
-            axes.axvline((max if higher else min)(floors.values()), linestyle="--", linewidth=1, color="0.5")
+        if best := best_floor(f.floors_of(key), next(iter(found.values())).higher):
+            axes.axvline(best[1], linestyle="--", linewidth=1, color="0.5")
         axes.set_yticks(range(len(arms)), arms, fontsize=8)
         axes.set_ylim(len(arms) - 0.5, -0.5)
         axes.set_title(f"{key[0]}: {key[2]}", fontsize=9)
@@ -74,16 +75,19 @@ def curves(f: Findings) -> bytes | None:
 
 
 def validation_curve(file: Path, name: str) -> tuple[list[float], list[float]]:
-    """(tokens, figure) of a run's validations; the tokens are those of the last line before each."""
+    """(tokens, figure) of a run's validations, those where it is undefined left out; the tokens are those of the last
+    line before each.
+    """
     x: list[float] = []
     y: list[float] = []
     tokens = 0.0
     for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
         event = json.loads(line)
         tokens = float(event.get("tokens", tokens))
-        if event.get("kind") == "validation" and name in event:
+        value = event.get(name)
+        if event.get("kind") == "validation" and value is not None and math.isfinite(value):
             x.append(tokens)
-            y.append(float(event[name]))
+            y.append(float(value))
     return x, y
 
 

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from didact.errors import InputError
 from didact.runs import runfile
-from didact.runs.schema import FinetuneRun, LearningRates, Part, PretrainRun
+from didact.runs.schema import Budget, FinetuneRun, LearningRates, Part, PretrainRun
 
 Base = Path | dict[str, Any]
 
@@ -34,15 +34,16 @@ class Arm(Part):
 class Rates(Part):
     """Peak learning rates tried for each arm; empty: the base run's own. Chosen on dev, never on test.
 
-    pretrain: tried with the first seed, chosen by the validation figure `by` (`smallest` or largest); share: of the
-    budget that a trial takes, 1 = all of it, and the best trial is then the first seed's run; finetune: tried inside
-    every fine-tuning run, chosen by its own main metric on dev.
+    pretrain: tried with the first seed, chosen by the validation figure `by`; smallest: whether its smallest value is
+    the best, null = by its name: of losses, bits and errors the smallest, of all else (accuracy, f1) the largest;
+    share: of the budget that a trial takes, 1 = all of it, and the best trial is then the first seed's run; finetune:
+    tried inside every fine-tuning run, chosen by its own main metric on dev.
     """
 
     pretrain: LearningRates = ()
     finetune: LearningRates = ()
     by: str = ""
-    smallest: bool = True
+    smallest: bool | None = None
     share: float = Field(default=1.0, gt=0, le=1)
 
     @model_validator(mode="after")
@@ -156,12 +157,51 @@ def read(path: Path) -> Grid:
             "finetune": {name: _content(base, path) for name, base in grid.finetune.items()},
         }
     )
+    _check_changes(loaded, path)
     for arm in loaded.arms:
         if pretrained(loaded, arm):
             pretrain_run(loaded, arm, loaded.seeds[0], Path("run"), file=path)
         for task in loaded.finetune:
             finetune_run(loaded, arm, task, loaded.seeds[0], Path("run"), "start", file=path)
     return loaded
+
+
+def _check_changes(grid: Grid, file: Path) -> None:
+    """Raise InputError where an arm changes what the grid decides: it would be the grid's all the same."""
+    seeds = "its `seeds`"
+    of_pretrain = {"run": "--out", "seed": seeds}
+    of_finetune = {"run": "--out", "seed": seeds, "seeds": seeds}
+    if grid.budget is not None:
+        of_pretrain["budget"] = "its `budget`"
+    if grid.learning_rates.pretrain:
+        of_pretrain["optimizer.learning_rate"] = "its `learning_rates.pretrain`"
+    if grid.pretrain is not None:
+        of_finetune["start"] = "what the arm's pre-training leaves behind"
+    if grid.learning_rates.finetune:
+        of_finetune |= dict.fromkeys(("learning_rates", "optimizer.learning_rate"), "its `learning_rates.finetune`")
+    for name, arm in grid.arms.items():
+        for section, changes, decided in (
+            ("pretrain", arm.pretrain or {}, of_pretrain),
+            ("finetune", arm.finetune, of_finetune),
+        ):
+            for key, by in decided.items():
+                if _names(changes, key):
+                    raise InputError(
+                        f"arms.{name}.{section}.{key}: the grid decides this, by {by}",
+                        file=file,
+                        expected="an arm that says nothing of it",
+                    )
+
+
+def _names(changes: Mapping[str, Any], key: str) -> bool:
+    """Whether changes say something of a key: by its path, by one inside it, or in a section that is given whole."""
+    for path, value in changes.items():
+        if path == key or path.startswith(key + "."):
+            return True
+        inside = key.removeprefix(path + ".")
+        if inside != key and isinstance(value, Mapping) and _names(value, inside):
+            return True
+    return False
 
 
 def pretrained(grid: Grid, arm: str) -> bool:
@@ -194,9 +234,14 @@ def pretrain_run(
     elif grid.budget is not None:
         unit = "tokens" if grid.budget.equal == "tokens" else "steps"
         values["budget"] = {unit: getattr(grid.budget, unit)}
-    if share < 1.0:
-        values["budget"] = {unit: max(1, round(share * amount)) for unit, amount in values["budget"].items()}
-    return runfile.checked(PretrainRun, values, file, f"arms.{arm}.pretrain")
+    run = runfile.checked(PretrainRun, values, file, f"arms.{arm}.pretrain")
+    return run if share == 1.0 else run.model_copy(update={"budget": _part_of(run.budget, share)})
+
+
+def _part_of(budget: Budget, share: float) -> Budget:
+    """A share of a budget; steps and tokens stay whole numbers."""
+    given = {unit: amount for unit, amount in budget.model_dump().items() if amount is not None}
+    return Budget(**{k: max(1, round(share * n)) if k in ("steps", "tokens") else share * n for k, n in given.items()})
 
 
 def finetune_run(

@@ -2,7 +2,8 @@
 thrown away, and the two processor times laid a straight line through. Nothing of it is kept.
 
 Minutes are of one core (this process's time on the processor, so that other processes hardly count), without the start
-of each cell's own process, which is measured once and added.
+of each cell's own process, which is measured once and added. A budget in minutes of the clock is taken for as many of
+one core.
 """
 
 from __future__ import annotations
@@ -19,14 +20,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from didact.errors import InputError
 from didact.lab import grid as grids
 from didact.lab.cells import PRETRAIN, Say, equal_steps
 from didact.lab.flops import flops_of
 from didact.lab.grid import Grid
 from didact.runs import runfile
-from didact.runs.finetune import finetune
-from didact.runs.pretrain import pretrain
+from didact.runs.begin import Begin
+from didact.runs.finetune import Files, finetune
+from didact.runs.pretrain import assemble, budget_of, pretrain
 from didact.runs.schema import FinetuneRun, PretrainRun
+from didact.training.schedule import Budget
 
 FEW, MORE = 6, 24  # steps of the two short runs
 
@@ -95,8 +99,10 @@ def _pretraining(grid: Grid, arm: str, room: Path, steps: int | None, start: flo
     run = grids.pretrain_run(
         grid, arm, grid.seeds[0], room / "run", next(iter(grid.learning_rates.pretrain), None), steps
     )
+    # how many sequences there are, which epochs must know, only the whole run can say
+    budget = budget_of(run, 0) if run.budget.epochs is None else assemble(run).budget
     line, made = _line(lambda few: _shortened(run, room / f"{PRETRAIN}-{few}", few), pretrain)
-    whole = run.budget.steps or round((run.budget.tokens or 0) / line.tokens)
+    whole = steps_of(budget, line, line.step + line.rest / run.validation.every)
     rates, share = grid.learning_rates.pretrain, grid.learning_rates.share
     trials = len(rates) if len(rates) > 1 else 0
     seeds = len(grid.pretraining_seeds) - (1 if trials and share == 1.0 else 0)
@@ -112,12 +118,32 @@ def _pretraining(grid: Grid, arm: str, room: Path, steps: int | None, start: flo
 def _finetuning(grid: Grid, arm: str, task: str, room: Path, source: Path | None, start: float) -> Row:
     run = grids.finetune_run(grid, arm, task, grid.seeds[0], room, None if source is None else str(source))
     one = run.model_copy(update={"learning_rates": ()})
+    budget = _finetuning_budget(one)
     line, _ = _line(lambda few: _shortened(one, room / f"{task}-{few}", few), finetune)
-    amount, _ = run.batch.size
-    result = json.loads((room / f"{task}-{FEW}" / "result.json").read_text())
-    whole = run.budget.steps or round((run.budget.epochs or 0) * result["items"]["train"] / amount)
+    whole = steps_of(budget, line, line.step)
     runs = max(1, len(run.learning_rates))
     return Row(arm, task, whole, len(grid.seeds), (start + runs * (line.step * whole + line.rest)) / 60)
+
+
+def _finetuning_budget(run: FinetuneRun) -> Budget:
+    """How long a fine-tuning is: epochs become steps, as the run itself counts them."""
+    b, (amount, unit) = run.budget, run.batch.size
+    if b.epochs is None:
+        return Budget(b.steps, b.tokens, b.minutes)
+    if unit == "tokens":
+        raise InputError("budget.epochs: with a batch in tokens", expected="budget.steps or budget.tokens")
+    sequences = len(Files.read(run, Begin.of(run)).train)
+    return Budget(steps=max(1, round(b.epochs * sequences / amount)))
+
+
+def steps_of(budget: Budget, line: Line, seconds: float) -> int:
+    """The steps that a budget allows. seconds: what a step takes, with its share of what is done between steps."""
+    if budget.steps is not None:
+        return budget.steps
+    if budget.tokens is not None:
+        return max(1, round(budget.tokens / line.tokens))
+    assert budget.minutes is not None
+    return max(1, round(60 * budget.minutes / seconds))
 
 
 def _line(shortened: Callable[[int], Any], carry_out: Callable[[Any], Path]) -> tuple[Line, Path]:
@@ -129,8 +155,9 @@ def _line(shortened: Callable[[int], Any], carry_out: Callable[[Any], Path]) -> 
             folder = carry_out(shortened(few))
         taken.append(time.process_time() - began)
     result = json.loads((folder / "result.json").read_text())
-    step = max(0.0, (taken[1] - taken[0]) / (MORE - FEW))
-    return Line(step, max(0.0, taken[0] - FEW * step), result.get("tokens", 0) / MORE), folder
+    step = max(1e-6, (taken[1] - taken[0]) / (MORE - FEW))  # no step takes nothing, whatever the clock says
+    (of_run,) = [result] if "tokens" in result else result["seeds"].values()
+    return Line(step, max(0.0, taken[0] - FEW * step), of_run["tokens"] / MORE), folder
 
 
 def _shortened(run: PretrainRun | FinetuneRun, folder: Path, steps: int) -> PretrainRun | FinetuneRun:

@@ -17,8 +17,9 @@ from didact.evaluation.intervals import Interval
 from didact.lab.figures import curves, forest
 from didact.lab.findings import Findings
 from didact.lab.grid import Grid
-from didact.lab.results import Results
-from didact.lab.verdict import short_of, verdicts
+from didact.lab.numbers import shown
+from didact.lab.results import Results, Spent
+from didact.lab.verdict import Comparison, short_of, verdicts
 
 Table = list[list[str]]
 PAGE = Path(__file__).with_name("report.html")
@@ -35,7 +36,7 @@ def write(f: Findings, out: Path) -> Path:
     drawn = {name: png for name, png in figures.items() if png is not None}
     for name, png in drawn.items():
         (out / f"{name}.png").write_bytes(png)
-    said, notes = verdicts(f.grid, f.comparisons), _notes(f)
+    said, notes = verdicts(f.grid, f.comparisons, f.floors), _notes(f)
     tables = {"Results": table(f), "What it took": spent(f.grid, f.results)}
     if f.grid.papers:
         tables["Beside the papers"] = beside_papers(f)
@@ -55,31 +56,37 @@ def table(f: Findings) -> Table:
     rows = [["task", "metric", "arm", "value", "95 %", "less " + f.grid.first, "95 %", "over", "each seed"]]
     for key in f.keys:
         stage, split, metric = key
-        shown = metric if split == "test" else f"{metric} ({split})"
+        called = metric if split == "test" else f"{metric} ({split})"
         for name, value in f.floors_of(key).items():
-            rows.append([stage, shown, f"trivial: {name}", f"{value:.4g}", "", "", "", "", ""])
+            rows.append([stage, called, f"trivial: {name}", shown(value), "", "", "", "", ""])
         for arm, c in f.of(key).items():
-            change = ["", ""] if c.change is None else [f"{c.change.value:+.4g}", _bounds(c.change, "+")]
-            each = " ".join(f"{value:.4g}" for value in f.results.of(arm, stage, split, metric).values())
-            rows.append([stage, shown, arm, f"{c.value.value:.4g}", _bounds(c.value), *change, c.how, each])
+            change = ["", ""] if c.change is None else [shown(c.change.value, "+.4g"), _bounds(c.change, "+")]
+            each = " ".join(shown(value) for value in f.results.of(arm, stage, split, metric).values())
+            rows.append([stage, called, arm, shown(c.value.value), _bounds(c.value), *change, _over(c), each])
     return rows
 
 
 def spent(grid: Grid, results: Results) -> Table:
-    """What each arm took, averaged over its seeds: header and rows."""
+    """What each arm took, averaged over its seeds, and the sum of what was spent on learning rates that were tried and
+    not taken: header and rows.
+    """
     rows = [["stage", "arm", "learning rate", "steps", "tokens", "FLOP", "seconds"]]
-    for stage in dict.fromkeys(s.stage for s in results.spent):
-        for arm in grid.arms:
-            found = [s for s in results.spent if (s.stage, s.arm) == (stage, arm)]
-            if found:
-                mean = {
-                    k: sum(asdict(s)[k] for s in found) / len(found) for k in ("steps", "tokens", "flops", "seconds")
-                }
-                rates = "  ".join(dict.fromkeys(f"{s.rate:g}" for s in found))
-                tokens = f"{mean['tokens']:,.0f}" if mean["tokens"] else ""
-                flops = f"{mean['flops']:.3g}"
-                rows.append([stage, arm, rates, f"{mean['steps']:,.0f}", tokens, flops, f"{mean['seconds']:,.0f}"])
+    for stage in dict.fromkeys(s.stage for s in results.spent + results.discarded):
+        for of, name in ((results.spent, stage), (results.discarded, f"{stage}, rates not taken, all together")):
+            for arm in grid.arms:
+                found = [s for s in of if (s.stage, s.arm) == (stage, arm)]
+                if found:
+                    runs = len(found) if of is results.spent else 1
+                    rows.append([name, arm, *_took(found, runs)])
     return rows
+
+
+def _took(found: Sequence[Spent], runs: int) -> list[str]:
+    """Rates, and steps, tokens, FLOPs and seconds of one of so many runs."""
+    each = {k: sum(asdict(s)[k] for s in found) / runs for k in ("steps", "tokens", "flops", "seconds")}
+    rates = "  ".join(dict.fromkeys(f"{s.rate:g}" for s in found))
+    tokens = f"{each['tokens']:,.0f}" if each["tokens"] else ""
+    return [rates, f"{each['steps']:,.0f}", tokens, f"{each['flops']:.3g}", f"{each['seconds']:,.0f}"]
 
 
 def beside_papers(f: Findings) -> Table:
@@ -94,10 +101,12 @@ def beside_papers(f: Findings) -> Table:
         rows.append([paper.source, paper.measure, *(said.get(arm, "") for arm in arms)])
         stage, _, metric = paper.beside.partition("/")
         found = {arm: c for key in f.keys if (key[0], key[2]) == (stage, metric) for arm, c in f.of(key).items()}
+        if paper.beside and not found:
+            rows.append(["here", f"{paper.beside}: no such figure", *("" for _ in arms)])
         if found:
             ours = {
-                arm: f"{c.value.value:.4g}"
-                + ("" if c.change is None else f" ({c.change.value:+.3g} {_bounds(c.change, '+')})")
+                arm: shown(c.value.value)
+                + ("" if c.change is None else f" ({shown(c.change.value, '+.3g')} {_bounds(c.change, '+')})")
                 for arm, c in found.items()
             }
             rows.append(["here", f"{stage} {metric}", *(ours.get(arm, "") for arm in arms)])
@@ -112,12 +121,16 @@ def _notes(f: Findings) -> list[str]:
         notes.append("Each arm was pre-trained once: intervals are of fine-tuning's seeds and test examples alone.")
     notes += [f"Failed: {failed.name}: {failed.reason}" for failed in carried.failures]
     for arm, rate in carried.rates.items():
-        tried = ", ".join(f"{r:g}: {v:.4g}" for r, v in carried.tried[arm].items())
+        tried = ", ".join(f"{r:g}: {shown(v)}" for r, v in carried.tried[arm].items())
         notes.append(f"{arm}: learning rate {rate:g} by {grid.learning_rates.by} ({tried}).")
     if carried.steps:
         steps = ", ".join(f"{arm} {n:,} steps" for arm, n in carried.steps.items())
         notes.append(f"Equal measured FLOPs: {steps}.")
     return [*notes, NOTE]
+
+
+def _over(c: Comparison) -> str:
+    return c.how + (f", another {c.split} file" if c.elsewhere else "")
 
 
 def _bounds(value: Interval, sign: str = "") -> str:
@@ -153,6 +166,7 @@ def _json(f: Findings, said: Sequence[str], notes: Sequence[str]) -> dict[str, A
             "floors": f.floors,
             "scores": [asdict(s) for s in f.results.scores],
             "spent": [asdict(s) for s in f.results.spent],
+            "discarded": [asdict(s) for s in f.results.discarded],
         }
     )
 

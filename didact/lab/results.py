@@ -4,14 +4,17 @@ run gave to its test file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from didact.errors import InputError
 from didact.lab.cells import PRETRAIN, Cell
 from didact.lab.sheets import Answers, answers_in
-from didact.runs.schema import FinetuneRun
+from didact.runs.schema import FinetuneRun, PretrainRun
 from didact.tasks.base import Prediction
 
 
@@ -43,12 +46,15 @@ class Spent:
 
 @dataclass(frozen=True)
 class Results:
-    """runs: the fine-tuning run of each arm and task; answers: what each of its seeds answered to the test file."""
+    """runs: the fine-tuning run of each arm and task; answers: what each of its seeds answered to the test file;
+    discarded: what the learning rates took that were tried and not chosen.
+    """
 
     scores: tuple[Score, ...]
     spent: tuple[Spent, ...] = ()
     runs: Mapping[tuple[str, str], FinetuneRun] = field(default_factory=dict)
     answers: Mapping[tuple[str, str], Answers] = field(default_factory=dict)
+    discarded: tuple[Spent, ...] = ()
 
     def of(self, arm: str, stage: str, split: str, metric: str) -> dict[int, float]:
         """seed -> value."""
@@ -69,17 +75,24 @@ class Results:
         return tuple(dict.fromkeys((s.stage, s.split, s.metric) for s in kept))
 
 
-def collect(cells: Iterable[Cell]) -> Results:
-    """Read the results of finished cells. InputError where a result is not what a run writes."""
+def collect(cells: Iterable[Cell], discarded: Iterable[Cell] = ()) -> Results:
+    """Read the results of finished cells; of the discarded ones what they took. InputError where a result is not what
+    a run writes.
+    """
     scores: list[Score] = []
     spent: list[Spent] = []
+    left: list[Spent] = []
     runs: dict[tuple[str, str], FinetuneRun] = {}
     answers: dict[tuple[str, str], dict[int, list[Prediction]]] = {}
+    for cell in discarded:
+        with _named(cell.folder / "result.json"):
+            if (result := cell.result()) is not None and isinstance(cell.run, PretrainRun):
+                left.append(_spent(cell, result, cell.run.optimizer.learning_rate))
     for cell in cells:
         result = cell.result()
         if result is None:
             continue
-        try:
+        with _named(cell.folder / "result.json"):
             if not isinstance(cell.run, FinetuneRun):
                 scores += [_score(cell, "validation", k, v) for k, v in (result["validation"] or {}).items()]
                 spent.append(_spent(cell, result, cell.run.optimizer.learning_rate))
@@ -88,13 +101,37 @@ def collect(cells: Iterable[Cell]) -> Results:
             for split in ("dev", "test"):
                 scores += [_score(cell, split, k, v) for k, v in (of_seed.get(split) or {}).items()]
             spent.append(_spent(cell, of_seed, of_seed["learning_rate"]))
-        except (KeyError, TypeError) as problem:
-            raise InputError(f"not a run's result: {problem!r}", file=cell.folder / "result.json") from None
+            left += _other_rates(cell, of_seed["learning_rate"])
         runs.setdefault((cell.arm, cell.stage), cell.run)
-        file = cell.folder / f"seed-{cell.seed}" / "predictions-test.jsonl"
-        if file.is_file():
-            answers.setdefault((cell.arm, cell.stage), {})[cell.seed] = answers_in(file)
-    return Results(tuple(scores), tuple(spent), runs, answers)
+        if answers_of(cell).is_file():
+            answers.setdefault((cell.arm, cell.stage), {})[cell.seed] = answers_in(answers_of(cell))
+    return Results(tuple(scores), tuple(spent), runs, answers, tuple(left))
+
+
+def answers_of(cell: Cell) -> Path:
+    """Where a fine-tuning's answers to its test file lie, if it has one."""
+    return cell.folder / f"seed-{cell.seed}" / "predictions-test.jsonl"
+
+
+@contextmanager
+def _named(file: Path) -> Iterator[None]:
+    """What a result lacks, as an InputError of its file."""
+    try:
+        yield
+    except (KeyError, TypeError) as problem:
+        raise InputError(f"not a run's result: {problem!r}", file=file) from None
+
+
+def _other_rates(cell: Cell, chosen: float) -> list[Spent]:
+    """What a fine-tuning tried besides the rate that it took: each has a folder of its own."""
+    assert isinstance(cell.run, FinetuneRun)
+    found = []
+    for rate in cell.run.learning_rates:
+        file = cell.folder / f"seed-{cell.seed}" / f"rate-{rate:g}" / "result.json"
+        if rate != chosen and file.is_file():
+            with _named(file):
+                found.append(_spent(cell, json.loads(file.read_text(encoding="utf-8")), rate))
+    return found
 
 
 def _score(cell: Cell, split: str, metric: str, value: Any) -> Score:

@@ -2,7 +2,8 @@
 
 Two arms that answered the same test file are compared on its examples (paired bootstrap, examples and seeds drawn);
 validation and dev figures seed by seed (t interval of the paired differences). Where the interval of a difference
-holds 0 the sentence is "no difference at this scale", whatever the means look like.
+holds 0 the sentence is "no difference at this scale", whatever the means look like; of one seed nothing is said, and
+arms that were asked another file are not compared.
 """
 
 from __future__ import annotations
@@ -10,23 +11,26 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
+from didact import hub
+from didact.errors import InputError
 from didact.evaluation.intervals import Interval, over_seeds
 from didact.families import by_name
+from didact.hub.checkpoint import open_checkpoint
 from didact.lab import grid as grids
 from didact.lab.grid import Grid
+from didact.lab.numbers import higher_is_better, shown
 from didact.lab.results import Results
 from didact.lab.sheets import Sheet
 from didact.runs.models import DEFAULT
+from didact.runs.runfile import load_plugins
 from didact.runs.schema import PretrainRun
 
-LOWER_IS_BETTER = ("loss", "bits", "mse", "nll")
-RATES_OF_ERROR = ("cer", "wer", "per")
 Sheets = Mapping[str, Sheet]
-"""of each task, as the reference arm was asked it"""
+"""of each task, as the reference arm was asked it, or the first that has a result"""
+Floors = Mapping[str, Mapping[str, Mapping[str, float]]]
+"""task -> name of a trivial method -> its scores on the test file"""
 
 LAYERS, WIDTH, TOKENS, SEEDS = 4, 128, 5_000_000, 3
 """the smallest comparison that is worth quoting: 4 layers of 128, tokens read by each arm, seeds"""
@@ -35,7 +39,8 @@ LAYERS, WIDTH, TOKENS, SEEDS = 4, 128, 5_000_000, 3
 @dataclass(frozen=True)
 class Comparison:
     """One metric of one arm. value: with its interval; change: less the reference arm's, None for the reference
-    itself and where nothing can be paired; how: over what the interval is; higher: whether more is better.
+    itself and where nothing can be paired; how: over what the interval is; seeds: of the difference, the fewer of both
+    sides; higher: whether more is better; elsewhere: whether it was asked another file than those it stands beside.
     """
 
     stage: str
@@ -45,19 +50,16 @@ class Comparison:
     value: Interval
     change: Interval | None
     how: str
+    seeds: int
     higher: bool
+    elsewhere: bool = False
 
     @property
     def better(self) -> bool | None:
-        """True, False, or None: no difference that this grid can show."""
-        if self.change is None or not (self.change.above or self.change.below):
+        """True, False, or None: no difference that this grid can show. One seed shows none."""
+        if self.change is None or self.seeds < 2 or not (self.change.above or self.change.below):
             return None
         return self.change.above == self.higher
-
-
-def higher_is_better(metric: str) -> bool:
-    """By the metric's name; what is not a loss is a score."""
-    return metric not in RATES_OF_ERROR and not any(word in metric.lower() for word in LOWER_IS_BETTER)
 
 
 def compare(grid: Grid, results: Results, sheets: Sheets) -> list[Comparison]:
@@ -65,63 +67,118 @@ def compare(grid: Grid, results: Results, sheets: Sheets) -> list[Comparison]:
     exact = {(arm, task): _on_examples(grid, results, sheets, arm, task) for arm in grid.arms for task in grid.finetune}
     found = []
     for stage, split, metric in results.metrics():
+        higher = sheets[stage].higher(metric) if stage in sheets else higher_is_better(metric)
         for arm in grid.arms:
             values = results.of(arm, stage, split, metric)
             judged = exact.get((arm, stage), {}).get(metric) if split == "test" else None
+            elsewhere = _elsewhere(grid, results, sheets, arm, stage, split)
             if judged is None and values:
-                judged = _over_seeds(values, results.of(grid.first, stage, split, metric), arm == grid.first)
+                alone = elsewhere or arm == grid.first
+                judged = _over_seeds(values, {} if alone else results.of(grid.first, stage, split, metric))
             if judged is not None:
-                found.append(Comparison(stage, split, metric, arm, *judged, higher_is_better(metric)))
+                found.append(Comparison(stage, split, metric, arm, *judged, higher, elsewhere))
     return found
 
 
-_Judged = tuple[Interval, Interval | None, str]
+_Judged = tuple[Interval, Interval | None, str, int]
 
 
 def _on_examples(grid: Grid, results: Results, sheets: Sheets, arm: str, task: str) -> dict[str, _Judged]:
-    """metric -> value, change and how, where the arm answered the reference's own test file."""
-    sheet, run = sheets.get(task), results.runs.get((arm, task))
-    ours, theirs = (results.answers.get((a, task), {}) for a in (arm, grid.first))
-    base = results.runs.get((grid.first, task), run)
-    if sheet is None or not ours or run is None or base is None or (run.data, run.task) != (base.data, base.task):
+    """metric -> value, change, how and seeds, where the arm was asked this very sheet."""
+    sheet = sheets.get(task)
+    ours, theirs = (
+        results.answers.get((a, task), {})
+        if sheet is not None and (run := results.runs.get((a, task))) is not None and sheet.asks(run)
+        else {}
+        for a in (arm, grid.first)
+    )
+    if sheet is None or not ours:
         return {}
     changes = sheet.changes(ours, theirs) if arm != grid.first and theirs else {}
     how = f"{_count(len(ours), 'seed')} × {len(sheet.test)} examples"
-    return {metric: (value, changes.get(metric), how) for metric, value in sheet.scores(ours).items()}
+    seeds = min(len(ours), len(theirs))
+    return {metric: (value, changes.get(metric), how, seeds) for metric, value in sheet.scores(ours).items()}
 
 
-def _over_seeds(values: Mapping[int, float], base: Mapping[int, float], reference: bool) -> _Judged:
-    common = [] if reference else [seed for seed in values if seed in base]
+def _elsewhere(grid: Grid, results: Results, sheets: Sheets, arm: str, stage: str, split: str) -> bool:
+    """Whether an arm's figures are of another dev or test file than those of the sheet, or of the reference."""
+    run = results.runs.get((arm, stage))
+    base = sheets[stage].run if stage in sheets else results.runs.get((grid.first, stage))
+    if run is None or base is None:
+        return False
+    ours, theirs = ((r.data.test if split == "test" else r.data.dev, r.data.limit) for r in (run, base))
+    return ours != theirs
+
+
+def _over_seeds(values: Mapping[int, float], base: Mapping[int, float]) -> _Judged:
+    common = [seed for seed in values if seed in base]
     change = over_seeds([values[seed] - base[seed] for seed in common]) if common else None
     how = f"{_count(len(common), 'seed')}, paired" if common else _count(len(values), "seed")
-    return over_seeds(list(values.values())), change, how
+    return over_seeds(list(values.values())), change, how, len(common)
 
 
-def sentence(comparisons: Sequence[Comparison], reference: str) -> str:
-    """One metric, all arms, one sentence."""
+def sentence(comparisons: Sequence[Comparison], reference: str, floors: Mapping[str, float] | None = None) -> str:
+    """One metric, all arms, one sentence. floors: trivial methods' scores in it."""
     first = comparisons[0]
     name = f"{first.stage} {first.metric}" + ("" if first.split == "test" else f" ({first.split})")
-    said = [_clause(c, reference) for c in comparisons if c.arm != reference]
-    base = next((f"{reference} {c.value.value:.4g}" for c in comparisons if c.arm == reference), "")
-    return f"{name}: {'; '.join([*said] or [base or 'no result'])}."
+    base = next((c for c in comparisons if c.arm == reference), None)
+    said = [_clause(c, reference) + _above(c, base, floors or {}) for c in comparisons if c.arm != reference]
+    alone = "no result" if base is None else f"{reference} {shown(base.value.value)}"
+    return f"{name}: {'; '.join(said) or alone}."
 
 
 def _clause(c: Comparison, reference: str) -> str:
+    if c.elsewhere:
+        return f"{c.arm} {shown(c.value.value)} on another {c.split} file, not compared"
     if c.change is None:
-        return f"{c.arm} {c.value.value:.4g}, nothing of {reference} to compare with"
+        return f"{c.arm} {shown(c.value.value)}, nothing of {reference} to compare with"
+    if math.isnan(c.change.value):
+        return f"{c.arm} {shown(c.value.value)}, its difference from {reference} is undefined"
     change = f"{c.change.value:+.4g}"
-    if math.isnan(c.change.low):
+    if c.seeds < 2:
         return f"{c.arm} and {reference} differ by {change} in a single seed, which says nothing"
+    if math.isnan(c.change.low):
+        return f"{c.arm} and {reference} differ by {change}, of which no interval is defined"
     bounds = f"{change} [{c.change.low:+.4g}, {c.change.high:+.4g}]"
     if c.better is None:
         return f"{c.arm} and {reference}: no difference at this scale ({bounds})"
     return f"{c.arm} is {'better' if c.better else 'worse'} than {reference} by {bounds}"
 
 
-def verdicts(grid: Grid, comparisons: Sequence[Comparison]) -> list[str]:
+def _above(c: Comparison, base: Comparison | None, floors: Mapping[str, float]) -> str:
+    """Of the better one of two arms, whether it is better than the best trivial method too."""
+    best, arm = best_floor(floors, c.higher), c if c.better else base
+    if c.better is None or best is None or arm is None:
+        return ""
+    name, floor = best
+    least, mean = (arm.value.low, arm.value.value) if c.higher else (-arm.value.high, -arm.value.value)
+    bar = floor if c.higher else -floor
+    how = "better" if least > bar else "not surely better" if mean > bar else "not better"
+    return f" ({arm.arm} is {how} than the best trivial method, {name} {floor:.4g})"
+
+
+def floors_of(floors: Floors, key: tuple[str, str, str]) -> dict[str, float]:
+    """Trivial methods' scores in one metric; they are of the test file."""
+    stage, split, metric = key
+    named = floors.get(stage, {}) if split == "test" else {}
+    return {name: scores[metric] for name, scores in named.items() if metric in scores}
+
+
+def best_floor(floors: Mapping[str, float], higher: bool) -> tuple[str, float] | None:
+    """The trivial method with the best score, of those that have one."""
+    defined = {name: value for name, value in floors.items() if not math.isnan(value)}
+    if not defined:
+        return None
+    return (max if higher else min)(defined.items(), key=lambda pair: pair[1])
+
+
+def verdicts(grid: Grid, comparisons: Sequence[Comparison], floors: Floors | None = None) -> list[str]:
     """A sentence for each metric, in the table's order."""
-    keys = dict.fromkeys((c.stage, c.split, c.metric) for c in comparisons)
-    return [sentence([c for c in comparisons if (c.stage, c.split, c.metric) == key], grid.first) for key in keys]
+    found = []
+    for key in dict.fromkeys((c.stage, c.split, c.metric) for c in comparisons):
+        own = [c for c in comparisons if (c.stage, c.split, c.metric) == key]
+        found.append(sentence(own, grid.first, floors_of(floors or {}, key)))
+    return found
 
 
 def short_of(grid: Grid, results: Results | None = None) -> list[str]:
@@ -132,39 +189,48 @@ def short_of(grid: Grid, results: Results | None = None) -> list[str]:
     missing = []
     if len(grid.seeds) < SEEDS:
         missing.append(f"{_count(len(grid.seeds), 'seed')} (at least {SEEDS})")
+    if grid.pretrain_once:
+        missing.append(f"1 seed of pre-training (at least {SEEDS})")
     if grid.pretrain is not None:
         arms = [arm for arm in grid.arms if grids.pretrained(grid, arm)]
         runs = {arm: grids.pretrain_run(grid, arm, grid.seeds[0], Path("run")) for arm in arms}
-        for name, least, size in (("layers", LAYERS, _layers), ("width", WIDTH, partial(_size, name="width"))):
-            small = [a for a, run in runs.items() if (size(run) or least) < least]
-            if small:
+        sizes = {arm: _sizes(run) for arm, run in runs.items()}
+        for place, (name, least) in enumerate((("layers", LAYERS), ("width", WIDTH))):
+            if small := [arm for arm, own in sizes.items() if own is not None and own[place] < least]:
                 missing.append(f"{name} below {least} ({', '.join(small)})")
+        if unknown := [arm for arm, own in sizes.items() if own is None]:
+            missing.append(f"layers and width not known, for want of the start ({', '.join(unknown)})")
         short = [a for a, run in runs.items() if (n := _tokens(a, run, results)) is not None and n < TOKENS]
         if short:
             missing.append(f"fewer than {TOKENS / 1e6:g} M tokens ({', '.join(short)})")
         if len(grid.learning_rates.pretrain) < 2:
             missing.append("pre-training rate not tuned for each arm")
     for task in grid.finetune:
-        run = grids.finetune_run(grid, grid.first, task, grid.seeds[0], Path("run"), "start")
-        if len(run.learning_rates) < 2:
-            missing.append(f"{task}: learning rate not tuned for each arm")
-        if task not in grid.floors and run.data.test is None:
+        tuned = {arm: grids.finetune_run(grid, arm, task, grid.seeds[0], Path("run"), "start") for arm in grid.arms}
+        if single := [arm for arm, run in tuned.items() if len(run.learning_rates) < 2]:
+            whose = "for each arm" if len(single) == len(tuned) else f"({', '.join(single)})"
+            missing.append(f"{task}: learning rate not tuned {whose}")
+        if task not in grid.floors and tuned[grid.first].data.test is None:
             missing.append(f"{task}: no trivial floor (no test file)")
     return missing
 
 
-def _size(run: PretrainRun, name: str) -> int | None:
-    """A size of the model as the run file gives it; None where it is the family's own (large enough)."""
-    value: Any = run.model.changes.get(name)
-    return value if isinstance(value, int) else None
-
-
-def _layers(run: PretrainRun) -> int | None:
-    """Those that read and, of an encoder-decoder, those that write."""
-    encoder, changed = _size(run, "layers"), run.model.changes.get("decoder")
-    if encoder is None or (changed is None and by_name(run.model.family or DEFAULT).base.decoder is None):
-        return encoder
-    return encoder + ((changed or {}).get("layers") or encoder)
+def _sizes(run: PretrainRun) -> tuple[int, int] | None:
+    """Layers (those that read and, of an encoder-decoder, those that write) and width: what the run says, else what
+    its start has, or its family; None where there is no such start.
+    """
+    load_plugins(run.plugins)
+    part, told = run.model, run.model.changes
+    start = part.start or part.start_tiled
+    try:
+        base = by_name(part.family or DEFAULT).base if start is None else open_checkpoint(hub.fetch(start)).model
+    except InputError:
+        return None
+    layers, width = (told.get(name) or getattr(base, name) for name in ("layers", "width"))
+    if base.decoder is None and told.get("decoder") is None:
+        return layers, width
+    writing = (told.get("decoder") or {}).get("layers") or (base.decoder.layers if base.decoder else None)
+    return layers + (writing or layers), width
 
 
 def _tokens(arm: str, run: PretrainRun, results: Results | None) -> int | None:

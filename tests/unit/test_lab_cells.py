@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,9 @@ class Pretend:
         cell.folder.mkdir(parents=True)
         if isinstance(cell.run, PretrainRun):
             rate = cell.run.optimizer.learning_rate
-            result: dict[str, Any] = {"validation": {"nll": abs(rate - 1e-3) + 2.0}, "steps": cell.run.budget.steps}
+            nll: float | None = None if rate > 1.0 else abs(rate - 1e-3) + 2.0
+            validation = {"nll": nll, "mlm@15/accuracy": 0.5 - abs(rate - 1e-3)}
+            result: dict[str, Any] = {"validation": validation, "steps": cell.run.budget.steps}
         else:
             result = {"seeds": {str(cell.seed): {"test": {"accuracy": 0.5}}}, "main": "accuracy"}
         (cell.folder / "result.json").write_text(json.dumps(result))
@@ -138,6 +141,37 @@ def test_learning_rates_are_tried_with_the_first_seed(tmp_path: Path) -> None:
         carried(grid(learning_rates=rates | {"by": "loss"}), tmp_path / "other", Pretend())
 
 
+@pytest.mark.parametrize(
+    ("rates", "chosen"),
+    [
+        ({"by": "mlm@15/accuracy"}, 1e-3),
+        ({"by": "nll"}, 1e-3),
+        ({"by": "mlm@15/accuracy", "smallest": True}, 2e-3),
+        ({"by": "nll", "smallest": False}, 2e-3),
+    ],
+)
+def test_the_best_is_the_largest_or_the_smallest_by_the_figure(
+    tmp_path: Path, rates: dict[str, Any], chosen: float
+) -> None:
+    whole = grid(learning_rates={"pretrain": [1e-3, 2e-3], **rates}, arms={"a": {}}, seeds=[0])
+    done, _ = carried(whole, tmp_path, Pretend())
+    assert done.rates == {"a": chosen}
+
+
+def test_a_rate_whose_figure_is_undefined_is_never_chosen(tmp_path: Path) -> None:
+    """Pretend's figures are null above 1."""
+    only = {"finetune": {}, "arms": {"a": {}}, "seeds": [0]}
+    for smallest in (True, False):
+        rates = {"pretrain": [3.0, 1e-3, 2.0], "by": "nll", "smallest": smallest}
+        done, _ = carried(grid(learning_rates=rates, **only), tmp_path / str(smallest), Pretend())
+        assert done.rates == {"a": 1e-3}
+        assert math.isnan(done.tried["a"][3.0])
+    rates = {"pretrain": [3.0, 2.0], "by": "nll"}
+    done, said = carried(grid(learning_rates=rates, **only), tmp_path / "none", Pretend())
+    assert done.rates == {"a": 3.0}
+    assert "a: learning rate 3, the first: nll is undefined at all 2 tried" in said
+
+
 def test_equal_flops_become_steps(tmp_path: Path) -> None:
     def flops(run: PretrainRun) -> float:
         return 100.0 if "high" not in str(run.run) else 150.0
@@ -152,6 +186,46 @@ def test_a_folder_of_another_grid_is_refused(tmp_path: Path) -> None:
     carried(grid(), tmp_path, Pretend())
     with pytest.raises(InputError, match="budget: this cell was run with"):
         carried(grid(budget={"equal": "steps", "steps": 11}), tmp_path, Pretend())
+
+
+def test_a_finished_cell_keeps_what_it_was_started_from(tmp_path: Path) -> None:
+    """Another rate is the better one: what was fine-tuned from the first is not passed off as made of the second."""
+    rates = {"pretrain": [3e-3, 2e-3], "by": "nll"}
+    once: dict[str, Any] = {"arms": {"a": {}}, "pretrain_once": True}
+    carried(grid(learning_rates=rates, **once), tmp_path, Pretend())
+    file = tmp_path / "cells/a/1/topic.yaml"
+    before = file.read_text()
+    said = (
+        r"topic\.yaml: start: this cell was started from cells/a/rates/0\.002, it would now be from "
+        r"cells/a/rates/0\.001; expected another --out, or that cell's folder removed"
+    )
+    with pytest.raises(InputError, match=said):
+        carried(grid(learning_rates=rates | {"pretrain": [3e-3, 2e-3, 1e-3]}, **once), tmp_path, Pretend())
+    assert file.read_text() == before
+
+
+def test_fresh_weights_keep_the_shape_that_they_took(tmp_path: Path) -> None:
+    carried(grid(), tmp_path, Pretend(fails=("low, seed 0, pretrain",)))
+    with pytest.raises(InputError, match="was started from cells/high/0/pretrain, it would now be from cells/low/0"):
+        carried(grid(), tmp_path, Pretend())
+
+
+def test_a_finished_grid_may_be_moved(tmp_path: Path) -> None:
+    """And the files of its cells stay as they were."""
+    carried(grid(), tmp_path / "here", Pretend())
+    (tmp_path / "here").rename(tmp_path / "there")
+    files = {file: file.read_text() for file in tmp_path.rglob("*.yaml")}
+    done, _ = carried(grid(), tmp_path / "there", again := Pretend())
+    assert (again.ran, len(done.cells)) == ([], 10)
+    assert {file: file.read_text() for file in tmp_path.rglob("*.yaml")} == files
+
+
+def test_a_start_outside_the_grid_is_compared_as_it_is(tmp_path: Path) -> None:
+    alone: dict[str, Any] = {"pretrain": None, "arms": {"a": {}}}
+    carried(grid(**alone), tmp_path, Pretend())
+    other = {"topic": TUNE | {"start": "other"}}
+    with pytest.raises(InputError, match="started from unused, it would now be from other"):
+        carried(grid(finetune=other, **alone), tmp_path, Pretend())
 
 
 def test_shorter_trials_choose_and_are_not_the_first_seeds_run(tmp_path: Path) -> None:

@@ -13,12 +13,13 @@ import yaml
 
 from didact.data.document import Document
 from didact.data.store import build_store
+from didact.errors import InputError
 from didact.lab import experiment
 from didact.lab import grid as grids
 from didact.lab.cells import Cell, Failure, Say
 from didact.lab.flops import flops_of
 from didact.runs.finetune import finetune
-from didact.runs.pretrain import pretrain
+from didact.runs.pretrain import assemble, pretrain
 from didact.runs.schema import PretrainRun
 from didact.tokenization.train import train
 
@@ -106,15 +107,11 @@ def small(recipe: Path, folder: Path, world: Path) -> Path:
 def here(cells: Sequence[Cell], _say: Say) -> list[Failure]:
     """Run cells in this process."""
     for cell in cells:
-        one(cell)
+        if isinstance(cell.run, PretrainRun):
+            pretrain(cell.run)
+        else:
+            finetune(cell.run)
     return []
-
-
-def one(cell: Cell) -> None:
-    if isinstance(cell.run, PretrainRun):
-        pretrain(cell.run)
-    else:
-        finetune(cell.run)
 
 
 @pytest.mark.slow
@@ -131,11 +128,11 @@ def test_every_recipe_runs(recipe: Path, tmp_path: Path, world: Path) -> None:
     assert all(paper.source in text for paper in grid.papers)
     again: list[Cell] = []
 
-    def runner(cells: Sequence[Cell], _say: Say) -> list[Failure]:
+    def note(cells: Sequence[Cell], _say: Say) -> list[Failure]:
         again.extend(cells)
         return []
 
-    assert experiment.run(path, tmp_path / "out", runner, said.append) == page
+    assert experiment.run(path, tmp_path / "out", note, said.append) == page
     assert again == [], "finished cells are skipped"
 
 
@@ -143,10 +140,12 @@ TO_CHOOSE_BY = {"small_en.yaml": ["2 seeds (at least 3)"]}  # not to be quoted, 
 
 
 def test_recipes_are_worth_quoting() -> None:
+    """But for what they say of themselves."""
     from didact.lab.verdict import short_of
 
+    known = {"small_en": ["2 seeds (at least 3)"], "corruptions": ["1 seed of pre-training (at least 3)"]}
     for recipe in RECIPES.glob("*.yaml"):
-        assert short_of(grids.read(recipe)) == TO_CHOOSE_BY.get(recipe.name, []), recipe.name
+        assert short_of(grids.read(recipe)) == known.get(recipe.stem, []), recipe.name
 
 
 def test_measured_operations_are_those_that_are_counted(tmp_path: Path, world: Path) -> None:
@@ -180,3 +179,36 @@ def test_a_plan_says_how_long_every_cell_takes(tmp_path: Path, world: Path) -> N
     assert total[4] == "16"
     assert float(total[6].split()[0]) == pytest.approx(sum(float(row[6]) for row in rows), abs=1)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_plan_counts_every_kind_of_budget(tmp_path: Path, world: Path) -> None:
+    """Epochs of what is really read; tokens and minutes by what a step takes."""
+    from didact.lab.plan import plan_of
+
+    values = yaml.safe_load(small(RECIPES / "static_dynamic.yaml", tmp_path, world).read_text())
+    text = values["finetune"]["text"]
+    values |= {"budget": None, "learning_rates": {}, "arms": {"dynamic": values["arms"]["dynamic"]}}
+    values |= {"reference": "dynamic", "papers": []}
+    values["pretrain"]["budget"] = {"epochs": 3}
+    values["finetune"] = {
+        "epochs": text | {"budget": {"epochs": 2}},
+        "tokens": text | {"budget": {"tokens": 1000}},
+        "minutes": text | {"budget": {"minutes": 0.5}},
+    }
+
+    def rows() -> dict[str, list[str]]:
+        (tmp_path / "plan.yaml").write_text(yaml.safe_dump(values))
+        lines = plan_of(grids.read(tmp_path / "plan.yaml"), print).splitlines()[2:-1]
+        return {cells[1]: cells for line in lines if (cells := [cell.strip() for cell in line.split("|")[1:-1]])}
+
+    found = rows()
+    run = grids.pretrain_run(grids.read(tmp_path / "plan.yaml"), "dynamic", 0, tmp_path / "x")
+    assert int(found["pretrain"][2]) == assemble(run).budget.steps
+    assert int(found["pretrain"][2]) > 3
+    assert found["epochs"][2] == "12"  # 24 sequences, 4 in a batch
+    assert 5 < int(found["tokens"][2]) < 60
+    assert int(found["minutes"][2].replace(",", "")) > 10
+    assert float(found["minutes"][5]) > 0.5
+    values["finetune"] = {"epochs": text | {"budget": {"epochs": 2}, "batch": {"size": "100 tokens"}}}
+    with pytest.raises(InputError, match=r"budget\.epochs: with a batch in tokens"):
+        rows()

@@ -12,6 +12,7 @@ from didact.errors import InputError
 from didact.lab import grid as grids
 from didact.lab.grid import Grid, changed, read
 
+RECIPES = Path(__file__).resolve().parents[2] / "recipes" / "grids"
 PRETRAIN: dict[str, Any] = {
     "run": "unused",
     "model": {"layers": 2},
@@ -110,6 +111,62 @@ def test_changes_replace_whole_values_and_touch_no_base() -> None:
 def test_mistakes_are_named(tmp_path: Path, change: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         read(written(tmp_path, grid(**change)))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"pretrain": {"seed": 3}}, r"arms\.a\.pretrain\.seed: the grid decides this, by its `seeds`"),
+        ({"pretrain": {"run": "x"}}, r"arms\.a\.pretrain\.run: .*, by --out"),
+        ({"pretrain": {"budget": {"steps": 3}}}, r"arms\.a\.pretrain\.budget: .* `budget`"),
+        ({"pretrain": {"budget.steps": 3}}, r"arms\.a\.pretrain\.budget: .* `budget`"),
+        ({"pretrain": {"optimizer.learning_rate": 0.1}}, "optimizer.learning_rate: .* `learning_rates.pretrain`"),
+        ({"pretrain": {"optimizer": {"learning_rate": 0.1}}}, "optimizer.learning_rate: .* `learning_rates.pretrain`"),
+        ({"finetune": {"seeds": [3]}}, r"arms\.a\.finetune\.seeds: .* `seeds`"),
+        ({"finetune": {"start": "x"}}, r"arms\.a\.finetune\.start: .*pre-training leaves behind"),
+        ({"finetune": {"learning_rates": [0.1]}}, "finetune.learning_rates: .* `learning_rates.finetune`"),
+        ({"finetune": {"optimizer.learning_rate": 0.1}}, "finetune.optimizer.learning_rate: "),
+    ],
+)
+def test_what_the_grid_decides_an_arm_cannot_change(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    rates = {"pretrain": [1e-3], "finetune": [1e-4]}
+    decided = grid(budget={"equal": "steps", "steps": 7}, learning_rates=rates)
+    with pytest.raises(InputError, match=said):
+        read(written(tmp_path, decided | {"arms": {"a": change}}))
+
+
+@pytest.mark.parametrize(
+    ("arm", "whole"),
+    [
+        ({"pretrain": {"budget.steps": 3, "optimizer.learning_rate": 0.1}}, {}),
+        ({"pretrain": {"optimizer": {"clip": 0.5}}}, {"learning_rates": {"pretrain": [1e-3]}}),
+        ({"finetune": {"learning_rates": [0.1]}}, {}),
+        ({"finetune": {"start": "other"}}, {"pretrain": None}),
+    ],
+)
+def test_what_the_grid_leaves_open_an_arm_may_change(tmp_path: Path, arm: dict[str, Any], whole: Any) -> None:
+    assert read(written(tmp_path, grid(arms={"a": arm}) | whole)).arms.keys() == {"a"}
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_reads(recipe: Path) -> None:
+    read(recipe)
+
+
+@pytest.mark.parametrize(
+    ("budget", "part"),
+    [
+        ({"steps": 11}, {"steps": 3}),
+        ({"steps": 1}, {"steps": 1}),
+        ({"tokens": 1000}, {"tokens": 300}),
+        ({"epochs": 1.5}, {"epochs": 0.45}),
+        ({"minutes": 0.5}, {"minutes": 0.15}),
+    ],
+)
+def test_a_share_of_a_budget(tmp_path: Path, budget: dict[str, Any], part: dict[str, Any]) -> None:
+    g = read(written(tmp_path, grid(pretrain=PRETRAIN | {"budget": budget})))
+    run = grids.pretrain_run(g, "low", 0, tmp_path, share=0.3)
+    assert run.budget.model_dump(exclude_none=True) == pytest.approx(part)
 
 
 def test_a_grid_repeats_itself(tmp_path: Path) -> None:

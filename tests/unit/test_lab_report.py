@@ -32,7 +32,7 @@ GRID: dict[str, Any] = {
             "learning_rates": [1e-4],
         }
     },
-    "arms": {"less": {}, "more": {"pretrain": {"seed": 0}}, "scratch": {"pretrain": False}},
+    "arms": {"less": {}, "more": {"pretrain": {"objective.masked.rate": 0.4}}, "scratch": {"pretrain": False}},
     "floors": {"topic": {"accuracy": 0.3}},
 }
 TEST = [{"text": f"text {i}", "label": "ab"[i % 2]} for i in range(300)]
@@ -84,6 +84,7 @@ def test_the_report(file: Path, tmp_path: Path) -> None:
     text = page.read_text()
     assert "Does &lt;more&gt; help?" in text
     assert "more is better than less by" in text
+    assert re.search(r"better than less by [^(]*\(more is better than the best trivial method, \S+", text)
     assert "scratch and less: no difference at this scale" in text
     assert "Below the smallest comparison worth quoting" in text
     assert text.count("data:image/png;base64,") == 2
@@ -138,6 +139,93 @@ def test_curves_of_a_run_without_validation(tmp_path: Path) -> None:
     assert validation_curve(tmp_path / "absent.jsonl", "loss") == ([], [])
 
 
+def test_curves_leave_out_what_is_undefined(tmp_path: Path) -> None:
+    values = ["2.5", "null", "NaN", "2.0"]
+    lines = [f'{{"kind": "validation", "loss": {value}, "tokens": {i}}}' for i, value in enumerate(values)]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
+    assert validation_curve(tmp_path / "metrics.jsonl", "loss") == ([0.0, 3.0], [2.5, 2.0])
+
+
+def test_undefined_figures_are_reported_as_such(file: Path, tmp_path: Path) -> None:
+    """null in result.json: a word in the tables and sentences, no place in the figures."""
+
+    def lost(cells: Sequence[Cell], say: Say) -> list[Failure]:
+        pretend(cells, say)
+        for cell in cells:
+            if cell.arm == "more" and isinstance(cell.run, PretrainRun):
+                result = json.loads((cell.folder / "result.json").read_text())
+                result["validation"]["mlm@15/loss"] = None
+                (cell.folder / "result.json").write_text(json.dumps(result))
+        return []
+
+    page = experiment.run(file, tmp_path / "out", lost, lambda _: None)
+    markdown = (page.parent / "report.md").read_text()
+    assert "mlm@15/loss (validation): more undefined, its difference from less is undefined" in markdown
+    row = next(
+        line for line in markdown.splitlines() if line.startswith("| pretrain | mlm@15/loss") and "| more |" in line
+    )
+    assert row.count("undefined") == 5
+    stored = json.loads((page.parent / "results.json").read_text())
+    assert [s["value"] for s in stored["scores"] if (s["arm"], s["metric"]) == ("more", "mlm@15/loss")] == [None] * 3
+    assert (page.parent / "figure.png").is_file()
+
+
+def test_answers_to_other_items_are_refused(file: Path, tmp_path: Path) -> None:
+    pretend_answers = tmp_path / "out/cells/more/1/topic/seed-1/predictions-test.jsonl"
+    experiment.run(file, tmp_path / "out", pretend, lambda _: None)
+    lines = [json.loads(line) | {"id": str(i)} for i, line in enumerate(pretend_answers.read_text().splitlines())]
+    lines[4]["id"], lines[5]["id"] = "5", "4"
+    pretend_answers.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    said = r"predictions-test\.jsonl:5: an answer to '5'; expected the one to '4', as .*test\.jsonl has it"
+    with pytest.raises(InputError, match=said):
+        experiment.run(file, tmp_path / "out", pretend, lambda _: None)
+    pretend_answers.write_text("".join(json.dumps({"label": "a"}) + "\n" for _ in range(7)))
+    with pytest.raises(InputError, match=r"predictions-test\.jsonl: 7 answers; expected 300"):
+        experiment.run(file, tmp_path / "out", pretend, lambda _: None)
+
+
+def test_floors_in_what_is_no_score_are_refused_before_anything_runs(file: Path, tmp_path: Path) -> None:
+    values = yaml.safe_load(file.read_text()) | {"floors": {"topic": {"acuracy": 0.3}}}
+    file.write_text(yaml.safe_dump(values))
+    ran: list[Cell] = []
+
+    def runner(cells: Sequence[Cell], _say: Say) -> list[Failure]:
+        ran.extend(cells)
+        return []
+
+    with pytest.raises(InputError, match=r"floors\.topic\.acuracy: no score of this task; expected one of accuracy"):
+        experiment.run(file, tmp_path / "out", runner, lambda _: None)
+    assert ran == []
+
+
+def test_discarded_rates_are_in_what_it_took(file: Path, tmp_path: Path) -> None:
+    values = yaml.safe_load(file.read_text())
+    values["learning_rates"] = {"pretrain": [1e-4, 1e-3, 2e-3], "by": "mlm@15/loss"}
+    values["finetune"]["topic"]["learning_rates"] = [1e-4, 3e-4]
+    file.write_text(yaml.safe_dump(values))
+
+    def runner(cells: Sequence[Cell], say: Say) -> list[Failure]:
+        pretend(cells, say)
+        for cell in cells:
+            if not isinstance(cell.run, PretrainRun):
+                for rate, seconds in (("0.0001", 2.0), ("0.0003", 5.0)):
+                    folder = cell.folder / f"seed-{cell.seed}" / f"rate-{rate}"
+                    folder.mkdir(parents=True)
+                    found = {"steps": 3, "seconds": seconds, "flops": 1e11, "learning_rate": float(rate)}
+                    (folder / "result.json").write_text(json.dumps(found))
+        return []
+
+    page = experiment.run(file, tmp_path / "out", runner, lambda _: None)
+    table = (page.parent / "report.md").read_text().split("## What it took")[1]
+    rows = {
+        tuple(c[:2]): c[2:] for line in table.splitlines() if len(c := [x.strip() for x in line.split("|")[1:-1]]) > 2
+    }
+    assert rows["pretrain", "more"] == ["0.0001", "10", "5,000", "1e+12", "1"]
+    left = "rates not taken, all together"
+    assert rows[f"pretrain, {left}", "more"] == ["0.001  0.002", "20", "10,000", "2e+12", "2"]
+    assert rows[f"topic, {left}", "scratch"] == ["0.0003", "9", "", "3e+11", "15"]
+
+
 def test_published_figures_stand_above_ours(file: Path, tmp_path: Path) -> None:
     values = yaml.safe_load(file.read_text())
     paper = {"source": "A et al., 2020", "measure": "GLUE", "arms": {"less": 80.0, "more": 82.5}}
@@ -153,6 +241,10 @@ def test_published_figures_stand_above_ours(file: Path, tmp_path: Path) -> None:
     found = {c["arm"]: c for c in stored["comparisons"] if c["metric"] == "accuracy"}
     assert cells[1][2] == f"{found['less']['value']['value']:.4g}"
     assert cells[1][3].startswith(f"{found['more']['value']['value']:.4g} ({found['more']['change']['value']:+.3g} [+")
+    values["papers"] = [paper | {"beside": "topic/acuracy"}]
+    file.write_text(yaml.safe_dump(values))
+    page = experiment.run(file, tmp_path / "out", pretend, print)
+    assert "| here | topic/acuracy: no such figure |" in (page.parent / "report.md").read_text()
     values["papers"] = [paper | {"arms": {"other": 1.0}}]
     file.write_text(yaml.safe_dump(values))
     with pytest.raises(InputError, match="papers of the arms less, more, scratch; found other"):

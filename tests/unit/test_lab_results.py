@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,22 @@ def test_a_pre_training(tmp_path: Path) -> None:
     found = collect([Cell("a", 0, PRETRAIN, run)])
     assert found.of("a", PRETRAIN, "validation", "mlm@15/loss") == {0: 2.5}
     assert (found.spent[0].tokens, found.spent[0].rate) == (1000, 5e-4)
+
+
+def test_texts_with_other_line_ends_are_one_line(tmp_path: Path) -> None:
+    """U+2028, U+2029 and U+0085 end a line for Python; in JSON they are letters like others."""
+    cell = tuned(tmp_path / "f")
+    rows = [{"target": "one\u2028two\u2029three\u0085four"}, {"target": "five"}]
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (cell.folder / "seed-3/predictions-test.jsonl").write_text(text, encoding="utf-8")
+    assert collect([cell]).answers["a", "topic"] == {3: rows}
+
+
+def test_what_is_undefined_is_not_a_number(tmp_path: Path) -> None:
+    """result.json says null."""
+    of_seed = {"learning_rate": 1e-4, "test": {"pearson": None}, "steps": 5, "seconds": 1.5, "flops": 1e9}
+    found = collect([tuned(tmp_path / "f", seeds={"3": of_seed})])
+    assert math.isnan(found.of("a", "topic", "test", "pearson")[3])
 
 
 def test_strange_files_are_named(tmp_path: Path) -> None:

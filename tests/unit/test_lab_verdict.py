@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from didact.lab.grid import Grid
 from didact.lab.results import Results, Score, Spent
 from didact.lab.sheets import Sheet
-from didact.lab.verdict import compare, higher_is_better, short_of, verdicts
+from didact.lab.verdict import compare, short_of, verdicts
 from didact.runs.runfile import checked
 from didact.runs.schema import FinetuneRun
 from didact.tasks import Classify
+from didact.tasks.metrics import Metric, share
 
 TUNE: dict[str, Any] = {
     "run": "r", "start": "s", "task": {"classify": {}}, "data": {"train": "a.tsv"}, "learning_rates": [1e-4]
 }  # fmt: skip
 TASK = Classify(labels=("a", "b"))
 ITEMS = tuple(TASK.items([{"text": str(i), "label": "ab"[i % 2]} for i in range(400)]))
-SHEETS = {"topic": Sheet(TASK, ITEMS, ITEMS)}
+RUN: FinetuneRun = checked(FinetuneRun, TUNE)
+SHEETS = {"topic": Sheet(RUN, TASK, ITEMS, ITEMS)}
 
 
 def grid(**changes: Any) -> Grid:
@@ -48,7 +55,7 @@ def results(right: dict[str, float], seeds: tuple[int, ...] = (0, 1, 2)) -> Resu
         for (arm, task), by_seed in answers.items()
         for s, predictions in by_seed.items()
     )
-    return Results(scores, (), dict.fromkeys(answers, checked(FinetuneRun, TUNE)), answers)
+    return Results(scores, (), dict.fromkeys(answers, RUN), answers)
 
 
 def test_a_real_difference_is_called_one() -> None:
@@ -66,12 +73,91 @@ def test_equal_arms_are_no_difference_at_this_scale() -> None:
     assert "other and base: no difference at this scale" in said
 
 
-def test_arms_with_other_test_files_are_compared_seed_by_seed() -> None:
+def test_arms_with_other_test_files_are_left_out_and_said_so() -> None:
     found = results({"base": 0.5, "other": 0.6})
     elsewhere = checked(FinetuneRun, TUNE | {"data": {"train": "a.tsv", "test": "other.tsv"}})
     runs = {**found.runs, ("other", "topic"): elsewhere}
+    both = compare(grid(), Results(found.scores, (), runs, found.answers), SHEETS)
+    assert (both[1].how, both[1].change, both[1].elsewhere) == ("3 seeds", None, True)
+    assert both[0].how == "3 seeds × 400 examples"
+    (said,) = verdicts(grid(), both)
+    assert said.endswith("on another test file, not compared.")
+
+
+def test_arms_with_other_training_files_are_compared_seed_by_seed() -> None:
+    found = results({"base": 0.5, "other": 0.6})
+    runs = {**found.runs, ("other", "topic"): checked(FinetuneRun, TUNE | {"data": {"train": "more.tsv"}})}
     _, other = compare(grid(), Results(found.scores, (), runs, found.answers), SHEETS)
-    assert other.how == "3 seeds, paired"
+    assert (other.how, other.elsewhere) == ("3 seeds, paired", False)
+
+
+def test_without_the_reference_each_arm_is_scored_on_its_own_file() -> None:
+    """The sheet is the first arm's; the second answered a shorter file, which is not scored against it."""
+    three = grid(arms={"base": {}, "other": {}, "third": {}})
+    found = results({"other": 0.6, "third": 0.7})
+    elsewhere = checked(FinetuneRun, TUNE | {"data": {"train": "a.tsv", "test": "short.tsv"}})
+    runs = {**found.runs, ("third", "topic"): elsewhere}
+    answers = {**found.answers, ("third", "topic"): {s: answered(0.7, s)[:50] for s in (0, 1, 2)}}
+    other, third = compare(three, Results(found.scores, (), runs, answers), SHEETS)
+    assert (other.how, other.elsewhere) == ("3 seeds × 400 examples", False)
+    assert (third.how, third.elsewhere) == ("3 seeds", True)
+    (said,) = verdicts(three, [other, third])
+    assert "nothing of base to compare with" in said
+    assert re.search(r"third 0\.\d+ on another test file, not compared", said)
+
+
+def test_one_seed_says_nothing_whatever_its_examples() -> None:
+    both = compare(grid(), results({"base": 0.5, "other": 0.9}, seeds=(0,)), SHEETS)
+    assert both[1].change is not None
+    assert both[1].change.above
+    assert both[1].better is None
+    (said,) = verdicts(grid(), both)
+    assert "in a single seed, which says nothing" in said
+
+
+@pytest.mark.parametrize(
+    ("floors", "said"),
+    [
+        (
+            {"majority": {"accuracy": 0.3}, "linear": {"accuracy": 0.4}},
+            "other is better than the best trivial method, linear 0.4",
+        ),
+        ({"majority": {"accuracy": 0.8}}, "other is not better than the best trivial method, majority 0.8"),
+        ({"majority": {"accuracy": 0.59}}, "other is not surely better than the best trivial method, majority 0.59"),
+    ],
+)
+def test_the_better_arm_is_held_against_trivial_methods(floors: Any, said: str) -> None:
+    both = compare(grid(), results({"base": 0.5, "other": 0.6}), SHEETS)
+    (one,) = verdicts(grid(), both, {"topic": floors})
+    assert said in one
+    turned = grid(reference="other")
+    (one,) = verdicts(turned, compare(turned, results({"base": 0.5, "other": 0.6}), SHEETS), {"topic": floors})
+    assert "base is worse than other" in one
+    assert said in one
+    (one,) = verdicts(grid(), compare(grid(), results({"base": 0.5, "other": 0.5}), SHEETS), {"topic": floors})
+    assert "trivial" not in one
+
+
+def test_a_task_knows_which_way_its_scores_are_better() -> None:
+    """Whatever they are called."""
+
+    class Counting(Classify):
+        def metrics(self) -> tuple[Metric, ...]:
+            wrong = share("hamming_distance", lambda p, g: float(p != g), higher=False)
+            return (wrong, share("loss_avoided", lambda p, g: float(p == g)))
+
+    sheets = {"topic": Sheet(RUN, Counting(labels=("a", "b")), ITEMS, ITEMS)}
+    found = results({"base": 0.5, "other": 0.6})
+    scores = tuple(
+        Score(arm, s, "topic", "test", metric, 0.0)
+        for arm in ("base", "other")
+        for s in (0, 1, 2)
+        for metric in ("hamming_distance", "loss_avoided")
+    )
+    judged = compare(grid(), Results(scores, (), found.runs, found.answers), sheets)
+    assert {(c.metric, c.higher, c.better) for c in judged if c.arm == "other"} == {
+        ("hamming_distance", False, True), ("loss_avoided", True, True),
+    }  # fmt: skip
 
 
 def test_losses_are_compared_seed_by_seed_and_lower_is_better() -> None:
@@ -94,22 +180,6 @@ def test_an_arm_without_a_counterpart_is_not_compared() -> None:
     scores = (Score("other", 0, "topic", "test", "f1", 0.9),)
     (said,) = verdicts(grid(), compare(grid(), Results(scores), {}))
     assert "nothing of base to compare with" in said
-
-
-@pytest.mark.parametrize(
-    ("metric", "higher"),
-    [
-        ("accuracy", True),
-        ("bits_per_byte@0.15", False),
-        ("loss/mlm", False),
-        ("f1_macro", True),
-        ("nll", False),
-        ("cer", False),
-        ("rougeL", True),
-    ],
-)
-def test_which_way_is_better(metric: str, higher: bool) -> None:
-    assert higher_is_better(metric) is higher
 
 
 @pytest.mark.parametrize(
@@ -153,3 +223,34 @@ def test_small_grids_are_told_what_they_lack() -> None:
     assert short_of(enough) == []
     read = Results((), (Spent("base", 0, "pretrain", 10, 1.0, 1.0, 4_000_000, 1e-3),))
     assert short_of(enough, read) == ["fewer than 5 M tokens (base)"]
+
+
+def test_a_start_has_sizes_too(tmp_path: Path) -> None:
+    sizes = {"num_hidden_layers": 2, "hidden_size": 64, "num_attention_heads": 2, "intermediate_size": 128}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert", "vocab_size": 100} | sizes))
+    save_file({"any": torch.zeros(1)}, tmp_path / "model.safetensors")
+    pretrain: dict[str, Any] = {"run": "r", "data": {"train": "x"}, "budget": {"tokens": 5_000_000}}
+    arms = {
+        "small": {"pretrain": {"model": {"start": str(tmp_path)}}},
+        "tiled": {"pretrain": {"model": {"start_tiled": str(tmp_path), "layers": 4}}},
+        "usual": {},
+        "lost": {"pretrain": {"model": {"start": str(tmp_path / "no/such")}}},
+    }
+    said = short_of(checked(Grid, {"grid": "g", "pretrain": pretrain, "arms": arms}))
+    assert said[:3] == [
+        "layers below 4 (small)",
+        "width below 128 (small, tiled)",
+        "layers and width not known, for want of the start (lost)",
+    ]
+
+
+def test_an_arm_with_a_single_learning_rate_is_not_tuned() -> None:
+    rates: dict[str, Any] = {"learning_rates": [1e-4, 3e-4], "data": {"train": "a.tsv", "test": "b.tsv"}}
+    arms = {"base": {}, "other": {"finetune": {"learning_rates": [1e-4]}}}
+    assert short_of(grid(finetune={"topic": TUNE | rates}, arms=arms)) == ["topic: learning rate not tuned (other)"]
+
+
+def test_pre_training_once_is_one_seed_of_it() -> None:
+    pretrain: dict[str, Any] = {"run": "r", "data": {"train": "x"}, "budget": {"tokens": 5_000_000}}
+    assert "1 seed of pre-training (at least 3)" in short_of(grid(pretrain=pretrain, pretrain_once=True))
+    assert not any("1 seed" in line for line in short_of(grid(pretrain=pretrain)))
