@@ -136,9 +136,6 @@ def test_every_recipe_runs(recipe: Path, tmp_path: Path, world: Path) -> None:
     assert again == [], "finished cells are skipped"
 
 
-TO_CHOOSE_BY = {"small_en.yaml": ["2 seeds (at least 3)"]}  # not to be quoted, as its report says
-
-
 def test_recipes_are_worth_quoting() -> None:
     """But for what they say of themselves."""
     from didact.lab.verdict import short_of

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +54,9 @@ def floors(out: str | Path) -> None:
 def task_and_items(plan: Plan, out: Path, name: str) -> tuple[Task, list[Item], list[Item]]:
     """The task as fine-tuning had it, the training records and the test's records that it used, with their groups."""
     run = plans.finetune_run(plan, out, name, PRETRAINED)
-    task = task_of(run.task, run.length)
-    own: Any = {"columns": {**getattr(task, "columns", {}), "group": "group"}}
-    task = replace(task, **own)
+    ((kind, own),) = run.task.items()
+    columns = {**(own or {}).get("columns", {}), "group": "group"}
+    task = task_of({kind: {**(own or {}), "columns": columns}}, run.length)
     assert isinstance(run.data.train, Path)
     assert run.data.test is not None
     train = task.items(run.data.train, limit=run.data.limit)
