@@ -11,7 +11,6 @@ that fails is reported, with those that needed it, and loses none of the others.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,8 +22,9 @@ import yaml
 from didact.errors import InputError
 from didact.lab import grid as grids
 from didact.lab.grid import Grid
-from didact.lab.numbers import higher_is_better, with_undefined
+from didact.lab.numbers import higher_is_better
 from didact.runs import runfile
+from didact.runs.common import finished
 from didact.runs.schema import FinetuneRun, PretrainRun
 
 PRETRAIN = "pretrain"
@@ -60,8 +60,7 @@ class Cell:
 
     def result(self) -> dict[str, Any] | None:
         """What the run left behind, its undefined figures not a number; None where it has not finished."""
-        path = self.folder / "result.json"
-        return with_undefined(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+        return finished(self.folder)
 
 
 @dataclass(frozen=True)

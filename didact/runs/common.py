@@ -154,13 +154,12 @@ SCORED = {"dev", "test", "validation", "learning_rates"}
 """keys of a result whose values are scores by name"""
 
 
-def heard(value: Any, score: bool = False) -> Any:
+def heard(value: Any, scores: bool = False) -> Any:
     """A result as it was before `spoken`: null is not a number where a score stands, and nothing elsewhere."""
     if isinstance(value, dict):
-        return {name: heard(inner, score or name in SCORED) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [heard(inner, score) for inner in value]
-    return math.nan if score and value is None else value
+        said = {name: heard(inner, name in SCORED) for name, inner in value.items()}
+        return {name: math.nan if scores and inner is None else inner for name, inner in said.items()}
+    return [heard(inner) for inner in value] if isinstance(value, list) else value
 
 
 INPUTS = "inputs.json"

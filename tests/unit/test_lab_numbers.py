@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 
 import pytest
 
-from didact.lab.numbers import higher_is_better, shown, with_undefined
+from didact.lab.numbers import higher_is_better, shown
 
 
 @pytest.mark.parametrize(
@@ -27,18 +26,6 @@ from didact.lab.numbers import higher_is_better, shown, with_undefined
 )
 def test_which_way_is_better(figure: str, higher: bool) -> None:
     assert higher_is_better(figure) is higher
-
-
-def test_null_is_a_figure_that_is_undefined() -> None:
-    """And stays null where no figure stands."""
-    text = (
-        '{"start": null, "validation": {"loss": null}, "seeds": {"0": {"dev": {"f1": null, "acc": 0.5}, "test": null}}}'
-    )
-    found = with_undefined(json.loads(text))
-    assert (found["start"], found["seeds"]["0"]["test"]) == (None, None)
-    assert math.isnan(found["validation"]["loss"])
-    assert math.isnan(found["seeds"]["0"]["dev"]["f1"])
-    assert found["seeds"]["0"]["dev"]["acc"] == 0.5
 
 
 def test_how_a_figure_is_written() -> None:

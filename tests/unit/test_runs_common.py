@@ -81,3 +81,12 @@ def test_a_folder_that_cannot_be(world: Path, tmp_path: Path) -> None:
     for folder, said in ((tmp_path / "file", "a file; expected a folder"), (tmp_path / "file" / "x", "no folder")):
         with pytest.raises(InputError, match=said):
             common.begin(runfile.checked(FinetuneRun, finetuning(world, folder, world)))
+
+
+def test_null_is_a_score_that_is_undefined() -> None:
+    """And stays null where no score stands."""
+    told = {"start": None, "validation": {"loss": math.nan}, "seeds": {"0": {"dev": {"f1": math.nan}, "test": None}}}
+    (found,) = [common.heard(json.loads(json.dumps(common.spoken(told))))]
+    assert (found["start"], found["seeds"]["0"]["test"]) == (None, None)
+    assert math.isnan(found["validation"]["loss"])
+    assert math.isnan(found["seeds"]["0"]["dev"]["f1"])
