@@ -259,7 +259,7 @@ def copied(home: Path, predictions: Sequence[dict[str, Any]]) -> dict[str, float
     """
     known = Counter((home / "train.target").read_text(encoding="utf-8").split())
     sources, targets = (
-        (home / f"test.{side}").read_text(encoding="utf-8").splitlines() for side in ("source", "target")
+        (home / f"test.{side}").read_text(encoding="utf-8").rstrip("\n").split("\n") for side in ("source", "target")
     )
     asked = right = 0
     for source, target, prediction in zip(sources, targets, predictions, strict=True):

@@ -44,7 +44,7 @@ def floors(out: str | Path) -> None:
         told[name] = {}
         for floor in (kind() for kind in FLOORS):
             if floor.suits(task):
-                predicted = task.predicted(floor.fit(task, train)(test))
+                predicted = task.predicted(floor.fit(task, train)(test), test)
                 told[name][floor.name] = metric.units(predicted, gold).tolist()
                 value = metric(predicted, gold)
                 print(f"{name}: {floor.name} {metric.name} {value:.4f}", flush=True)
