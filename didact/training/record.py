@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import math
 import os
 import time
 from abc import ABC, abstractmethod
@@ -106,10 +107,15 @@ class Recorder:
             self.bar.start()
 
     def log(self, step: int, kind: str, values: Mapping[str, float]) -> None:
-        """An event, to the file (flushed: a killed process loses nothing) and to the trackers."""
+        """An event, to the file (flushed: a killed process loses nothing; JSON has no word for what is not a number but
+        null) and to the trackers.
+        """
         if self.file is None:
             return
-        line = json.dumps({"step": step, "kind": kind, **values}, ensure_ascii=False)
+        said = {
+            n: None if isinstance(value, float) and not math.isfinite(value) else value for n, value in values.items()
+        }
+        line = json.dumps({"step": step, "kind": kind, **said}, ensure_ascii=False, allow_nan=False)
         self.file.write(line.encode() + b"\n")
         self.file.flush()
         for tracker in self.to:

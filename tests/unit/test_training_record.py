@@ -141,3 +141,15 @@ def test_lines_are_json(tmp_path: Path) -> None:
     recorder.log(1, "train", {"accuracy/β": 0.5})
     recorder.close()
     assert json.loads((tmp_path / "a").read_text(encoding="utf-8"))["accuracy/β"] == 0.5
+
+
+def test_what_is_not_a_number_is_null_in_the_file(tmp_path: Path) -> None:
+    """So that any reader of JSON takes it; trackers are told what it was."""
+    kept = Kept()
+    recorder = Recorder(tmp_path / "metrics.jsonl", True, (kept,))
+    recorder.log(1, "validation", {"loss": float("nan"), "bits": float("inf"), "accuracy": 0.5})
+    recorder.close()
+    assert json.loads((tmp_path / "metrics.jsonl").read_text(), parse_constant=pytest.fail) == {
+        "step": 1, "kind": "validation", "loss": None, "bits": None, "accuracy": 0.5,
+    }  # fmt: skip
+    assert kept.seen[0][1]["validation/bits"] == float("inf")
