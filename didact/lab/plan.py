@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from didact.errors import InputError
 from didact.lab import grid as grids
 from didact.lab.cells import PRETRAIN, Say, equal_steps
 from didact.lab.flops import flops_of
@@ -28,6 +27,7 @@ from didact.lab.grid import Grid
 from didact.runs import runfile
 from didact.runs.begin import Begin
 from didact.runs.finetune import Files, finetune
+from didact.runs.finetune import budget_of as finetuning_budget
 from didact.runs.pretrain import assemble, budget_of, pretrain
 from didact.runs.schema import FinetuneRun, PretrainRun
 from didact.training.schedule import Budget
@@ -118,22 +118,12 @@ def _pretraining(grid: Grid, arm: str, room: Path, steps: int | None, start: flo
 def _finetuning(grid: Grid, arm: str, task: str, room: Path, source: Path | None, start: float) -> Row:
     run = grids.finetune_run(grid, arm, task, grid.seeds[0], room, None if source is None else str(source))
     one = run.model_copy(update={"learning_rates": ()})
-    budget = _finetuning_budget(one)
+    # only epochs need to know how many sequences there are
+    budget = finetuning_budget(one, 0 if one.budget.epochs is None else len(Files.read(one, Begin.of(one)).train))
     line, _ = _line(lambda few: _shortened(one, room / f"{task}-{few}", few), finetune)
     whole = steps_of(budget, line, line.step)
     runs = max(1, len(run.learning_rates))
     return Row(arm, task, whole, len(grid.seeds), (start + runs * (line.step * whole + line.rest)) / 60)
-
-
-def _finetuning_budget(run: FinetuneRun) -> Budget:
-    """How long a fine-tuning is: epochs become steps, as the run itself counts them."""
-    b, (amount, unit) = run.budget, run.batch.size
-    if b.epochs is None:
-        return Budget(b.steps, b.tokens, b.minutes)
-    if unit == "tokens":
-        raise InputError("budget.epochs: with a batch in tokens", expected="budget.steps or budget.tokens")
-    sequences = len(Files.read(run, Begin.of(run)).train)
-    return Budget(steps=max(1, round(b.epochs * sequences / amount)))
 
 
 def steps_of(budget: Budget, line: Line, seconds: float) -> int:

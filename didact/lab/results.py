@@ -4,7 +4,6 @@ run gave to its test file.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Any
 from didact.errors import InputError
 from didact.lab.cells import PRETRAIN, Cell
 from didact.lab.sheets import Answers, answers_in
+from didact.runs.common import finished
 from didact.runs.schema import FinetuneRun, PretrainRun
 from didact.tasks.base import Prediction
 
@@ -127,10 +127,10 @@ def _other_rates(cell: Cell, chosen: float) -> list[Spent]:
     assert isinstance(cell.run, FinetuneRun)
     found = []
     for rate in cell.run.learning_rates:
-        file = cell.folder / f"seed-{cell.seed}" / f"rate-{rate:g}" / "result.json"
-        if rate != chosen and file.is_file():
-            with _named(file):
-                found.append(_spent(cell, json.loads(file.read_text(encoding="utf-8")), rate))
+        folder = cell.folder / f"seed-{cell.seed}" / f"rate-{rate:g}"
+        if rate != chosen and (result := finished(folder)) is not None and "failed" not in result:
+            with _named(folder / "result.json"):
+                found.append(_spent(cell, result, rate))
     return found
 
 

@@ -194,7 +194,7 @@ def _one(run: FinetuneRun, begin: Begin, files: Files, seed: int, rate: float, f
         seed=seed,
         max_seqlen=task.largest,
     )
-    budget = _budget(run, len(files.train))
+    budget = budget_of(run, len(files.train))
     own = run.model_copy(update={"optimizer": run.optimizer.model_copy(update={"learning_rate": rate})})
     every = run.evaluate_every or (None if budget.steps is None else max(1, math.ceil(budget.steps / 3)))
     dev = files.dev
@@ -311,7 +311,10 @@ def _fits(start: Pretrained, run: FinetuneRun, task: Task, examples: Sequence[Ex
         raise InputError(f"length: found {run.length}", expected=f"at most {start.maximum}, the model's positions")
 
 
-def _budget(run: FinetuneRun, examples: int) -> Budget:
+def budget_of(run: FinetuneRun, examples: int) -> Budget:
+    """The run's budget over so many sequences to learn from, passes over them as steps. Raises InputError where a pass
+    has no known number of steps.
+    """
     b = run.budget
     if b.epochs is None:
         return Budget(b.steps, b.tokens, b.minutes)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from didact.data.store import write_aside
-from didact.evaluation.floors import FLOORS
+from didact.evaluation.floors import floors_of
 from didact.evaluation.intervals import Interval, difference, interval
 from didact.lab.quickstart import plan as plans
 from didact.lab.quickstart.plan import PRETRAINED, SCRATCH, START, Plan
@@ -42,12 +42,10 @@ def floors(out: str | Path) -> None:
         task, train, test = task_and_items(plan, out, name)
         metric, gold = task.metrics()[0], task.gold(test)
         told[name] = {}
-        for floor in (kind() for kind in FLOORS):
-            if floor.suits(task):
-                predicted = task.predicted(floor.fit(task, train)(test), test)
-                told[name][floor.name] = metric.units(predicted, gold).tolist()
-                value = metric(predicted, gold)
-                print(f"{name}: {floor.name} {metric.name} {value:.4f}", flush=True)
+        for floor in floors_of(task):
+            predicted = task.predicted(floor.fit(task, train)(test), test)
+            told[name][floor.name] = metric.units(predicted, gold).tolist()
+            print(f"{name}: {floor.name} {metric.name} {metric(predicted, gold):.4f}", flush=True)
     write_aside(out / "floors.json", json.dumps(told))
 
 
