@@ -22,8 +22,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 CACHED = 2**19  # logits handled at a time on a CPU: 2 MiB of float32, the second-level cache of one core
-BLOCK = 2**24  # logits that exist at a time on a CPU: 64 MiB of float32, a block that the allocator keeps
-BLOCK_ELSEWHERE = 2**26
+BLOCK = 2**26  # bytes of logits that exist at a time on a CPU: 64 MiB, a block that the allocator keeps
+BLOCK_ELSEWHERE = 2**28
 
 
 def cross_entropy(logits: Tensor, values: Tensor, smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
@@ -97,13 +97,16 @@ class _LinearCrossEntropy(torch.autograd.Function):
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else rows.dtype
         read, table = rows.to(dtype), matrix.to(dtype)
         of_rows, of_matrix, of_offset = (
-            torch.zeros_like(given, dtype=torch.float32) if given is not None and wanted else None
+            torch.empty_like(given, dtype=torch.float32) if given is not None and wanted else None
             for given, wanted in zip((rows, matrix, offset), ctx.needs_input_grad, strict=False)
         )
+        if of_offset is not None:
+            of_offset.zero_()
         total, correct = (torch.zeros((), dtype=torch.float32, device=rows.device) for _ in range(2))
         n, vocabulary = len(rows), len(matrix)
-        most = max(1, (BLOCK if device == "cpu" else BLOCK_ELSEWHERE) // vocabulary)
-        block = table.new_empty(min(n, most), vocabulary)
+        room_for = max(1, (BLOCK if device == "cpu" else BLOCK_ELSEWHERE) // (vocabulary * table.element_size()))
+        most = max(1, -(-n // max(1, -(-n // room_for))))  # blocks of equal size: a small one costs as much as a large
+        block = table.new_empty(most, vocabulary)
         for start in range(0, n, most):
             few = read[start : start + most]
             logits = torch.mm(few, table.t(), out=block[: len(few)])
@@ -119,14 +122,16 @@ class _LinearCrossEntropy(torch.autograd.Function):
                     room *= weight[:, None]
                 total += losses.sum()
                 correct += right.sum()
+                if of_offset is not None:
+                    of_offset += room.sum(0)
                 if dtype != torch.float32:
                     logits[some] = room
             if of_rows is not None:
                 of_rows[start : start + len(few)] = torch.mm(logits, table)
             if of_matrix is not None:
-                _add_product(of_matrix, logits.t(), few)
-            if of_offset is not None:
-                of_offset += logits.sum(0, dtype=torch.float32)
+                _put_product(of_matrix, logits.t(), few, first=start == 0)
+        if n == 0 and of_matrix is not None:
+            of_matrix.zero_()
         ctx.save_for_backward(of_rows, of_matrix, of_offset)
         ctx.dtypes = tuple(None if given is None else given.dtype for given in (rows, matrix, offset))
         ctx.mark_non_differentiable(correct)
@@ -164,9 +169,11 @@ def _turn_to_gradient(logits: Tensor, values: Tensor, smoothing: float) -> tuple
     return losses, right
 
 
-def _add_product(into: Tensor, a: Tensor, b: Tensor) -> None:
-    """into (V, E) float32 += a (V, r) @ b (r, E)."""
+def _put_product(into: Tensor, a: Tensor, b: Tensor, first: bool) -> None:
+    """into (V, E) float32 = a (V, r) @ b (r, E), or, unless it is the first, += that."""
     if a.dtype == torch.float32:
-        torch.addmm(into, a, b, out=into)
+        torch.addmm(into, a, b, beta=0 if first else 1, out=into)
+    elif first:
+        into.copy_(torch.mm(a, b))
     else:
         into += torch.mm(a, b)

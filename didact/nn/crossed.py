@@ -18,18 +18,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from didact.nn import flash
 from didact.nn.written import Dropout, exact, probabilities, slopes
 from didact.packed import Packed
 
 CALL = 1000  # products of rows (queries x keys) that may be wasted to save a call
-
-_flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
-_flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward.default
 
 
 @dataclass(frozen=True)
@@ -126,7 +123,7 @@ def attend(
         qs, ks, vs = at.split(q_P, kv_R)
         hidden = at.hidden(q)
         if fused:
-            o, s = _flash(qs, ks, vs, 0.0, False, attn_mask=_mask(hidden, q.dtype), scale=scale)
+            o, s = flash.forward(qs, ks, vs, _mask(hidden, q.dtype), scale=scale)
             at.heads(lse).copy_(s)
         else:
             p = probabilities(qs, ks, scale, None, hidden)
@@ -166,8 +163,7 @@ def attend_backward(
         parts, hidden, d_out = at.split(q_P, kv_R), at.hidden(q), at.heads(grad_P)
         if fused:
             known = at.heads(out_P), at.heads(lse_P)
-            mask = _mask(hidden, q.dtype)
-            found = _flash_backward(d_out, *parts, *known, 0.0, False, attn_mask=mask, scale=scale)
+            found = flash.backward(d_out, *parts, *known, _mask(hidden, q.dtype), scale=scale)
         else:
             p = probabilities(parts[0], parts[1], scale, None, hidden)
             *found, _ = slopes(d_out, *parts, p, scale, None if drop is None else drop(p))
@@ -265,6 +261,6 @@ def _fused(q: Tensor, dropout: float) -> bool:
     return q.device.type == "cpu" and dropout == 0.0
 
 
-def _mask(hidden: Tensor | None, dtype: torch.dtype) -> Any:
+def _mask(hidden: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     """(n, 1, 1, K): 0, or -inf for what is hidden."""
     return None if hidden is None else torch.zeros(hidden.shape, dtype=dtype).masked_fill_(hidden, float("-inf"))

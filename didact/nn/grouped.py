@@ -17,15 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from didact.nn import crossed, written
+from didact.nn import crossed, flash, written
 from didact.nn.distance import DistanceTerms
 from didact.nn.groups import Group, Plan, Rule, heads, plan, split
 from didact.nn.written import Dropout, Terms, exact
 from didact.packed import Packed
 from didact.visibility import Visibility
-
-_flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
-_flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward.default
 
 
 @dataclass(frozen=True)
@@ -94,13 +91,13 @@ def _attend(
     fused, drop = _fused(qkv, dropout), Dropout.seeded(dropout, seed)
     terms = Terms(by_distance, by_query, by_key, by_same)
     if fused and len(rule.groups) == 1:  # one call for the whole pack: its results already lie as they should
-        o, s = _flash(*split(qkv, rule.groups[0]), **_rule(rule, rule.groups[0], terms, qkv.dtype), scale=scale)
+        o, s = flash.forward(*split(qkv, rule.groups[0]), **_rule(rule, rule.groups[0], terms, qkv.dtype), scale=scale)
         return o.transpose(1, 2).flatten(0, 1), s.transpose(1, 2).flatten(0, 1)
     T, _, N, H = qkv.shape
     out, lse = qkv.new_empty(T, N, H), qkv.new_empty(T, N, dtype=exact(qkv))
     for at in rule.groups:
         if fused:
-            o, s = _flash(*split(qkv, at), **_rule(rule, at, terms, qkv.dtype), scale=scale)
+            o, s = flash.forward(*split(qkv, at), **_rule(rule, at, terms, qkv.dtype), scale=scale)
             heads(lse, at).copy_(s)
         else:
             o = written.forward(qkv, at, rule, terms, drop, scale)
@@ -148,9 +145,8 @@ def _attend_backward(
         d_out = heads(grad, at)
         if fused and index is None:
             results = (heads(out, at), heads(lse, at))
-            gradients = _flash_backward(
-                d_out, *split(qkv, at), *results, **_rule(rule, at, terms, qkv.dtype), scale=scale
-            )
+            seen = _rule(rule, at, terms, qkv.dtype)
+            gradients = flash.backward(d_out, *split(qkv, at), *results, **seen, scale=scale)
         else:
             known = (heads(out, at), heads(lse, at) if fused else None)
             gradients = written.backward(d_out, qkv, at, rule, terms, drop, d_terms, *known, scale=scale)
@@ -208,14 +204,14 @@ def _rule(rule: Rule, at: Group, terms: Terms, dtype: torch.dtype) -> dict[str, 
     """
     bias = terms.bias(at, rule)
     if bias is None and rule.triangle(at):
-        return {"dropout_p": 0.0, "is_causal": True, "attn_mask": None}
+        return {"causal": True, "mask": None}
     hidden = rule.hidden(at)
     if hidden is not None:
         mask = torch.zeros(hidden.shape, dtype=dtype) if bias is None else bias
         bias = mask.masked_fill_(hidden, float("-inf"))
     if bias is not None:
         bias = bias.contiguous() if bias.dtype == torch.float32 else bias.to(dtype).contiguous()
-    return {"dropout_p": 0.0, "is_causal": False, "attn_mask": bias}
+    return {"causal": False, "mask": bias}
 
 
 def _at(values: Tensor | None, order: Tensor) -> Tensor | None:
