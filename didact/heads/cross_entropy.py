@@ -21,6 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from didact.nn.spare import filled, multiplied, spare
+
 CACHED = 2**19  # logits handled at a time on a CPU: 2 MiB of float32, the second-level cache of one core
 BLOCK = 2**26  # bytes of logits that exist at a time on a CPU: 64 MiB, a block that the allocator keeps
 BLOCK_ELSEWHERE = 2**28
@@ -93,9 +95,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
         weights: Tensor | None,
         smoothing: float,
     ) -> tuple[Tensor, Tensor]:
-        device = rows.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else rows.dtype
-        read, table = rows.to(dtype), matrix.to(dtype)
+        dtype = multiplied(rows)
+        n, vocabulary = len(rows), len(matrix)
+        most = _rows_of_a_block(n, vocabulary, rows.device, dtype)
+        read, table = filled(rows.to(dtype), -n % most), matrix.to(dtype)
         of_rows, of_matrix, of_offset = (
             torch.empty_like(given, dtype=torch.float32) if given is not None and wanted else None
             for given, wanted in zip((rows, matrix, offset), ctx.needs_input_grad, strict=False)
@@ -103,13 +106,12 @@ class _LinearCrossEntropy(torch.autograd.Function):
         if of_offset is not None:
             of_offset.zero_()
         total, correct = (torch.zeros((), dtype=torch.float32, device=rows.device) for _ in range(2))
-        n, vocabulary = len(rows), len(matrix)
-        room_for = max(1, (BLOCK if device == "cpu" else BLOCK_ELSEWHERE) // (vocabulary * table.element_size()))
-        most = max(1, -(-n // max(1, -(-n // room_for))))  # blocks of equal size: a small one costs as much as a large
         block = table.new_empty(most, vocabulary)
         for start in range(0, n, most):
-            few = read[start : start + most]
-            logits = torch.mm(few, table.t(), out=block[: len(few)])
+            few, own = read[start : start + most], min(most, n - start)
+            torch.mm(few, table.t(), out=block)
+            logits = block[:own]
+            block[own:] = 0.0  # gradients of rows that only fill the block
             for some in cached(logits):
                 at = slice(start + some.start, start + some.start + len(logits[some]))
                 room = logits[some] if dtype == torch.float32 else logits[some].float()
@@ -127,9 +129,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 if dtype != torch.float32:
                     logits[some] = room
             if of_rows is not None:
-                of_rows[start : start + len(few)] = torch.mm(logits, table)
+                of_rows[start : start + own] = torch.mm(block, table)[:own]
             if of_matrix is not None:
-                _put_product(of_matrix, logits.t(), few, first=start == 0)
+                _put_product(of_matrix, block.t(), few, first=start == 0)
         if n == 0 and of_matrix is not None:
             of_matrix.zero_()
         ctx.save_for_backward(of_rows, of_matrix, of_offset)
@@ -142,6 +144,14 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor, _correct: None) -> tuple[Tensor | None, ...]:  # pyright: ignore
         made = zip(ctx.saved_tensors, ctx.dtypes, strict=True)
         return (*(None if g is None else g.mul_(upstream).to(dtype) for g, dtype in made), None, None, None)
+
+
+def _rows_of_a_block(n: int, vocabulary: int, device: torch.device, dtype: torch.dtype) -> int:
+    """Of n rows as few blocks as there is room for, of equal size: a small product costs nearly as much as a large."""
+    room = max(1, (BLOCK if device.type == "cpu" else BLOCK_ELSEWHERE) // (vocabulary * dtype.itemsize))
+    blocks = max(1, -(-n // room))
+    rows = max(1, -(-n // blocks))
+    return rows + spare(rows, device, dtype)
 
 
 def cached(logits: Tensor) -> list[slice]:

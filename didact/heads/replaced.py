@@ -17,6 +17,7 @@ from didact.batch import Labels, Part
 from didact.config import ModelConfig
 from didact.heads.base import Head, HeadLayers, part
 from didact.nn.feedforward import ACTIVATIONS
+from didact.nn.spare import through
 
 
 @dataclass(frozen=True)
@@ -52,4 +53,4 @@ class ReplacementLayers(HeadLayers):
 
     def forward(self, hidden: Tensor, groups: Tensor | None = None, table: Tensor | None = None) -> Tensor:  # noqa: ARG002
         assert groups is None, "whether a token was replaced is asked row by row"
-        return self.out(self.activation(self.dense(hidden))).squeeze(-1)
+        return self.out(self.activation(through(self.dense, hidden))).squeeze(-1)

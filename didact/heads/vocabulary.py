@@ -21,6 +21,7 @@ from didact.heads.cross_entropy import cross_entropy, linear_cross_entropy
 from didact.nn.feedforward import ACTIVATIONS
 from didact.nn.init import Begins
 from didact.nn.norm import build_norm
+from didact.nn.spare import through
 
 NEVER = -1e4  # the score, for other libraries, of a row that is never answered
 
@@ -108,7 +109,7 @@ class VocabularyLayers(HeadLayers, Begins):
     def before(self, hidden: Tensor) -> Tensor:
         """hidden (n, D) -> what the output matrix is multiplied with, (n, its columns)."""
         if self.dense is not None:
-            hidden = self.norm(self.activation(self.dense(hidden)))
+            hidden = self.norm(self.activation(through(self.dense, hidden)))
         return hidden if self.scale == 1.0 else hidden * self.scale
 
     def matrix(self, table: Tensor | None) -> Tensor:

@@ -6,7 +6,7 @@ Shapes: T rows, S rows of the other pack, D width, N heads, H head width, L rows
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -43,6 +43,11 @@ class Context:
     rotation: tuple[Tensor, Tensor] | None = None
     relative: Relative | None = None
     places: Places | None = None
+
+    def of(self, rows: int) -> Context:
+        """For so many rows from the first, without those that are spare."""
+        rotation = self.rotation and (self.rotation[0][:rows], self.rotation[1][:rows])
+        return replace(self, rotation=rotation)
 
 
 def rotate(qkv: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:

@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from didact.nn import flash
+from didact.nn.spare import filled
 from didact.nn.written import Dropout, exact, probabilities, slopes
 from didact.packed import Packed
 
@@ -33,15 +34,20 @@ CALL = 1000  # products of rows (queries x keys) that may be wasted to save a ca
 class Plan:
     """How two packs are grouped; made once per forward, shared by all layers.
 
-    table (1 + G, 3) int64, on the host: row 0: whether queries and keys lie in the groups as in their packs, and a
-    spare; then for each group its sequences and its rows Q and K. lengths: of the keys of each sequence, in the groups'
-    order, on the host; q_at (T,) and k_at (S,): where each row of its pack lies in the groups.
+    table (2 + G, 3) int64, on the host: row 0: whether queries and keys lie in the groups as in their packs; row 1: T
+    and S; then for each group its sequences and its rows Q and K. lengths: of the keys of each sequence, in the groups'
+    order, on the host; q_at (T,) and k_at (S,): where each row of its pack lies in the groups; both may be longer, by
+    spare rows that lie nowhere (`nn.spare`).
     """
 
     table: Tensor
     lengths: Tensor
     q_at: Tensor
     k_at: Tensor
+
+    def filled(self, queries: int, keys: int) -> Plan:
+        """With so many spare rows behind those that look, and those that are looked at."""
+        return replace(self, q_at=filled(self.q_at, queries), k_at=filled(self.k_at, keys))
 
 
 def plan(queries: Packed, keys: Packed) -> Plan:
@@ -58,7 +64,7 @@ def plan(queries: Packed, keys: Packed) -> Plan:
     k_at, k_plain = _places(k_starts, groups, [(n, wide) for n, _, wide in rows])
     device = queries.positions.device
     return Plan(
-        torch.tensor([(q_plain, k_plain, 0), *rows], dtype=torch.int64),
+        torch.tensor([(q_plain, k_plain, 0), (q_starts[-1], k_starts[-1], 0), *rows], dtype=torch.int64),
         torch.tensor([k[b] for b in order], dtype=torch.int64),
         q_at.to(device),
         k_at.to(device),
@@ -226,8 +232,9 @@ class _Laid:
     """A plan as the operator gets it: rows go to their groups and back."""
 
     def __init__(self, table: Tensor, lengths: Tensor, q_at: Tensor, k_at: Tensor) -> None:
-        (self.q_plain, self.k_plain, _), *self.sizes = table.tolist()
-        self.lengths, self.q_at, self.k_at = lengths, q_at, k_at
+        (self.q_plain, self.k_plain, _), (T, S, _), *self.sizes = table.tolist()
+        self.lengths, self.q_at, self.k_at = lengths, q_at[:T], k_at[:S]
+        self.q_spare, self.k_spare = len(q_at) - T, len(k_at) - S
         self.P, self.R = (sum(n * size[i] for n, *size in self.sizes) for i in range(2))
 
     def groups(self) -> Iterator[_Group]:
@@ -237,24 +244,26 @@ class _Laid:
             q_start, k_start, first = q_start + n * Q, k_start + n * K, first + n
 
     def queries(self, values: Tensor) -> Tensor:
-        """values (T, …) -> (P, …), zeros between."""
+        """values (T, …), spare rows behind -> (P, …), zeros between."""
+        values = values[: len(self.q_at)]
         if self.q_plain:
             return values
         return values.new_zeros(self.P, *values.shape[1:]).index_copy_(0, self.q_at, values)
 
     def keys(self, values: Tensor) -> Tensor:
-        """values (S, …) -> (R + 1, …), zeros between; the last row is of keys that nobody looks at."""
+        """values (S, …), spare rows behind -> (R + 1, …), zeros between; the last row is of keys nobody looks at."""
+        values = values[: len(self.k_at)]
         if self.k_plain:
             return values
         return values.new_zeros(self.R + 1, *values.shape[1:]).index_copy_(0, self.k_at, values)
 
     def back(self, values: Tensor) -> Tensor:
-        """values (P, …) -> (T, …)."""
-        return values if self.q_plain else values.index_select(0, self.q_at)
+        """values (P, …) -> (T, …), spare rows behind."""
+        return filled(values if self.q_plain else values.index_select(0, self.q_at), self.q_spare)
 
     def back_keys(self, values: Tensor) -> Tensor:
-        """values (R + 1, …) -> (S, …)."""
-        return values if self.k_plain else values.index_select(0, self.k_at)
+        """values (R + 1, …) -> (S, …), spare rows behind."""
+        return filled(values if self.k_plain else values.index_select(0, self.k_at), self.k_spare)
 
 
 def _fused(q: Tensor, dropout: float) -> bool:

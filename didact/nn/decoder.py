@@ -23,7 +23,8 @@ from didact.nn.feedforward import FeedForward
 from didact.nn.init import initialise
 from didact.nn.norm import build_norm
 from didact.nn.position import Widths, build_position, build_relation
-from didact.nn.transformer import attention_scale, contexts, kernel_for, word_scale
+from didact.nn.spare import filled
+from didact.nn.transformer import attention_scale, contexts, kernel_for, spare_rows, word_scale
 from didact.packed import Packed
 from didact.visibility import bidirectional
 
@@ -59,30 +60,37 @@ class Decoder(Stack[DecoderEmbedding]):
         """
         side = replace(side, visibility=side.visibility.unless_said("causal"))
         x = self.embedding(side.packed, word)
-        context = contexts(self, self.embedding.position, (None,), self.attention_dropout, side, x)[None]
-        crossing = self.crossing(side.packed, source, x)
+        T, extra, behind = len(x), spare_rows(self, x), spare_rows(self, encoded)
+        position, dropout = self.embedding.position, self.attention_dropout
+        context = contexts(self, position, (None,), dropout, side, x, extra=extra)[None]
+        crossing = self.crossing(side.packed, source, x, extra, behind)
         kept, looks, crossed = [x], {}, {}
+        x, encoded, S = filled(x, extra), filled(encoded, behind), len(encoded)
         for i, block in enumerate(self.blocks):
             assert isinstance(block, DecoderBlock)
             if i in attention:
-                read = block.norm_attention_in(x)
-                looks[i] = block.attention.probabilities(read, context, side.packed, side.visibility)
+                read = block.norm_attention_in(x)[:T]
+                looks[i] = block.attention.probabilities(read, context.of(T), side.packed, side.visibility)
             if i in cross:
-                read = block.norm_cross_in(block.looked_back(x, context))
-                crossed[i] = block.cross.probabilities(read, block.cross.keys(encoded), side.packed, source)
+                read = block.norm_cross_in(block.looked_back(x, context))[:T]
+                crossed[i] = block.cross.probabilities(read, block.cross.keys(encoded)[:S], side.packed, source)
             if self.compiled:
                 ragged(x, encoded)
             x = block(x, context, encoded, crossing)
             if layers:
-                kept.append(x)
-        x = self.final_norm(x)
+                kept.append(x[:T])
+        x = self.final_norm(x[:T])
         kept[-1] = x
         return Hidden({"main": x}, tuple(kept) if layers else (), looks, crossed)
 
-    def crossing(self, queries: Packed, source: Packed, x: Tensor) -> Crossing:
-        """What cross-attention of these rows to that source needs; x (T, D): any of their hidden states."""
+    def crossing(self, queries: Packed, source: Packed, x: Tensor, extra: int = 0, behind: int = 0) -> Crossing:
+        """What cross-attention of these rows to that source needs; x (T, D): any of their hidden states; extra, behind:
+        spare rows behind them and behind the source's.
+        """
         kernel = kernel_for(self, x, bidirectional(), False, self.attention_dropout)
         plan = kernel.plan_cross(queries, source)
+        if extra or behind:
+            plan = plan.filled(extra, behind)
         if self.compiled:
             ragged(plan)
         return Crossing(kernel, plan)

@@ -16,6 +16,7 @@ from didact.nn.characters import CharacterCNN, spell
 from didact.nn.dropout import dropout
 from didact.nn.init import Begins
 from didact.nn.position import Scheme
+from didact.nn.spare import through
 from didact.packed import Packed
 
 WORDS = Characters()  # no filters: a table
@@ -82,7 +83,7 @@ class Embedding(Begins):
         if position is not None:
             x = x + position
         x = dropout(self.norm(x), self.dropout, self.training)
-        return x if self.project is None else self.project(x)
+        return x if self.project is None else through(self.project, x)
 
     @property
     def table(self) -> Tensor | None:

@@ -90,11 +90,14 @@ def _attend(
         qkv, by_query, by_key, by_same = qkv[order], _at(by_query, order), _at(by_key, order), _at(by_same, order)
     fused, drop = _fused(qkv, dropout), Dropout.seeded(dropout, seed)
     terms = Terms(by_distance, by_query, by_key, by_same)
-    if fused and len(rule.groups) == 1:  # one call for the whole pack: its results already lie as they should
+    T, _, N, H = qkv.shape
+    if (
+        fused and len(rule.groups) == 1 and rule.end == T
+    ):  # one call for the whole pack, whose results lie as they should
         o, s = flash.forward(*split(qkv, rule.groups[0]), **_rule(rule, rule.groups[0], terms, qkv.dtype), scale=scale)
         return o.transpose(1, 2).flatten(0, 1), s.transpose(1, 2).flatten(0, 1)
-    T, _, N, H = qkv.shape
     out, lse = qkv.new_empty(T, N, H), qkv.new_empty(T, N, dtype=exact(qkv))
+    out[rule.end :], lse[rule.end :] = 0.0, 0.0
     for at in rule.groups:
         if fused:
             o, s = flash.forward(*split(qkv, at), **_rule(rule, at, terms, qkv.dtype), scale=scale)
@@ -141,6 +144,7 @@ def _attend_backward(
     terms = Terms(by_distance, by_query, by_key, by_same)
     d_terms = terms.zeros()
     d_qkv = torch.empty(qkv.shape, dtype=qkv.dtype, device=qkv.device)
+    d_qkv[rule.end :] = 0.0
     for at in rule.groups:
         d_out = heads(grad, at)
         if fused and index is None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from didact.nn.distance import relate
+from didact.nn.spare import filled
 from didact.packed import Packed
 from didact.visibility import Visibility
 
@@ -37,6 +38,17 @@ class Plan:
     segments: Tensor | None
     rank: Tensor | None
     reach: Tensor | None
+
+    def filled(self, rows: int) -> Plan:
+        """With so many spare rows behind (`nn.spare`), which are in no group."""
+        if rows == 0:
+            return self
+        order = torch.arange(len(self.order) + rows, device=self.order.device)
+        order[: len(self.order)] = self.order
+        others = (self.positions, self.segments, self.rank, self.reach)
+        positions, segments, rank, reach = (None if x is None else filled(x, rows) for x in others)
+        assert positions is not None
+        return Plan(self.table, order, positions, segments, rank, reach)
 
 
 def plan(packed: Packed, visibility: Visibility) -> Plan:
@@ -99,6 +111,7 @@ class Rule:
     ) -> None:
         (self.reordered, self.plain, self.causal), (self.window, _, _), *groups = table.tolist()
         self.groups: list[Group] = [(start, n, length) for start, n, length in groups]
+        self.end = max((start + n * length for start, n, length in self.groups), default=0)  # spare rows follow
         self.positions, self.segments, self.rank, self.reach, self.index = positions, segments, rank, reach, index
 
     def triangle(self, at: Group) -> bool:

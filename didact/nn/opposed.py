@@ -24,6 +24,7 @@ from didact.nn.block import Block
 from didact.nn.compiled import ragged
 from didact.nn.core import Core, Hidden, Pass
 from didact.nn.embedding import Embedding
+from didact.nn.spare import filled
 from didact.visibility import permuted, right_to_left
 
 
@@ -80,21 +81,24 @@ class Opposed(Core):
         rules = permuted(packed.positions), right_to_left(packed.positions)  # of one form: both compile as one block
         sides = [Side(packed, rule.within(side.visibility.window)) for rule in rules]
         position, dropout = self.embedding.position, self.attention_dropout
-        contexts = [transformer.contexts(self, position, self.windows, dropout, own, words) for own in sides]
-        x = words, words
-        kept = [torch.cat(x, -1)]
+        T, extra = len(words), transformer.spare_rows(self, words)
+        contexts = [
+            transformer.contexts(self, position, self.windows, dropout, own, words, extra=extra) for own in sides
+        ]
+        x = filled(words, extra), filled(words, extra)
+        kept = [torch.cat((words, words), -1)]
         looks = {}
         for i, (window, both) in enumerate(zip(self.windows, self._layers, strict=True)):
             own = contexts[0][window], contexts[1][window]
             if i in attention:
                 seen = [replace(side, visibility=side.visibility.within(window)) for side in sides]
-                looks[i] = both.looks(x, own, (seen[0], seen[1]))
+                looks[i] = both.looks((x[0][:T], x[1][:T]), (own[0].of(T), own[1].of(T)), (seen[0], seen[1]))
             if self.compiled:
                 ragged(*x)
             x = both(x, own)
             if layers:
-                kept.append(torch.cat(x, -1))
-        forward, backward = self.final_norms[0](x[0]), self.final_norms[1](x[1])
+                kept.append(torch.cat(x, -1)[:T])
+        forward, backward = self.final_norms[0](x[0][:T]), self.final_norms[1](x[1][:T])
         kept[-1] = torch.cat((forward, backward), -1)
         streams = {"main": kept[-1], "forward": forward, "backward": backward}
         return Hidden(streams, tuple(kept) if layers else (), looks)

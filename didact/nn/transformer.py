@@ -26,6 +26,7 @@ from didact.nn.memory import turns
 from didact.nn.neighbours import start_with_neighbours
 from didact.nn.norm import build_norm
 from didact.nn.position import Scheme, Widths, build_position, build_relation
+from didact.nn.spare import filled, multiplied, spare
 from didact.visibility import Visibility
 
 
@@ -63,21 +64,24 @@ class Transformer(Core):
             if attention:
                 raise ValueError("no attention probabilities of sequences with a memory")
             return self._in_turn(side, x, layers)
-        contexts = self._contexts(side, x)
+        T, extra = len(x), spare_rows(self, x)
+        contexts = self._contexts(side, x, extra=extra)
         kept = [x]
         looks = {}
+        x = filled(x, extra)
         count, repeat = len(self.windows), len(self.blocks)
         for i, window in enumerate(self.windows):
             block, context = self.blocks[i * repeat // count], contexts[window]
             if i in attention:
                 seen = side.visibility.within(window)
-                looks[i] = block.attention.probabilities(block.norm_attention_in(x), context, packed, seen)  # type: ignore[operator, union-attr]
+                read = block.norm_attention_in(x)[:T]  # type: ignore[operator]
+                looks[i] = block.attention.probabilities(read, context.of(T), packed, seen)  # type: ignore[operator, union-attr]
             if self.compiled:
                 ragged(x)
             x = block(x, context)
             if layers:
-                kept.append(x)
-        x = self.final_norm(x)
+                kept.append(x[:T])
+        x = self.final_norm(x[:T])
         kept[-1] = x
         return Hidden({"main": x}, tuple(kept) if layers else (), looks)
 
@@ -107,9 +111,11 @@ class Transformer(Core):
         every = [torch.cat(parts).index_select(0, back) for parts in zip(*made, strict=True)]
         return Hidden({"main": every[-1]}, tuple(every) if layers else ())
 
-    def _contexts(self, side: Side, x: Tensor, places: Places | None = None) -> dict[int | None, Context]:
+    def _contexts(
+        self, side: Side, x: Tensor, places: Places | None = None, extra: int = 0
+    ) -> dict[int | None, Context]:
         """One context for each window that layers have, all else shared."""
-        return contexts(self, self.embedding.position, self.windows, self.attention_dropout, side, x, places)
+        return contexts(self, self.embedding.position, self.windows, self.attention_dropout, side, x, places, extra)
 
     @property
     def passes(self) -> Sequence[Pass]:
@@ -129,8 +135,11 @@ def contexts(
     side: Side,
     x: Tensor,
     places: Places | None = None,
+    extra: int = 0,
 ) -> dict[int | None, Context]:
-    """What the layers of a stack need to attend, a context for each of their windows. x (T, D): their first input."""
+    """What the layers of a stack need to attend, a context for each of their windows. x (T, D): their first input;
+    extra: spare rows that will be behind it.
+    """
     distance, relative = position.distance(), position.relative(side.packed.max_seqlen)
     found = {}
     for window in dict.fromkeys(windows):
@@ -138,19 +147,25 @@ def contexts(
         seen = side.visibility.within(window)
         kernel = kernel_for(stack, x, seen, distance is not None or relative is not None, attention_dropout)
         plan = kernel.plan(side.packed, seen)
+        if extra:
+            plan = plan.filled(extra)
+            rotation = rotation and (filled(rotation[0], extra), filled(rotation[1], extra))
         found[window] = Context(kernel, plan, distance, rotation, relative, places)
         if stack.compiled:
             ragged(plan, rotation, places, relative, distance and (distance.by_query, distance.by_key))
     return found
 
 
+def spare_rows(stack: Stack, x: Tensor) -> int:
+    """How many rows to lay behind x (T, D), the rows of a pack; only `grouped` knows of them."""
+    return spare(len(x), x.device, multiplied(x)) if stack.kernel in (None, "grouped") else 0
+
+
 def kernel_for(stack: Stack, x: Tensor, seen: Visibility, terms: bool, attention_dropout: float) -> Kernel:
     """The kernel that the stack is set to, or else the table's for rows like x."""
     if stack.kernel is not None:
         return named(stack.kernel)
-    place = x.device.type
-    dtype = torch.get_autocast_dtype(place) if torch.is_autocast_enabled(place) else x.dtype
-    return choose(x.device, dtype, seen, terms, attention_dropout if stack.training else 0.0)
+    return choose(x.device, multiplied(x), seen, terms, attention_dropout if stack.training else 0.0)
 
 
 def build(config: ModelConfig, generator: torch.Generator | None = None) -> Transformer:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from nn_tools import LENGTHS, RULES, TERMS, distance_terms, pack
 
+from didact.nn.flash import SHORT
 from didact.nn.grouped import Grouped
 from didact.nn.groups import Plan
 
@@ -71,3 +72,19 @@ def test_half_precision_stays_near(name: str, dtype: torch.dtype) -> None:
     near.float().square().sum().backward()
     assert half.grad is not None
     torch.testing.assert_close(half.grad.float(), qkv.grad, atol=1e-1, rtol=1e-1)
+
+
+@pytest.mark.parametrize("rule", ["full", "causal", "permuted", "window"])
+@pytest.mark.parametrize("length", [37, SHORT - 1, SHORT])
+def test_gradients_in_bf16_are_as_near_as_bf16_is(length: int, rule: str) -> None:
+    """On both sides of the length from which the fused backward pass computes in bf16."""
+    packed = pack([length, length])
+    plan = Grouped().plan(packed, RULES[rule](packed))
+    half = torch.randn(2 * length, 3, 2, 16, generator=torch.Generator().manual_seed(0)).bfloat16().requires_grad_()
+    exact = half.detach().double().requires_grad_()
+    upstream = torch.randn(2 * length, 2, 16, generator=torch.Generator().manual_seed(1)).bfloat16()
+    Grouped()(half, plan).backward(upstream)
+    Grouped()(exact, plan).backward(upstream.double())
+    assert half.grad is not None
+    assert exact.grad is not None
+    assert float((half.grad.double() - exact.grad).norm() / exact.grad.norm()) < 0.01
