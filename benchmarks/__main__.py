@@ -1,6 +1,7 @@
 """`make bench`: what `didact bench` does, with the results added to benchmarks/results.jsonl.
 
-    python -m benchmarks [NAME …] [--repeats N] [--texts FILE] [--out FILE] [--device cuda] [--small]
+    python -m benchmarks [NAME …] [--repeats N] [--texts FILE] [--out FILE] [--device cuda]
+                         [--precision P] [--small]
     python -m benchmarks --table          what stands in the results file, as Markdown
 
 Real texts are the SST-2 training sentences where the folder of real data lies beside the repository, else the installed
@@ -33,6 +34,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results.jsonl"))
     parser.add_argument("--threads", type=int, help="of each side; as many as there are cores if absent")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda: steps of BERT-base's size")
+    parser.add_argument(
+        "--precision", choices=("fp32", "bf16"), help="of both sides; each that the device has if absent"
+    )
     parser.add_argument("--small", action="store_true", help="at sizes at which the times mean nothing")
     parser.add_argument("--table", action="store_true", help="show the results file as Markdown, measure nothing")
     given = parser.parse_args()
@@ -48,7 +52,7 @@ def main() -> None:
 
     try:
         out = None if given.small else given.out
-        bench.run(given.names, given.repeats, out, given.small, given.texts, given.device)
+        bench.run(given.names, given.repeats, out, given.small, given.texts, given.device, given.precision)
     except InputError as problem:
         print(f"benchmarks: {problem}", file=sys.stderr)
         sys.exit(2)

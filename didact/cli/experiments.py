@@ -39,8 +39,12 @@ def bench(
     device: Annotated[
         Literal["cpu", "cuda"], typer.Option(help="cuda: training steps of BERT-base's size, both sides.")
     ] = "cpu",
+    precision: Annotated[
+        Literal["fp32", "bf16"] | None,
+        typer.Option(help="Of both sides; each that the device has units for if absent."),
+    ] = None,
 ) -> None:
     """Side by side with the installed peers, in one run, on this machine."""
     from didact.lab import bench as benchmarks
 
-    benchmarks.run(names or (), repeats, out, small, texts, device)
+    benchmarks.run(names or (), repeats, out, small, texts, device, precision)

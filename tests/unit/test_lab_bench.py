@@ -83,6 +83,8 @@ def test_sides_must_start_equal() -> None:
 def test_unknown_names_and_missing_peers(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="no benchmark spets; expected some of step, rtd, causal, permuted, denoise"):
         bench.run(["spets"])
+    with pytest.raises(InputError, match="precision 'int8'; expected one of fp32, bf16, fp16"):
+        chosen([], precision="int8")
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(InputError, match="pip install transformers"):
         peer.transformers()
@@ -103,6 +105,11 @@ def sentences(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("texts") / "texts.txt"
     path.write_text("\n".join("a sentence of some words " + "and more " * (i % 7) for i in range(60)))
     return path
+
+
+def test_one_precision_of_several() -> None:
+    for benchmark in chosen([], precision="bf16"):
+        assert getattr(benchmark, "precisions", ("bf16",)) == ("bf16",)
 
 
 @pytest.mark.parametrize("name", [benchmark.name for benchmark in BENCHMARKS])

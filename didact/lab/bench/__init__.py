@@ -13,13 +13,15 @@ def run(
     small: bool = False,
     texts: Path | None = None,
     device: str = "cpu",
+    precision: str | None = None,
 ) -> None:
     """Measure the named benchmarks (all if none) and show a table as each is done.
 
     out: a file of JSON lines to add the results to; small: at sizes at which the times mean nothing, to see that it
     runs; texts: a file of real texts, one a line, in place of the installed packages' documentation; device: "cpu", or
-    "cuda": training steps of BERT-base's size on both sides. Raises InputError for a name that is none, a device that
-    is not there, and where a peer is not installed.
+    "cuda": training steps of BERT-base's size on both sides; precision: of both sides, None = each that the device has
+    units for. Raises InputError for a name or a precision that is none, a device that is not there, and where a peer is
+    not installed.
     """
     from rich import box
     from rich.console import Console
@@ -29,7 +31,7 @@ def run(
     from didact.lab.bench.suite import chosen
     from didact.training.policy import pick_device
 
-    benchmarks = chosen(names, small, texts, pick_device(device).type)
+    benchmarks = chosen(names, small, texts, pick_device(device).type, precision)
     peer.transformers()
     console = Console(highlight=False, width=None if Console().is_terminal else 120)
     console.print(machine.line(), markup=False, soft_wrap=True)

@@ -19,6 +19,7 @@ from didact.lab.bench.replaced import Detection
 from didact.lab.bench.sides import StepBenchmark
 from didact.lab.bench.step import TrainingStep
 from didact.lab.bench.storing import Storing
+from didact.training.policy import DTYPES
 
 BENCHMARKS: tuple[Benchmark, ...] = (
     TrainingStep(),
@@ -35,9 +36,18 @@ BENCHMARKS: tuple[Benchmark, ...] = (
 
 
 def chosen(
-    names: Sequence[str], small: bool = False, texts: Path | None = None, device: str = "cpu"
+    names: Sequence[str],
+    small: bool = False,
+    texts: Path | None = None,
+    device: str = "cpu",
+    precision: str | None = None,
 ) -> list[Benchmark]:
-    """The named ones, all if none is named; on a GPU those of training steps. InputError for a name that is none."""
+    """The named ones, all if none is named; on a GPU those of training steps. precision: of both sides, where a
+    benchmark can be run in several, None = all that the device has units for. InputError for a name or a precision that
+    is none.
+    """
+    if precision not in (None, *DTYPES):
+        raise InputError(f"precision {precision!r}", expected=f"one of {', '.join(DTYPES)}")
     known = {b.name: b for b in BENCHMARKS}
     if device != "cpu":
         known = {b.name: b.on(device) for b in BENCHMARKS if isinstance(b, StepBenchmark)}
@@ -47,4 +57,7 @@ def chosen(
     found = [known[name] for name in names or known]
     if texts is not None:
         found = [replace(b, texts=texts) if isinstance(b, Finetuning | Inference | Storing) else b for b in found]
+    if precision is not None:
+        several = StepBenchmark | Finetuning | Inference
+        found = [replace(b, precisions=(precision,)) if isinstance(b, several) else b for b in found]
     return [benchmark.small() for benchmark in found] if small else found
