@@ -119,7 +119,8 @@ def info_nce(vectors: Tensor, roles: Tensor, temperature: float) -> tuple[Tensor
     group = ((roles == ANCHOR) & first).cumsum(0)
     anchors, candidates = (roles == ANCHOR).nonzero()[:, 0], (roles > ANCHOR).nonzero()[:, 0]
     own = torch.searchsorted(candidates, (roles == POSITIVE).nonzero()[:, 0])
-    scores = unit[anchors] @ unit[candidates].T / temperature
+    with torch.autocast(unit.device.type, enabled=False):  # over so low a temperature, bf16 would round by whole nats
+        scores = unit[anchors] @ unit[candidates].T / temperature
     scores = scores.masked_fill(group[anchors][:, None] != group[candidates][None, :], -torch.inf)
     shares = torch.log_softmax(scores, -1).gather(1, own[:, None]).squeeze(1)
     losses = unit.new_zeros(len(roles)).index_put((anchors,), -shares)

@@ -247,9 +247,9 @@ def _attention_formulas() -> dict[Any, Any]:
     def crossed(
         q: torch.Tensor, _kv: Any, table: torch.Tensor, keys: torch.Tensor, q_at: torch.Tensor, *_: Any, **__: Any
     ) -> int:
-        _, *groups = table.tolist()
+        _, (T, _, _), *groups = table.tolist()
         starts = np.cumsum([0, *(rows for n, rows, _ in groups for _ in range(n))])  # of each sequence, filled up
-        looking = np.histogram(q_at.cpu().numpy(), starts)[0]
+        looking = np.histogram(q_at[:T].cpu().numpy(), starts)[0]
         return 4 * int((looking * keys.numpy()).sum()) * q.shape[1] * q.shape[2]
 
     def crossed_backward(_g: Any, _o: Any, _l: Any, *others: Any, **__: Any) -> int:

@@ -51,7 +51,7 @@ def test_to_write_after_a_text(family: str, world: Path, tmp_path: Path, capsys:
     nats = [line["nll"] for line in lines if "nll" in line]
     assert len(nats) >= 2
     assert nats[-1] < nats[0]
-    assert found["nll"] == pytest.approx(min(nats), abs=1e-4)
+    assert found["nll"] == pytest.approx(min(nats), abs=1e-3)  # bf16, where the processor has it, in other batches
     model = didact.load(run)
     assert isinstance(model.task, Translate)
     assert model.task.form == FAMILIES[family][0]

@@ -237,7 +237,7 @@ def test_another_environment_is_said(tmp_path: Path, capfd: pytest.CaptureFixtur
         "not the environment of the checkpoint (threads 7 then, 1 now): the losses go on, but not bit for bit" in said
     )
     assert "going on after step 2 (50.0% of the run)" in said
-    assert "CPU (cpu): fp32, not compiled" in said
+    assert "(cpu): fp32, not compiled" in said
 
 
 def test_whether_to_compile_is_settled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
