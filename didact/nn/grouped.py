@@ -91,9 +91,8 @@ def _attend(
     fused, drop = _fused(qkv, dropout), Dropout.seeded(dropout, seed)
     terms = Terms(by_distance, by_query, by_key, by_same)
     T, _, N, H = qkv.shape
-    if (
-        fused and len(rule.groups) == 1 and rule.end == T
-    ):  # one call for the whole pack, whose results lie as they should
+    alone = len(rule.groups) == 1 and rule.end == T
+    if fused and alone:  # one call for the whole pack: its results already lie as they should
         o, s = flash.forward(*split(qkv, rule.groups[0]), **_rule(rule, rule.groups[0], terms, qkv.dtype), scale=scale)
         return o.transpose(1, 2).flatten(0, 1), s.transpose(1, 2).flatten(0, 1)
     out, lse = qkv.new_empty(T, N, H), qkv.new_empty(T, N, dtype=exact(qkv))
