@@ -21,16 +21,24 @@ Shapes: D width, H head width, N heads, P pairs of columns.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 import torch
+from torch import nn
 
-from didact.nn.attention import Attention
+from didact.nn.block import Block
 from didact.nn.embedding import Embedding
 from didact.nn.position import Learned
 
 OFFSETS = (-1, 1, None, None, -2, 2, None, None)
 """what the heads of a block look at, in turn: the offset's row minus the looking row, None = drawn as ever"""
+
+LEFT = (-1, None, -2, None)
+"""likewise, where rows see to the left alone"""
+
+RIGHT = (1, None, 2, None)
+"""likewise, to the right"""
 
 SHARPNESS = 7.0
 """the attention logit of the row looked at, where a norm follows the embeddings; of the others about 0"""
@@ -40,12 +48,15 @@ SPREAD = 1.3
 
 
 @torch.no_grad()
-def start_with_neighbours(embedding: Embedding, attentions: Sequence[Attention], std: float) -> None:
-    """Change weights that have been drawn with `std`, in place.
+def start_with_neighbours(
+    embedding: Embedding, blocks: Iterable[nn.Module], std: float, offsets: Sequence[int | None] = OFFSETS
+) -> None:
+    """Change weights that have been drawn with `std`, in place. blocks: of `nn.block`.
 
     Raises ValueError where there is no learned table of positions as wide as the model, or no room for two columns.
     """
     table, words = embedding.position, embedding.table
+    attentions = [cast(Block, block).attention for block in blocks]
     if not isinstance(table, Learned) or embedding.project is not None or words is None:
         raise ValueError("heads that start with neighbours need tables of words and positions as wide as the model")
     D, H = table.weight.shape[1], attentions[0].head_width
@@ -57,6 +68,8 @@ def start_with_neighbours(embedding: Embedding, attentions: Sequence[Attention],
     words[:, : 2 * P] = 0.0
     if embedding.segment is not None:
         embedding.segment.weight[:, : 2 * P] = 0.0
+    if embedding.query is not None:
+        embedding.query[..., : 2 * P] = 0.0
     table.weight.zero_()
     table.weight[:, 0 : 2 * P : 2] = (rows[:, None] * angle).sin() * (std * math.sqrt(2.0))
     table.weight[:, 1 : 2 * P : 2] = (rows[:, None] * angle).cos() * (std * math.sqrt(2.0))
@@ -66,7 +79,7 @@ def start_with_neighbours(embedding: Embedding, attentions: Sequence[Attention],
     for attention in attentions:
         q, k, _ = attention.qkv.weight.view(3, attention.heads, H, D)
         for head in range(attention.heads):
-            offset = OFFSETS[head % len(OFFSETS)]
+            offset = offsets[head % len(offsets)]
             if offset is not None:
                 q[head, : 2 * P, : 2 * P] += gain * turn(angle * offset)
                 k[head, : 2 * P, : 2 * P] += gain * torch.eye(2 * P)

@@ -24,6 +24,7 @@ from didact.nn.block import Block
 from didact.nn.compiled import ragged
 from didact.nn.core import Core, Hidden, Pass
 from didact.nn.embedding import Embedding
+from didact.nn.neighbours import LEFT, RIGHT, start_with_neighbours
 from didact.nn.spare import filled
 from didact.visibility import permuted, right_to_left
 
@@ -121,11 +122,10 @@ def build(config: ModelConfig, generator: torch.Generator | None = None) -> Oppo
     """The stacks of `config`, the forward one drawn first. Raises ValueError for what they have no place for."""
     if config.queries:
         raise ValueError("an opposed core has no query rows")
-    if config.position.start != "normal":
-        raise ValueError("position.start: an opposed core's rows look to one side alone")
     half = replace(
         config,
         core="transformer",
+        position=replace(config.position, start="normal"),
         width=config.width // 2,
         heads=config.heads // 2,
         feedforward=config.feedforward // 2,
@@ -133,6 +133,9 @@ def build(config: ModelConfig, generator: torch.Generator | None = None) -> Oppo
     left, right = transformer.build(half, generator), transformer.build(half, generator)
     if left.embedding.position.relative(2) is not None:
         raise ValueError(f"position.scheme {config.position.scheme!r}: an opposed core's layers ask no table")
+    if config.position.start == "neighbours":
+        for stack, offsets in ((left, LEFT), (right, RIGHT)):
+            start_with_neighbours(left.embedding, stack.blocks, config.init_std, offsets)
     return Opposed(
         embedding=left.embedding,
         blocks=nn.ModuleList(Pair(*both) for both in zip(left.blocks, right.blocks, strict=True)),  # type: ignore[arg-type]

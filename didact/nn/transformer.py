@@ -23,7 +23,7 @@ from didact.nn.feedforward import FeedForward
 from didact.nn.init import initialise
 from didact.nn.kernel import Kernel, choose, named
 from didact.nn.memory import turns
-from didact.nn.neighbours import start_with_neighbours
+from didact.nn.neighbours import LEFT, OFFSETS, start_with_neighbours
 from didact.nn.norm import build_norm
 from didact.nn.position import Scheme, Widths, build_position, build_relation
 from didact.nn.spare import filled, multiplied, spare
@@ -224,7 +224,8 @@ def build(config: ModelConfig, generator: torch.Generator | None = None) -> Tran
     )
     initialise(transformer, config.init_std, generator)
     if config.position.start == "neighbours":
-        start_with_neighbours(transformer.embedding, [block.attention for block in blocks], config.init_std)
+        offsets = LEFT if config.visibility == "causal" else OFFSETS
+        start_with_neighbours(transformer.embedding, blocks, config.init_std, offsets)
     return transformer
 
 

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from data_tools import example
 from nn_tools import tiny
 
+from didact.batch import Side
 from didact.config import ModelConfig, Position
+from didact.data.lay import lay
 from didact.nn.attention import Context
 from didact.nn.kernel import named
-from didact.nn.neighbours import OFFSETS, turn
+from didact.nn.neighbours import LEFT, OFFSETS, RIGHT, turn
+from didact.nn.opposed import build as build_opposed
 from didact.nn.transformer import Transformer, build
+from didact.objectives import Permuted
 from didact.packed import Packed
-from didact.visibility import bidirectional
+from didact.visibility import bidirectional, causal
 
 
 def config(**changes: object) -> ModelConfig:
@@ -28,6 +34,33 @@ def looks(model: Transformer, tokens: torch.Tensor) -> torch.Tensor:
     attention = model.blocks[0].attention
     (found,) = attention.probabilities(model.embedding(packed), Context(named("dense"), None), packed, bidirectional())
     return found
+
+
+def test_query_rows_look_where_words_do() -> None:
+    model = build(config(layers=1, queries=True, vocabulary=5000), torch.Generator().manual_seed(0))
+    side = Permuted(0.3).ask(lay([example(60, seed=1)]), np.ones(1, np.uint64)).batch([0]).inputs
+    assert side.packed.queries is not None
+    at, sees = side.packed.positions.tolist(), side.visibility.matrix(side.packed)
+    with torch.no_grad():
+        (found,) = model(side, attention=[0]).attention[0]
+    for head, offset in enumerate(OFFSETS[:2]):
+        rows = [(q, at[q] + offset) for q in side.packed.queries.tolist() if 0 <= at[q] + offset < 60]
+        seen = [(q, other) for q, other in rows if sees[q, other]]
+        assert 0 < len(seen) < len(rows)
+        assert all(int(found[head, q].argmax()) == other for q, other in seen)
+
+
+def test_rows_that_see_one_side_look_to_it() -> None:
+    packed = Packed.of([list(range(1, 41))])
+    left = build(config(layers=1, visibility="causal"), torch.Generator().manual_seed(0))
+    both = build_opposed(config(layers=1, width=256, heads=8, core="opposed"), torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        (looks_left,) = left(Side(packed, causal()), attention=[0]).attention[0]
+        (looks_both,) = both(Side(packed), attention=[0]).attention[0]
+    for heads, offsets in ((looks_left, LEFT), (looks_both, (*LEFT, *RIGHT))):
+        for look, offset in zip(heads, offsets, strict=True):
+            if offset is not None:
+                assert all(int(look[row].argmax()) == row + offset for row in range(40) if 0 <= row + offset < 40)
 
 
 def test_turn_is_the_sum_of_angles() -> None:

@@ -54,7 +54,6 @@ def test_heads_that_look_left_then_heads_that_look_right() -> None:
         {"queries": True},
         {"position": Position("relative", None)},
         {"position": Position("disentangled")},
-        {"position": Position(start="neighbours")},
     ],
     ids=str,
 )
