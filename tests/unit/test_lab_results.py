@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,16 @@ def test_a_fine_tuning(tmp_path: Path) -> None:
     assert found.metrics() == (("topic", "test", "accuracy"),)
     assert found.answers["a", "topic"] == {3: [{"label": "x"}, {"label": "y"}]}
     assert (found.spent[0].rate, found.spent[0].steps) == (1e-4, 5)
+
+
+def test_rates_not_taken_are_counted_but_those_that_diverged(tmp_path: Path) -> None:
+    """A rate that broke off has no steps to count."""
+    cell = tuned(tmp_path / "f")
+    cell = replace(cell, run=cell.run.model_copy(update={"learning_rates": (1e-4, 3e-4, 1.0)}))
+    for rate, result in ((3e-4, {"steps": 7, "seconds": 2.0, "flops": 2e9}), (1.0, {"failed": "not a number"})):
+        (cell.folder / f"seed-3/rate-{rate:g}").mkdir()
+        (cell.folder / f"seed-3/rate-{rate:g}/result.json").write_text(json.dumps(result))
+    assert [(s.rate, s.steps) for s in collect([cell]).discarded] == [(3e-4, 7)]
 
 
 def test_what_is_compared() -> None:
