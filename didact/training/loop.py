@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from dataclasses import asdict, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from didact.batch import Batch
 from didact.data.loader import Loader
@@ -24,6 +24,7 @@ from didact.errors import InputError, Interrupted, NotANumber
 from didact.randomness import key
 from didact.training import policy
 from didact.training.checkpoint import RunFolder
+from didact.training.clipping import clip, gradient_norm
 from didact.training.flops import costs
 from didact.training.keeper import Export, Keeper
 from didact.training.optim import set_rate, trained
@@ -178,12 +179,11 @@ class _Loop:
         return _summed([own[0] for own in everybody]), tokens
 
     def _clip(self) -> Tensor:
-        """The global gradient norm before clipping, and the gradients clipped to it."""
-        if self.settings.clip is not None:
-            norm = nn.utils.clip_grad_norm_(self.parameters, self.settings.clip)
-        else:
-            norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
-        return whole(norm)
+        """The global gradient norm before clipping; what is to be clipped is, by the time it moves the weights."""
+        if self.settings.clip is None:
+            return whole(gradient_norm(self.parameters))
+        own = self.ready.optimizer if self.ready.scaler is None else None  # a scaler has its own word with it
+        return clip(self.parameters, self.settings.clip, own)
 
     def _settle(self) -> None:
         try:
