@@ -10,7 +10,7 @@ could not be repeated bit for bit, and it is no faster.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     from didact.nn.core import Stack
 
 
-def compile_blocks(stack: Stack, backend: str | Callable[..., Any] = "inductor") -> None:
-    """Compile the blocks of a core or a decoder in place; names of parameters stay.
+Backend = str | Callable[..., Any]
+
+
+def compile_blocks(stack: Stack, backend: Backend | None = None) -> None:
+    """Compile the blocks of a core or a decoder in place; names of parameters stay. backend: None = torch's own.
 
     The first forward and the first backward each take as long as a C++ compiler needs for one block.
     """
@@ -31,9 +34,23 @@ def compile_blocks(stack: Stack, backend: str | Callable[..., Any] = "inductor")
     stack.compiled = True
 
 
-def compile_module(module: nn.Module, backend: str | Callable[..., Any] = "inductor") -> None:
+def compile_module(module: nn.Module, backend: Backend | None = None) -> None:
     """Compile a module in place whose inputs the caller passes through `ragged`: a head, the pooler."""
+    if backend is None:
+        cpu = all(p.device.type == "cpu" for p in module.parameters())
+        backend = inductor_of_processors if cpu else "inductor"
     module.compile(backend=backend)
+
+
+def inductor_of_processors(graph: torch.fx.GraphModule, inputs: Sequence[Any]) -> Any:
+    """torch's own backend, which may compute again, going back, what lies far back. Otherwise it keeps the mask of a
+    layer's second dropout, a byte a number, and to have it at hand draws the mask's seeds anew for every 16 numbers.
+    """
+    from torch._functorch import config
+    from torch._inductor.compile_fx import compile_fx
+
+    with config.patch(ban_recompute_used_far_apart=False):
+        return compile_fx(graph, inputs)  # type: ignore[arg-type]
 
 
 def ragged(*values: Any) -> None:
