@@ -13,25 +13,22 @@ from didact.lab.findings import Findings
 from didact.lab.verdict import best_floor
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
 def forest(f: Findings) -> bytes | None:
-    """A panel for each pre-training loss and each task's main score: every arm with its interval, the best trivial
-    method as a broken line. None without any.
+    """A panel for each pre-training loss that arms share and each task's main score: every arm with its interval, the
+    best trivial method as a broken line. None without any.
     """
-    from matplotlib.figure import Figure
-
+    arms = list(f.grid.arms)
     main = {stage: (stage, split, metric) for stage, split, metric in reversed(f.keys) if stage != PRETRAIN}
-    keys = [key for key in f.keys if (key[0] == PRETRAIN and key[2].endswith("loss")) or main.get(key[0]) == key]
+    shared = {key for key in _losses(f) if len(f.of(key)) >= min(2, len(arms))}
+    keys = [key for key in f.keys if key in shared or main.get(key[0]) == key]
     if not keys:
         return None
-    arms = list(f.grid.arms)
-    columns = min(3, len(keys))
-    lines = math.ceil(len(keys) / columns)
-    figure = Figure(figsize=(4.2 * columns, (0.9 + 0.32 * len(arms)) * lines), layout="constrained")
-    panels = list(figure.subplots(lines, columns, squeeze=False).flat)
-    for key, axes in zip(keys, panels, strict=False):
+    figure, panels = _panels(len(keys), 0.9 + 0.32 * len(arms))
+    for key, axes in zip(keys, panels, strict=True):
         found = f.of(key)
         for place, arm in enumerate(arms):
             if arm in found and not math.isnan(found[arm].value.value):
@@ -46,32 +43,53 @@ def forest(f: Findings) -> bytes | None:
         axes.set_title(f"{key[0]}: {key[2]}", fontsize=9)
         axes.tick_params(axis="x", labelsize=8)
         axes.grid(axis="x", linewidth=0.3)
-    for axes in panels[len(keys) :]:
-        axes.set_visible(False)
     return _png(figure)
 
 
 def curves(f: Findings) -> bytes | None:
-    """Validation loss of the pre-training runs against real tokens, a colour an arm; None where none was kept."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
-    axes = figure.subplots()
-    arms, drawn = list(f.grid.arms), set()
-    name = next((key[2] for key in f.keys if key[0] == PRETRAIN and key[2].endswith("loss")), "loss")
-    for cell in f.carried.cells:
-        x, y = validation_curve(cell.folder / "metrics.jsonl", name)
-        if x:
-            label = None if cell.arm in drawn else cell.arm
-            axes.plot(x, y, marker=".", linewidth=1, color=f"C{arms.index(cell.arm) % 10}", label=label)
-            drawn.add(cell.arm)
+    """Validation losses of the pre-training runs against real tokens, a panel for each, a colour an arm: losses of
+    different questions are no comparison. None where none was kept.
+    """
+    arms = list(f.grid.arms)
+    names = [metric for _, _, metric in _losses(f)] or ["loss"]
+    drawn: dict[str, list[tuple[str, list[float], list[float]]]] = {}
+    for name in names:
+        for cell in f.carried.cells:
+            x, y = validation_curve(cell.folder / "metrics.jsonl", name)
+            if x:
+                drawn.setdefault(name, []).append((cell.arm, x, y))
     if not drawn:
         return None
-    axes.set_xlabel("real tokens")
-    axes.set_ylabel(f"{name}, nats")
-    axes.grid(linewidth=0.3)
-    axes.legend(fontsize=8)
+    figure, panels = _panels(len(drawn), 3.2)
+    for (name, lines), axes in zip(drawn.items(), panels, strict=True):
+        named: set[str] = set()
+        for arm, x, y in lines:
+            label = None if arm in named else arm
+            axes.plot(x, y, marker=".", linewidth=1, color=f"C{arms.index(arm) % 10}", label=label)
+            named.add(arm)
+        axes.set_xlabel("real tokens", fontsize=9)
+        axes.set_ylabel(f"{name}, nats", fontsize=9)
+        axes.tick_params(labelsize=8)
+        axes.grid(linewidth=0.3)
+        axes.legend(fontsize=8)
     return _png(figure)
+
+
+def _losses(f: Findings) -> list[tuple[str, str, str]]:
+    return [key for key in f.keys if key[0] == PRETRAIN and key[2].endswith("loss")]
+
+
+def _panels(count: int, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure of so many panels, at most three beside each other, each `height` inches high."""
+    from matplotlib.figure import Figure
+
+    columns = min(3, count)
+    lines = math.ceil(count / columns)
+    figure = Figure(figsize=(4.2 * columns, height * lines), layout="constrained")
+    panels = list(figure.subplots(lines, columns, squeeze=False).flat)
+    for axes in panels[count:]:
+        axes.set_visible(False)
+    return figure, panels[:count]
 
 
 def validation_curve(file: Path, name: str) -> tuple[list[float], list[float]]:

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from didact.errors import InputError, NotANumber
-from didact.lab import experiment, run
+from didact.lab import experiment, figures, run
 from didact.lab.cells import Cell, Failure, Say
 from didact.lab.figures import validation_curve
 from didact.runs.schema import PretrainRun
@@ -102,6 +102,26 @@ def test_the_report(file: Path, tmp_path: Path) -> None:
     rows = list(csv.DictReader((page.parent / "results.csv").read_text().splitlines()))
     assert len(rows) == 2 * 3 * 2 + 3 * 3 * 6
     assert yaml.safe_load((page.parent / "grid.yaml").read_text())["arms"].keys() == GRID["arms"].keys()
+
+
+def test_losses_of_different_questions_are_drawn_apart(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def runner(cells: Sequence[Cell], say: Say) -> list[Failure]:
+        pretend(cells, say)
+        for written in (cell.folder / name for cell in cells for name in ("result.json", "metrics.jsonl")):
+            if "/more/" in str(written) and written.is_file():
+                written.write_text(written.read_text().replace("mlm@15", "clm"))
+        return []
+
+    drawn: list[Any] = []
+    monkeypatch.setattr(figures, "_png", lambda figure: drawn.append(figure) or b"")
+    experiment.run(file, tmp_path / "out", runner, lambda _: None)
+    forest, curves = ([axes for axes in figure.axes if axes.get_visible()] for figure in drawn)
+    assert [axes.get_title() for axes in forest] == ["topic: accuracy"]
+    assert [axes.get_ylabel() for axes in curves] == ["mlm@15/loss, nats", "clm/loss, nats"]
+    assert [[text.get_text() for text in axes.get_legend().get_texts()] for axes in curves] == [["less"], ["more"]]
+    assert [len(axes.get_lines()) for axes in curves] == [3, 3]
 
 
 def test_a_failed_cell_is_raised_after_the_report(file: Path, tmp_path: Path) -> None:
