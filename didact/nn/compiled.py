@@ -50,7 +50,7 @@ def inductor_of_processors(graph: torch.fx.GraphModule, inputs: Sequence[Any]) -
     from torch._inductor.compile_fx import compile_fx
 
     with config.patch(ban_recompute_used_far_apart=False):
-        return compile_fx(graph, inputs)  # type: ignore[arg-type]
+        return compile_fx(graph, inputs)
 
 
 def ragged(*values: Any) -> None:

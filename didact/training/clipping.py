@@ -17,16 +17,19 @@ SMALL = 1e-6
 """added to the norm, as torch does"""
 
 
-def clip(parameters: Sequence[nn.Parameter], most: float, optimizer: torch.optim.Optimizer | None = None) -> Tensor:
-    """The norm of all gradients before clipping, ().
+def clip(
+    parameters: Sequence[nn.Parameter], most: float | None, optimizer: torch.optim.Optimizer | None = None
+) -> Tensor:
+    """The norm of all gradients before clipping, (). most: None = nothing is clipped.
 
     optimizer: takes the gradients with a norm of `most` or less when it next steps, if it is fused; till then they
     are as they were. None, or another: they are clipped here and now.
     """
     norm = gradient_norm(parameters)
-    if optimizer is not None and optimizer.defaults.get("fused"):
-        optimizer.grad_scale = ((norm + SMALL) / most).clamp(min=1.0)  # type: ignore[attr-defined]  # GradScaler's way
-    else:
+    if most is not None and optimizer is not None and optimizer.defaults.get("fused"):
+        scale = ((norm + SMALL) / most).clamp(min=1.0)
+        optimizer.grad_scale = scale  # type: ignore[attr-defined]  # undeclared, and how torch's GradScaler hands it over
+    elif most is not None:
         nn.utils.clip_grads_with_norm_(parameters, most, norm)
     return whole(norm)
 

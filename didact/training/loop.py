@@ -15,7 +15,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from dataclasses import asdict, replace
 
 import torch
-from torch import Tensor
 
 from didact.batch import Batch
 from didact.data.loader import Loader
@@ -24,12 +23,12 @@ from didact.errors import InputError, Interrupted, NotANumber
 from didact.randomness import key
 from didact.training import policy
 from didact.training.checkpoint import RunFolder
-from didact.training.clipping import clip, gradient_norm
+from didact.training.clipping import clip
 from didact.training.flops import costs
 from didact.training.keeper import Export, Keeper
 from didact.training.optim import set_rate, trained
 from didact.training.pace import Pace
-from didact.training.parallel import processes, whole
+from didact.training.parallel import processes
 from didact.training.ready import Ready, get_ready
 from didact.training.record import Recorder, cut_back, duration, trackers
 from didact.training.settings import Result, Settings
@@ -154,7 +153,7 @@ class _Loop:
             self.window.add(loss)
         if scaler is not None:
             scaler.unscale_(self.ready.optimizer)
-        self.window.end(self._clip())
+        self.window.end(clip(self.parameters, s.clip, self.ready.optimizer if scaler is None else None))
         if self.device.type == "cpu":  # nothing to wait for: a bad step is stopped before it moves the weights
             self._settle()
         if scaler is None:
@@ -177,13 +176,6 @@ class _Loop:
         tokens = sum(own[1] for own in everybody)
         self.pace.add(tokens, sum(own[2] for own in everybody))
         return _summed([own[0] for own in everybody]), tokens
-
-    def _clip(self) -> Tensor:
-        """The global gradient norm before clipping; what is to be clipped is, by the time it moves the weights."""
-        if self.settings.clip is None:
-            return whole(gradient_norm(self.parameters))
-        own = self.ready.optimizer if self.ready.scaler is None else None  # a scaler has its own word with it
-        return clip(self.parameters, self.settings.clip, own)
 
     def _settle(self) -> None:
         try:

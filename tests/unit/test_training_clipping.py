@@ -22,8 +22,8 @@ def parameters(scale: float) -> list[nn.Parameter]:
 @pytest.mark.parametrize("fused", [True, False])
 def test_the_step_is_that_of_clipped_gradients(scale: float, fused: bool) -> None:
     ours, theirs = parameters(scale), parameters(scale)
+    a, b = (torch.optim.SGD(each, lr=0.1, momentum=0.9, fused=fused) for each in (ours, theirs))
     for steps in range(3):
-        a, b = (torch.optim.SGD(each, lr=0.1, momentum=0.9, fused=fused) for each in (ours, theirs))
         norm = clip(ours, 1.0, a)
         wanted = nn.utils.clip_grad_norm_(theirs, 1.0)
         torch.testing.assert_close(norm, wanted)
@@ -40,6 +40,13 @@ def test_without_an_optimizer_they_are_clipped_at_once() -> None:
     each = parameters(3.0)
     assert float(clip(each, 0.5)) > 100
     assert float(gradient_norm(each)) == pytest.approx(0.5, rel=1e-5)
+
+
+def test_without_a_limit_nothing_is_clipped() -> None:
+    each = parameters(3.0)
+    optimizer = torch.optim.SGD(each, fused=True)
+    assert torch.equal(clip(each, None, optimizer), gradient_norm(each))
+    assert not hasattr(optimizer, "grad_scale")
 
 
 def test_no_gradients_have_no_norm() -> None:
