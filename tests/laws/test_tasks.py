@@ -223,13 +223,17 @@ def test_fields_that_run_files_set_are_documented() -> None:
 
 @pytest.mark.parametrize("name", [name for name in CASES if name != "embed"])  # which learns from texts without scores
 def test_a_small_model_learns_the_labels_by_heart(name: str) -> None:
-    """What `ask` teaches is what `decode` reads: trained on a task's few records, a model answers all of them."""
+    """What `ask` teaches is what `decode` reads: trained on a task's few records, a model answers all of them.
+
+    At three times the rate, or half the width, one start in ten stays at equal chances for all labels: which of them,
+    the rounding of the machine decides.
+    """
     task, dataset = made(name)
-    model = model_of(name, task, width=32, seed=1)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.0)
+    model = model_of(name, task, width=64, seed=1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0)
     objective = task.objective()
     batch = objective(dataset.examples, np.zeros(len(dataset), np.uint64)).batch(np.arange(len(dataset)))
-    for _ in range(300):
+    for _ in range(1000):
         loss = objective.loss({"main": model}, batch).scaled(batch.counts)
         if loss.item() < 0.02:
             break
