@@ -141,7 +141,7 @@ def _finetune_cells(
 
 def _pretrain_cell(grid: Grid, out: Path, arm: str, seed: int, carried: Carried) -> Cell | None:
     """The pre-training run of an arm and seed; None where no learning rate could be chosen for the arm."""
-    rates, steps = grid.learning_rates.pretrain, carried.steps.get(arm)
+    rates, steps = grid.rates(arm), carried.steps.get(arm)
     if len(rates) <= 1:
         folder = out / "cells" / arm / str(seed) / PRETRAIN
         return Cell(arm, seed, PRETRAIN, grids.pretrain_run(grid, arm, seed, folder, next(iter(rates), None), steps))
@@ -155,12 +155,9 @@ def _pretrain_cell(grid: Grid, out: Path, arm: str, seed: int, carried: Carried)
 
 def _choose_rates(grid: Grid, out: Path, carried: Carried, run: Runner, say: Say) -> None:
     """For every arm, try each rate with the first seed and keep the one whose validation figure is best."""
-    rates, by = grid.learning_rates.pretrain, grid.learning_rates.by
-    if len(rates) <= 1:
-        return
-    cells = [
-        _trial_cell(grid, out, arm, rate, carried) for arm in grid.arms if grids.pretrained(grid, arm) for rate in rates
-    ]
+    by, several = grid.learning_rates.by, [arm for arm in grid.arms if len(grid.rates(arm)) > 1]
+    tuned = [arm for arm in several if grids.pretrained(grid, arm)]
+    cells = [_trial_cell(grid, out, arm, rate, carried) for arm in tuned for rate in grid.rates(arm)]
     done = _carry(cells, carried, run, say, keep=False)
     for cell in done:
         validation = (cell.result() or {}).get("validation", {})

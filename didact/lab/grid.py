@@ -25,10 +25,12 @@ class Arm(Part):
 
     pretrain: changes to the base pre-training run; false: no pre-training, the fine-tunings start from fresh weights
     of the same architecture and tokenizer (the honest baseline). finetune: changes to every fine-tuning run.
+    learning_rates: tried while pre-training it, in place of the grid's; one is taken untried.
     """
 
     pretrain: dict[str, Any] | Literal[False] = Field(default_factory=dict)
     finetune: dict[str, Any] = Field(default_factory=dict)
+    learning_rates: LearningRates = ()
 
 
 class Rates(Part):
@@ -45,12 +47,6 @@ class Rates(Part):
     by: str = ""
     smallest: bool | None = None
     share: float = Field(default=1.0, gt=0, le=1)
-
-    @model_validator(mode="after")
-    def _chosen_by_something(self) -> Rates:
-        if len(self.pretrain) > 1 and not self.by:
-            raise ValueError("`by`, the validation figure that chooses among the pre-training rates")
-        return self
 
 
 class Equal(Part):
@@ -116,6 +112,10 @@ class Grid(Part):
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds that differ; found {self.seeds}")
         untrained = [name for name, arm in self.arms.items() if arm.pretrain is False]
+        if idle := [name for name, arm in self.arms.items() if arm.learning_rates and not pretrained(self, name)]:
+            raise ValueError(f"arms.{idle[0]}.learning_rates only where it is pre-trained")
+        if not self.learning_rates.by and any(len(self.rates(name)) > 1 for name in self.arms):
+            raise ValueError("`learning_rates.by`, the validation figure that chooses among the pre-training rates")
         if untrained and not self.finetune:
             raise ValueError(f"`finetune` runs for the arms that are not pre-trained ({', '.join(untrained)})")
         if self.pretrain is not None and len(untrained) == len(self.arms):
@@ -140,6 +140,10 @@ class Grid(Part):
     def pretraining_seeds(self) -> tuple[int, ...]:
         """The seeds that an arm is pre-trained with."""
         return self.seeds[:1] if self.pretrain_once else self.seeds
+
+    def rates(self, arm: str) -> tuple[float, ...]:
+        """The learning rates tried while pre-training an arm; none: its run's own."""
+        return self.arms[arm].learning_rates or self.learning_rates.pretrain
 
     @property
     def first(self) -> str:
@@ -170,18 +174,18 @@ def _check_changes(grid: Grid, file: Path) -> None:
     """Raise InputError where an arm changes what the grid decides: it would be the grid's all the same."""
     seeds = "its `seeds`"
     of_pretrain = {"run": "--out", "seed": seeds}
+    rate = "optimizer.learning_rate"
     of_finetune = {"run": "--out", "seed": seeds, "seeds": seeds}
     if grid.budget is not None:
         of_pretrain["budget"] = "its `budget`"
-    if grid.learning_rates.pretrain:
-        of_pretrain["optimizer.learning_rate"] = "its `learning_rates.pretrain`"
     if grid.pretrain is not None:
         of_finetune["start"] = "what the arm's pre-training leaves behind"
     if grid.learning_rates.finetune:
-        of_finetune |= dict.fromkeys(("learning_rates", "optimizer.learning_rate"), "its `learning_rates.finetune`")
+        of_finetune |= dict.fromkeys(("learning_rates", rate), "its `learning_rates.finetune`")
     for name, arm in grid.arms.items():
+        tried = {rate: "its `learning_rates.pretrain`, or the arm's `learning_rates`"} if grid.rates(name) else {}
         for section, changes, decided in (
-            ("pretrain", arm.pretrain or {}, of_pretrain),
+            ("pretrain", arm.pretrain or {}, of_pretrain | tried),
             ("finetune", arm.finetune, of_finetune),
         ):
             for key, by in decided.items():

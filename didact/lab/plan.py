@@ -96,14 +96,12 @@ def table(rows: list[Row]) -> str:
 
 
 def _pretraining(grid: Grid, arm: str, room: Path, steps: int | None, start: float) -> tuple[list[Row], Path]:
-    run = grids.pretrain_run(
-        grid, arm, grid.seeds[0], room / "run", next(iter(grid.learning_rates.pretrain), None), steps
-    )
+    rates, share = grid.rates(arm), grid.learning_rates.share
+    run = grids.pretrain_run(grid, arm, grid.seeds[0], room / "run", next(iter(rates), None), steps)
     # how many sequences there are, which epochs must know, only the whole run can say
     budget = budget_of(run, 0) if run.budget.epochs is None else assemble(run).budget
     line, made = _line(lambda few: _shortened(run, room / f"{PRETRAIN}-{few}", few), pretrain)
     whole = steps_of(budget, line, line.step + line.rest / run.validation.every)
-    rates, share = grid.learning_rates.pretrain, grid.learning_rates.share
     trials = len(rates) if len(rates) > 1 else 0
     seeds = len(grid.pretraining_seeds) - (1 if trials and share == 1.0 else 0)
 

@@ -203,8 +203,9 @@ def short_of(grid: Grid, results: Results | None = None) -> list[str]:
         short = [a for a, run in runs.items() if (n := _tokens(a, run, results)) is not None and n < TOKENS]
         if short:
             missing.append(f"fewer than {TOKENS / 1e6:g} M tokens ({', '.join(short)})")
-        if len(grid.learning_rates.pretrain) < 2:
-            missing.append("pre-training rate not tuned for each arm")
+        if single := [arm for arm in arms if len(grid.rates(arm)) < 2]:
+            whose = "for each arm" if len(single) == len(arms) else f"({', '.join(single)})"
+            missing.append(f"pre-training rate not tuned {whose}")
     for task in grid.finetune:
         tuned = {arm: grids.finetune_run(grid, arm, task, grid.seeds[0], Path("run"), "start") for arm in grid.arms}
         if single := [arm for arm, run in tuned.items() if len(run.learning_rates) < 2]:

@@ -141,6 +141,17 @@ def test_learning_rates_are_tried_with_the_first_seed(tmp_path: Path) -> None:
         carried(grid(learning_rates=rates | {"by": "loss"}), tmp_path / "other", Pretend())
 
 
+def test_an_arm_s_own_learning_rates_stand_in_place_of_the_grid_s(tmp_path: Path) -> None:
+    runner = Pretend()
+    arms = {"a": {}, "few": {"learning_rates": [5e-4, 1e-3]}, "one": {"learning_rates": [3e-3]}}
+    rates = {"pretrain": [1e-3, 2e-3], "by": "nll", "share": 0.5}
+    done, _ = carried(grid(learning_rates=rates, finetune={}, arms=arms, seeds=[0]), tmp_path, runner)
+    tried = [("a", 0.001), ("a", 0.002), ("few", 0.0005), ("few", 0.001)]
+    assert runner.ran[:4] == [f"{arm}, seed 0, pretrain at {rate}" for arm, rate in tried]
+    assert done.rates == {"a": 1e-3, "few": 1e-3}
+    assert {c.arm: c.run.optimizer.learning_rate for c in done.cells} == {"a": 1e-3, "few": 1e-3, "one": 3e-3}
+
+
 @pytest.mark.parametrize(
     ("rates", "chosen"),
     [

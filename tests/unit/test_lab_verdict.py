@@ -248,6 +248,11 @@ def test_an_arm_with_a_single_learning_rate_is_not_tuned() -> None:
     rates: dict[str, Any] = {"learning_rates": [1e-4, 3e-4], "data": {"train": "a.tsv", "test": "b.tsv"}}
     arms = {"base": {}, "other": {"finetune": {"learning_rates": [1e-4]}}}
     assert short_of(grid(finetune={"topic": TUNE | rates}, arms=arms)) == ["topic: learning rate not tuned (other)"]
+    pretrain = {"run": "r", "model": {"layers": 4, "width": 128}, "data": {"train": "x"}, "budget": {"tokens": 5e6}}
+    arms = {"base": {}, "other": {"learning_rates": [1e-3]}}
+    tuned = {"pretrain": [1e-3, 5e-4], "by": "nll", "finetune": [1e-4, 3e-4]}
+    made = grid(pretrain=pretrain, learning_rates=tuned, arms=arms, floors={"topic": {"accuracy": 0.3}})
+    assert short_of(made) == ["pre-training rate not tuned (other)"]
 
 
 def test_pre_training_once_is_one_seed_of_it() -> None:
