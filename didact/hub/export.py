@@ -43,10 +43,12 @@ def export(pretrained: Pretrained, folder: str | Path, tensors: Mapping[str, Ten
     }
     state = {n: t.detach().cpu() for n, t in (plain_state(model) if tensors is None else tensors).items()}
     config = described(family, model.config, model.specs, pretrained.carried, section, native)
+    # what ends the texts that it reads ends those that it writes, for whoever reads the tokenizer's file alone, too
+    ends = pretrained.tokenizer.sep if model.decoder is not None else None
     for role in ("pad", "bos", "eos", "cls", "sep"):  # where a family leaves them open, and the file it had, too
         name, found = f"{role}_token_id", getattr(pretrained.tokenizer, role)
-        if role == "eos" and found is None and model.decoder is not None:
-            found = pretrained.tokenizer.sep  # what ends the texts that it reads ends those that it writes
+        if role == "eos" and found is None:
+            found = ends
         if name in config and config[name] is None and name not in pretrained.carried and found is not None:
             config[name] = found
     _write(
@@ -54,7 +56,7 @@ def export(pretrained: Pretrained, folder: str | Path, tensors: Mapping[str, Ten
         config,
         state if native else theirs(family, model.config, model.specs, state),
     )
-    pretrained.tokenizer.save(folder)
+    pretrained.tokenizer.save(folder, eos=ends)
     _write_sentences(folder, model.specs, model.config.width, native or not family.architectures)
     for name, companion in pretrained.companions.items():
         export(companion, folder / name)

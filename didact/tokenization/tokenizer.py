@@ -113,13 +113,14 @@ class Tokenizer:
         """
         return Tokenizer(*read_folder(Path(path)))
 
-    def save(self, folder: str | Path) -> None:
-        """Writes what `load` and `transformers.AutoTokenizer.from_pretrained` open with the same ids."""
+    def save(self, folder: str | Path, eos: int | None = None) -> None:
+        """Writes what `load` and `transformers.AutoTokenizer.from_pretrained` open with the same ids. eos: the token
+        that ends texts, where the tokenizer does not say which.
+        """
         roles = (("pad", self.pad), ("unk", self.unk), ("cls", self.cls), ("sep", self.sep), ("mask", self.mask))
+        ends = eos if self.eos is None else self.eos
         names = {
-            f"{role}_token": self.token(i)
-            for role, i in (*roles, ("bos", self.bos), ("eos", self.eos))
-            if i is not None
+            f"{role}_token": self.token(i) for role, i in (*roles, ("bos", self.bos), ("eos", ends)) if i is not None
         }
         write_folder(Path(folder), self._backend, self.settings, names)
 

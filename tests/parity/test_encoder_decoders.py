@@ -242,8 +242,8 @@ def test_ctranslate2_gives_the_same_scores(tmp_path: Path, vocabulary: Path) -> 
     ctranslate2 = peer("ctranslate2")
     pretrained, start = blank(vocabulary)
     hub.export(pretrained, tmp_path / "model")
-    settings = tmp_path / "model" / "tokenizer_config.json"
-    weights.write_json(weights.read_json(settings) | {"eos_token": "[SEP]"}, settings)
+    read = transformers.AutoTokenizer.from_pretrained(tmp_path / "model")
+    assert read.eos_token_id == weights.read_json(tmp_path / "model" / "config.json")["eos_token_id"] == 3
     ctranslate2.converters.TransformersConverter(str(tmp_path / "model")).convert(str(tmp_path / "converted"))
     translator = ctranslate2.Translator(str(tmp_path / "converted"), device="cpu", compute_type="float32")
     generator = torch.Generator().manual_seed(0)
@@ -259,3 +259,25 @@ def test_ctranslate2_gives_the_same_scores(tmp_path: Path, vocabulary: Path) -> 
         (logits,) = pretrained.model(Batch(Side(Packed.of(sources)), labels, Side(read)))
     ours = torch.log_softmax(logits, -1)[rows, asked]
     torch.testing.assert_close(torch.tensor([x for each in found for x in each]), ours, atol=1e-4, rtol=1e-4)
+
+
+def test_ctranslate2_writes_the_same_texts(tmp_path: Path, vocabulary: Path) -> None:
+    """The whole road of benchmarks/client.py, on random weights; and what it says of two texts that differ."""
+    peer("ctranslate2")
+    from benchmarks import client
+
+    pretrained, start = blank(vocabulary)
+    words = [t for t in pretrained.tokenizer.tokens(range(5, VOCABULARY)) if t.isalpha()]
+    sources = [" ".join(words[i : i + n]) for i, n in enumerate((1, 4, 9))]
+    made = client.client_of(pretrained, tmp_path)
+    told = client.compared(pretrained, made, sources, [(source,) for source in sources], longest=12)
+    assert [told[beams]["texts"] for beams in ("1", "4")] == [3, 3]
+    assert (told["1"]["same"], told["1"]["differences"]) == (1.0, [])
+    assert told["1"]["bleu"]["didact"] == told["1"]["bleu"]["ctranslate2"]
+    assert "100.00 % of 3" in client.table(told)
+    apart = client._difference(pretrained, (2, 7, 3), (8, 9, 10), (8, 11), 3, 12)
+    theirs = transformers.MarianMTModel.from_pretrained(tmp_path / "exported").eval()
+    with torch.inference_mode():
+        logits = theirs(torch.tensor([[2, 7, 3]]), decoder_input_ids=torch.tensor([[start, 8]])).logits[0, 1]
+    assert apart["where"] == 1
+    assert apart["gap"] == pytest.approx(float(logits[9] - logits[11]), abs=1e-4)
