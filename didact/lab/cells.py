@@ -6,7 +6,8 @@
                                        where trials are as long
 
 A folder that holds result.json is finished and is not run again; one that was interrupted goes on by itself. A cell
-that fails is reported, with those that needed it, and loses none of the others.
+that fails is reported, with those that needed it, and loses none of the others. A learning rate whose trial diverges is
+not taken, which is no failure where another one's does not (RATE.diverged beside its folder says why).
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ from didact.lab import grid as grids
 from didact.lab.grid import Grid
 from didact.lab.numbers import higher_is_better
 from didact.runs import runfile
-from didact.runs.common import finished
+from didact.runs.common import finished, has_begun
 from didact.runs.schema import FinetuneRun, PretrainRun
 
 PRETRAIN = "pretrain"
+DIVERGED = 3  # the exit code of NotANumber
 MAY_CHANGE = {"run", "start", "hardware", "checkpoints", "record", "quiet", "plugins"}  # between two starts of a cell
 Say = Callable[[str], None]
 
@@ -53,6 +55,11 @@ class Cell:
     @property
     def log(self) -> Path:
         return self.folder.with_name(self.folder.name + ".log")
+
+    @property
+    def diverged(self) -> Path:
+        """What a trial that diverged leaves behind: its last words. It is not begun again."""
+        return self.folder.with_name(self.folder.name + ".diverged")
 
     @property
     def name(self) -> str:
@@ -131,7 +138,7 @@ def _finetune_cells(
     source = arm if own else next((other for other in grid.arms if (other, root) in starts), arm)
     start = starts.get((source, root))
     if grid.pretrain is not None and start is None:
-        reason = f"not run: no pre-trained weights of {source}, seed {seed}"
+        reason = f"not run: no pre-trained weights of {source}, seed {root}"
         carried.failures += [Failure(f"{arm}, seed {seed}, {task}", reason) for task in grid.finetune]
         return []
     folder, begun = out / "cells" / arm / str(seed), None if start is None else str(start)
@@ -158,7 +165,7 @@ def _choose_rates(grid: Grid, out: Path, carried: Carried, run: Runner, say: Say
     by, several = grid.learning_rates.by, [arm for arm in grid.arms if len(grid.rates(arm)) > 1]
     tuned = [arm for arm in several if grids.pretrained(grid, arm)]
     cells = [_trial_cell(grid, out, arm, rate, carried) for arm in tuned for rate in grid.rates(arm)]
-    done = _carry(cells, carried, run, say, keep=False)
+    done = _tried(cells, carried, run, say)
     for cell in done:
         validation = (cell.result() or {}).get("validation", {})
         if by not in validation:
@@ -168,6 +175,9 @@ def _choose_rates(grid: Grid, out: Path, carried: Carried, run: Runner, say: Say
             )
         assert cell.rate is not None
         carried.tried.setdefault(cell.arm, {})[cell.rate] = float(validation[by])
+    for cell in cells:
+        if cell.diverged.is_file() and cell.rate is not None:
+            carried.tried.setdefault(cell.arm, {})[cell.rate] = math.nan
     smallest = grid.learning_rates.smallest
     best = min if (not higher_is_better(by) if smallest is None else smallest) else max
     for arm, found in carried.tried.items():
@@ -180,6 +190,20 @@ def _choose_rates(grid: Grid, out: Path, carried: Carried, run: Runner, say: Say
             say(f"{arm}: learning rate {carried.rates[arm]:g}, the first: {by} is undefined at all {len(found)} tried")
     whole = grid.learning_rates.share == 1.0
     carried.discarded = [cell for cell in done if not (whole and cell.rate == carried.rates[cell.arm])]
+
+
+def _tried(cells: Sequence[Cell], carried: Carried, run: Runner, say: Say) -> list[Cell]:
+    """The trials that have a result. One that diverged beside another of its arm that did not is no failure."""
+    failed = len(carried.failures)
+    done = _carry([cell for cell in cells if not cell.diverged.is_file()], carried, run, say, keep=False)
+    named, ended = {cell.name: cell for cell in cells}, {cell.arm for cell in done}
+    for failure in carried.failures[failed:]:
+        cell = named[failure.name]
+        if failure.code == DIVERGED and cell.arm in ended:
+            carried.failures.remove(failure)
+            cell.diverged.write_text(failure.reason + "\n", encoding="utf-8")
+            say(f"{cell.name}: diverged, not taken")
+    return done
 
 
 def _trial_cell(grid: Grid, out: Path, arm: str, rate: float, carried: Carried) -> Cell:
@@ -223,9 +247,9 @@ def _carry(cells: Sequence[Cell], carried: Carried, run: Runner, say: Say, keep:
 
 def _write(cell: Cell) -> None:
     """Write a cell's run file, unless the cell is finished: its file says what came of what. An InputError where its
-    folder belongs to a run with other settings, or a finished one to a run from other weights.
+    folder belongs to a run with other settings that has begun, or a finished one to a run from other weights.
     """
-    if cell.file.is_file():
+    if cell.file.is_file() and has_begun(cell.folder):
         before = yaml.safe_load(cell.file.read_text(encoding="utf-8"))
         now = cell.run.model_dump(mode="json", by_alias=True)
         for key in sorted({*before, *now} - MAY_CHANGE):

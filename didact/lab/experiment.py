@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 
+from didact.data.store import write_aside
 from didact.errors import InputError, NotANumber
 from didact.lab import grid as grids
 from didact.lab import report
@@ -33,9 +36,22 @@ def run(
     if small := short_of(grid):
         tell("below the smallest comparison worth quoting: " + "; ".join(small))
     out.mkdir(parents=True, exist_ok=True)
-    (out / "grid.yaml").write_text(runfile.dump(grid), encoding="utf-8")
-    carried = carry_out(grid, out, runner or side_by_side(jobs), flops_of, tell, together=jobs > 1)
+    with _said(grid, out / "grid.yaml"):
+        carried = carry_out(grid, out, runner or side_by_side(jobs), flops_of, tell, together=jobs > 1)
     return finish(grid, carried, out, tell)
+
+
+@contextmanager
+def _said(grid: grids.Grid, file: Path) -> Iterator[None]:
+    """The grid is in `file`; what stood there before comes back where the cells there are another grid's."""
+    before = file.read_text(encoding="utf-8") if file.is_file() else None
+    write_aside(file, runfile.dump(grid))
+    try:
+        yield
+    except InputError:
+        if before is not None:
+            write_aside(file, before)
+        raise
 
 
 def console() -> Say:

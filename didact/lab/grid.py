@@ -112,6 +112,8 @@ class Grid(Part):
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds that differ; found {self.seeds}")
         untrained = [name for name, arm in self.arms.items() if arm.pretrain is False]
+        if self.learning_rates.pretrain and self.pretrain is None:
+            raise ValueError("`pretrain` with `learning_rates.pretrain`: they are tried while pre-training")
         if idle := [name for name, arm in self.arms.items() if arm.learning_rates and not pretrained(self, name)]:
             raise ValueError(f"arms.{idle[0]}.learning_rates only where it is pre-trained")
         if not self.learning_rates.by and any(len(self.rates(name)) > 1 for name in self.arms):

@@ -29,6 +29,7 @@ from didact.runs.begin import Begin
 from didact.runs.finetune import Files, finetune
 from didact.runs.finetune import budget_of as finetuning_budget
 from didact.runs.pretrain import assemble, budget_of, pretrain
+from didact.runs.runfile import load_plugins
 from didact.runs.schema import FinetuneRun, PretrainRun
 from didact.training.schedule import Budget
 
@@ -98,6 +99,7 @@ def table(rows: list[Row]) -> str:
 def _pretraining(grid: Grid, arm: str, room: Path, steps: int | None, start: float) -> tuple[list[Row], Path]:
     rates, share = grid.rates(arm), grid.learning_rates.share
     run = grids.pretrain_run(grid, arm, grid.seeds[0], room / "run", next(iter(rates), None), steps)
+    load_plugins(run.plugins)
     # how many sequences there are, which epochs must know, only the whole run can say
     budget = budget_of(run, 0) if run.budget.epochs is None else assemble(run).budget
     line, made = _line(lambda few: _shortened(run, room / f"{PRETRAIN}-{few}", few), pretrain)
@@ -116,6 +118,7 @@ def _pretraining(grid: Grid, arm: str, room: Path, steps: int | None, start: flo
 def _finetuning(grid: Grid, arm: str, task: str, room: Path, source: Path | None, start: float) -> Row:
     run = grids.finetune_run(grid, arm, task, grid.seeds[0], room, None if source is None else str(source))
     one = run.model_copy(update={"learning_rates": ()})
+    load_plugins(one.plugins)
     # only epochs need to know how many sequences there are
     budget = finetuning_budget(one, 0 if one.budget.epochs is None else len(Files.read(one, Begin.of(one)).train))
     line, _ = _line(lambda few: _shortened(one, room / f"{task}-{few}", few), finetune)

@@ -34,8 +34,10 @@ def write(f: Findings, out: Path) -> Path:
     """OUT/report.html, report.md, results.csv, results.json, figure.png, curves.png; the page's path."""
     figures = {"figure": forest(f), "curves": curves(f)}
     drawn = {name: png for name, png in figures.items() if png is not None}
-    for name, png in drawn.items():
-        (out / f"{name}.png").write_bytes(png)
+    for name, png in figures.items():
+        (out / f"{name}.png").unlink(missing_ok=True)  # of an earlier start
+        if png is not None:
+            (out / f"{name}.png").write_bytes(png)
     said, notes = verdicts(f.grid, f.comparisons, f.floors), _notes(f)
     tables = {"Results": table(f), "What it took": spent(f.grid, f.results)}
     if f.grid.papers:
@@ -67,12 +69,12 @@ def table(f: Findings) -> Table:
 
 
 def spent(grid: Grid, results: Results) -> Table:
-    """What each arm took, averaged over its seeds, and the sum of what was spent on learning rates that were tried and
-    not taken: header and rows.
+    """What each arm took, averaged over its seeds, and the sum of what trials of learning rates took that are none of
+    its runs: header and rows.
     """
     rows = [["stage", "arm", "learning rate", "steps", "tokens", "FLOP", "seconds"]]
     for stage in dict.fromkeys(s.stage for s in results.spent + results.discarded):
-        for of, name in ((results.spent, stage), (results.discarded, f"{stage}, rates not taken, all together")):
+        for of, name in ((results.spent, stage), (results.discarded, f"{stage}, other trials of rates, all together")):
             for arm in grid.arms:
                 found = [s for s in of if (s.stage, s.arm) == (stage, arm)]
                 if found:
@@ -130,7 +132,7 @@ def _notes(f: Findings) -> list[str]:
 
 
 def _over(c: Comparison) -> str:
-    return c.how + (f", another {c.split} file" if c.elsewhere else "")
+    return c.how + (f", {c.elsewhere}" if c.elsewhere else "")
 
 
 def _bounds(value: Interval, sign: str = "") -> str:

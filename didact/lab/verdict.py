@@ -13,12 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from didact import hub
+from didact import hub, objectives
 from didact.errors import InputError
 from didact.evaluation.intervals import Interval, over_seeds
 from didact.families import by_name
 from didact.hub.checkpoint import open_checkpoint
 from didact.lab import grid as grids
+from didact.lab.cells import PRETRAIN
 from didact.lab.grid import Grid
 from didact.lab.numbers import higher_is_better, shown
 from didact.lab.results import Results
@@ -40,7 +41,8 @@ LAYERS, WIDTH, TOKENS, SEEDS = 4, 128, 5_000_000, 3
 class Comparison:
     """One metric of one arm. value: with its interval; change: less the reference arm's, None for the reference
     itself and where nothing can be paired; how: over what the interval is; seeds: of the difference, the fewer of both
-    sides; higher: whether more is better; elsewhere: whether it was asked another file than those it stands beside.
+    sides; higher: whether more is better; elsewhere: why it is no comparison, "another test file" than those it stands
+    beside or "its generator" instead of the model; empty where it is one.
     """
 
     stage: str
@@ -52,7 +54,7 @@ class Comparison:
     how: str
     seeds: int
     higher: bool
-    elsewhere: bool = False
+    elsewhere: str = ""
 
     @property
     def better(self) -> bool | None:
@@ -71,7 +73,7 @@ def compare(grid: Grid, results: Results, sheets: Sheets) -> list[Comparison]:
         for arm in grid.arms:
             values = results.of(arm, stage, split, metric)
             judged = exact.get((arm, stage), {}).get(metric) if split == "test" else None
-            elsewhere = _elsewhere(grid, results, sheets, arm, stage, split)
+            elsewhere = _elsewhere(grid, results, sheets, arm, stage, split) or _companion(grid, arm, stage, metric)
             if judged is None and values:
                 alone = elsewhere or arm == grid.first
                 judged = _over_seeds(values, {} if alone else results.of(grid.first, stage, split, metric))
@@ -100,14 +102,27 @@ def _on_examples(grid: Grid, results: Results, sheets: Sheets, arm: str, task: s
     return {metric: (value, changes.get(metric), how, seeds) for metric, value in sheet.scores(ours).items()}
 
 
-def _elsewhere(grid: Grid, results: Results, sheets: Sheets, arm: str, stage: str, split: str) -> bool:
-    """Whether an arm's figures are of another dev or test file than those of the sheet, or of the reference."""
+def _elsewhere(grid: Grid, results: Results, sheets: Sheets, arm: str, stage: str, split: str) -> str:
+    """Said where an arm's figures are of another dev or test file than those of the sheet, or of the reference."""
     run = results.runs.get((arm, stage))
     base = sheets[stage].run if stage in sheets else results.runs.get((grid.first, stage))
     if run is None or base is None:
-        return False
+        return ""
     ours, theirs = ((r.data.test if split == "test" else r.data.dev, r.data.limit) for r in (run, base))
-    return ours != theirs
+    return "" if ours == theirs else f"another {split} file"
+
+
+def _companion(grid: Grid, arm: str, stage: str, metric: str) -> str:
+    """Said where a figure of pre-training is not of the arm's model but of one that is trained beside it."""
+    if stage != PRETRAIN or not grids.pretrained(grid, arm):
+        return ""
+    run = grids.pretrain_run(grid, arm, grid.seeds[0], Path("run"))
+    load_plugins(run.plugins)
+    for objective in objectives.OBJECTIVES:  # which grow with plugins
+        if objective.kind in run.objective:
+            name = objective.beside(run.objective[objective.kind] or {}).get(metric.partition("/")[0].partition("@")[0])
+            return "" if name is None else f"its {name}"
+    return ""
 
 
 def _over_seeds(values: Mapping[int, float], base: Mapping[int, float]) -> _Judged:
@@ -129,7 +144,7 @@ def sentence(comparisons: Sequence[Comparison], reference: str, floors: Mapping[
 
 def _clause(c: Comparison, reference: str) -> str:
     if c.elsewhere:
-        return f"{c.arm} {shown(c.value.value)} on another {c.split} file, not compared"
+        return f"{c.arm} {shown(c.value.value)}, of {c.elsewhere}, not compared"
     if c.change is None:
         return f"{c.arm} {shown(c.value.value)}, nothing of {reference} to compare with"
     if math.isnan(c.change.value):

@@ -12,7 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,6 +142,11 @@ class Objective(ABC):
     @abstractmethod
     def prepare(self, example: Example, rng: np.random.Generator) -> Prepared:
         """The example as this objective asks it. Depends on the example and `rng` alone; must not write into it."""
+
+    @classmethod
+    def beside(cls, settings: Mapping[str, Any]) -> Mapping[str, str]:  # noqa: ARG003
+        """Of the names of losses those that not "main" answers, and which companion does. settings: of a run file."""
+        return {}
 
     @property
     def rated(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -86,6 +86,10 @@ class Replaced(Objective):
     @property
     def names(self) -> tuple[str, ...]:
         return ("mlm",) if self.control else ("mlm", "rtd")
+
+    @classmethod
+    def beside(cls, settings: Mapping[str, Any]) -> Mapping[str, str]:
+        return {} if settings.get("control") else {"mlm": GENERATOR}
 
     @property
     def rated(self) -> tuple[str, ...]:

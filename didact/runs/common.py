@@ -176,7 +176,7 @@ def begin(run: Run, inputs: Sequence[str | Path] = ()) -> None:
     path, data = run.run / RUN_FILE, run.run / INPUTS
     digests = {str(path): digest for path in inputs if (digest := _digest(path))}
     known = json.loads(data.read_text(encoding="utf-8")) if data.is_file() else {}
-    if path.is_file() and any(file not in (path, data) for file in run.run.iterdir()):
+    if path.is_file() and has_begun(run.run):
         before = yaml.safe_load(path.read_text(encoding="utf-8"))
         for name, value in run.model_dump(mode="json").items():
             if name not in _FREE and before.get(name) != value:
@@ -198,6 +198,11 @@ def begin(run: Run, inputs: Sequence[str | Path] = ()) -> None:
         write_aside(path, dump(run))
         if digests != known:
             write_aside(data, json.dumps(digests, indent=2, ensure_ascii=False) + "\n")
+
+
+def has_begun(folder: Path) -> bool:
+    """Whether a run's folder holds more than what is written before it begins."""
+    return folder.is_dir() and any(file.name not in (RUN_FILE, INPUTS) for file in folder.iterdir())
 
 
 def _apart(name: str, before: Any, now: Any) -> tuple[str, Any, Any]:

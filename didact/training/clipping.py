@@ -16,6 +16,10 @@ from didact.training.parallel import sharded, whole
 SMALL = 1e-6
 """added to the norm, as torch does"""
 
+FOLDING = ("cpu", "cuda")
+"""devices whose fused optimizers divide gradients by what they are handed; Apple's takes it and leaves it (pytorch PR
+#186360)"""
+
 
 def clip(
     parameters: Sequence[nn.Parameter], most: float | None, optimizer: torch.optim.Optimizer | None = None
@@ -26,8 +30,9 @@ def clip(
     are as they were. None, or another: they are clipped here and now.
     """
     norm = gradient_norm(parameters)
-    if most is not None and optimizer is not None and optimizer.defaults.get("fused"):
-        scale = ((norm + SMALL) / most).clamp(min=1.0)
+    fused = optimizer is not None and optimizer.defaults.get("fused") and norm.device.type in FOLDING
+    if most is not None and fused:
+        scale = ((norm.float() + SMALL) / most).clamp(min=1.0)  # of any weights, torch's kernels want it so
         optimizer.grad_scale = scale  # type: ignore[attr-defined]  # undeclared, and how torch's GradScaler hands it over
     elif most is not None:
         nn.utils.clip_grads_with_norm_(parameters, most, norm)
@@ -39,5 +44,5 @@ def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
     gradients = [p.grad for p in parameters if p.grad is not None]
     if not gradients or any(sharded(g) or g.device.type != "cpu" for g in gradients):
         return nn.utils.get_total_norm(gradients)
-    flat = [g.reshape(-1) for g in gradients]  # on a processor a product reads twice as fast as a norm
+    flat = [g.reshape(-1) for g in gradients]  # a product is no slower than a norm, and more exact
     return torch.stack([torch.dot(g, g) for g in flat]).sum().sqrt()

@@ -287,11 +287,13 @@ def _summed(counts: Iterable[Mapping[str, float]]) -> dict[str, float]:
 @contextlib.contextmanager
 def _deterministic(wanted: bool) -> Iterator[None]:
     """Only operators that repeat to the bit (CUDA; the CPU's do anyway with one number of threads)."""
-    before = torch.are_deterministic_algorithms_enabled()
-    if wanted:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
+    if not wanted:
+        yield
+        return
+    before, warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.use_deterministic_algorithms(before, warn_only=warned)

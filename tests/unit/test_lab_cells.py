@@ -141,6 +141,42 @@ def test_learning_rates_are_tried_with_the_first_seed(tmp_path: Path) -> None:
         carried(grid(learning_rates=rates | {"by": "loss"}), tmp_path / "other", Pretend())
 
 
+def test_a_rate_that_diverges_on_trial_is_not_taken_and_fails_nothing(tmp_path: Path) -> None:
+    only = {"finetune": {}, "arms": {"a": {}, "b": {}}, "seeds": [0]}
+    rates = {"pretrain": [1e-3, 5e-4], "by": "nll"}
+    lost = "a, seed 0, pretrain at 0.001"
+    runner = Pretend(fails=(lost,))
+    done, said = carried(grid(learning_rates=rates, **only), tmp_path, runner)
+    assert not done.failures
+    assert done.rates == {"a": 5e-4, "b": 1e-3}
+    assert math.isnan(done.tried["a"][1e-3])
+    assert f"{lost}: diverged, not taken" in said
+    assert "not a number" in (tmp_path / "cells/a/rates/0.001.diverged").read_text()
+    again = Pretend()
+    done, _ = carried(grid(learning_rates=rates, **only), tmp_path, again)
+    assert again.ran == []
+    assert done.rates == {"a": 5e-4, "b": 1e-3}
+
+
+def test_an_arm_whose_rates_all_diverge_has_failed(tmp_path: Path) -> None:
+    only = {"finetune": {}, "arms": {"a": {}}, "seeds": [0]}
+    both = tuple(f"a, seed 0, pretrain at {rate}" for rate in ("0.001", "0.0005"))
+    rates = {"pretrain": [1e-3, 5e-4], "by": "nll"}
+    done, _ = carried(grid(learning_rates=rates, **only), tmp_path, Pretend(fails=both))
+    assert [f.name for f in done.failures] == list(both)
+    assert not done.cells
+
+
+def test_cells_that_never_began_can_be_put_right(tmp_path: Path) -> None:
+    names = [f"{arm}, seed {seed}, {PRETRAIN}" for arm in ("low", "high") for seed in (0, 1)]
+    carried(grid(), tmp_path, Pretend(fails=tuple(names)))
+    again = Pretend()
+    carried(grid(pretrain=BASE | {"batch": {"size": "7 sequences"}}), tmp_path, again)
+    assert set(names) < set(again.ran)
+    with pytest.raises(InputError, match="batch: this cell was run with"):
+        carried(grid(), tmp_path, Pretend())
+
+
 def test_an_arm_s_own_learning_rates_stand_in_place_of_the_grid_s(tmp_path: Path) -> None:
     runner = Pretend()
     arms = {"a": {}, "few": {"learning_rates": [5e-4, 1e-3]}, "one": {"learning_rates": [3e-3]}}

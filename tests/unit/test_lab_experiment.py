@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from didact import tasks
 from didact.data.document import Document
 from didact.data.store import build_store
 from didact.errors import InputError
@@ -189,7 +190,7 @@ def test_a_plan_says_how_long_every_cell_takes(tmp_path: Path, world: Path) -> N
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_plan_counts_every_kind_of_budget(tmp_path: Path, world: Path) -> None:
+def test_a_plan_counts_every_kind_of_budget(tmp_path: Path, world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Epochs of what is really read; tokens and minutes by what a step takes."""
     from didact.lab.plan import plan_of
 
@@ -217,6 +218,13 @@ def test_a_plan_counts_every_kind_of_budget(tmp_path: Path, world: Path) -> None
     assert 5 < int(found["tokens"][2]) < 60
     assert int(found["minutes"][2].replace(",", "")) > 10
     assert float(found["minutes"][5]) > 0.5
+    (tmp_path / "planned.py").write_text(
+        "from didact.tasks import Classify\nclass Own(Classify):\n    kind = 'planned'\nTASKS = (Own,)\n"
+    )
+    monkeypatch.setattr(tasks, "TASKS", tasks.TASKS)
+    monkeypatch.syspath_prepend(tmp_path)
+    values["finetune"] = {"own": text | {"task": {"planned": {}}, "plugins": ["planned"], "budget": {"epochs": 1}}}
+    assert found["epochs"][2] == "12" == str(2 * int(rows()["own"][2]))
     values["finetune"] = {"epochs": text | {"budget": {"epochs": 2}, "batch": {"size": "100 tokens"}}}
     with pytest.raises(InputError, match=r"budget\.epochs: with a batch in tokens"):
         rows()

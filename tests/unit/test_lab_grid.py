@@ -102,6 +102,7 @@ def test_changes_replace_whole_values_and_touch_no_base() -> None:
         ({"budget": {"equal": "tokens", "steps": 3}}, "equal: tokens with `tokens`"),
         ({"reference": "scratch", "budget": {"equal": "flops", "steps": 3}}, "its FLOPs are the budget"),
         ({"learning_rates": {"pretrain": [1e-3, 1e-4]}}, "the validation figure that chooses"),
+        ({"pretrain": None, "arms": {"a": {}}, "learning_rates": {"pretrain": [1e-3]}}, "tried while pre-training"),
         ({"arms": {"a": {"learning_rates": [1e-3, 1e-4]}}}, "the validation figure that chooses"),
         ({"arms": {"a": {}, "b": {"pretrain": False, "learning_rates": [1e-3]}}}, "arms.b.learning_rates only where"),
         ({"floors": {"other": {"accuracy": 0.5}}}, "floors of the tasks topic"),

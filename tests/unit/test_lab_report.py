@@ -241,7 +241,7 @@ def test_discarded_rates_are_in_what_it_took(file: Path, tmp_path: Path) -> None
         tuple(c[:2]): c[2:] for line in table.splitlines() if len(c := [x.strip() for x in line.split("|")[1:-1]]) > 2
     }
     assert rows["pretrain", "more"] == ["0.0001", "10", "5,000", "1e+12", "1"]
-    left = "rates not taken, all together"
+    left = "other trials of rates, all together"
     assert rows[f"pretrain, {left}", "more"] == ["0.001  0.002", "20", "10,000", "2e+12", "2"]
     assert rows[f"topic, {left}", "scratch"] == ["0.0003", "9", "", "3e+11", "15"]
 

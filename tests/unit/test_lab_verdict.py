@@ -78,17 +78,34 @@ def test_arms_with_other_test_files_are_left_out_and_said_so() -> None:
     elsewhere = checked(FinetuneRun, TUNE | {"data": {"train": "a.tsv", "test": "other.tsv"}})
     runs = {**found.runs, ("other", "topic"): elsewhere}
     both = compare(grid(), Results(found.scores, (), runs, found.answers), SHEETS)
-    assert (both[1].how, both[1].change, both[1].elsewhere) == ("3 seeds", None, True)
+    assert (both[1].how, both[1].change, both[1].elsewhere) == ("3 seeds", None, "another test file")
     assert both[0].how == "3 seeds × 400 examples"
     (said,) = verdicts(grid(), both)
-    assert said.endswith("on another test file, not compared.")
+    assert said.endswith("of another test file, not compared.")
+
+
+def test_what_a_generator_answers_is_not_compared_with_what_a_model_does() -> None:
+    pretrain = {"run": "r", "data": {"train": "x"}, "budget": {"steps": 1}}
+    beside: dict[str, Any] = {"replaced": {}}
+    arms = {"base": {}, "rtd": {"pretrain": {"objective": beside}}}
+    asked = [("base", "mlm@15/loss"), ("rtd", "mlm@15/loss"), ("rtd", "rtd@15/loss")]
+    scores = [
+        Score(arm, seed, "pretrain", "validation", loss, 1.0 + seed / 9) for arm, loss in asked for seed in range(3)
+    ]
+    for control, wanted in ((False, ["", "its generator", ""]), (True, ["", "", ""])):
+        beside["replaced"] = {"control": control}
+        found = compare(checked(Grid, {"grid": "g", "pretrain": pretrain, "arms": arms}), Results(tuple(scores)), {})
+        assert [c.elsewhere for c in found] == wanted
+    beside["replaced"] = {}
+    made = checked(Grid, {"grid": "g", "pretrain": pretrain, "arms": arms})
+    assert "rtd 1.111, of its generator, not compared" in verdicts(made, compare(made, Results(tuple(scores)), {}))[0]
 
 
 def test_arms_with_other_training_files_are_compared_seed_by_seed() -> None:
     found = results({"base": 0.5, "other": 0.6})
     runs = {**found.runs, ("other", "topic"): checked(FinetuneRun, TUNE | {"data": {"train": "more.tsv"}})}
     _, other = compare(grid(), Results(found.scores, (), runs, found.answers), SHEETS)
-    assert (other.how, other.elsewhere) == ("3 seeds, paired", False)
+    assert (other.how, other.elsewhere) == ("3 seeds, paired", "")
 
 
 def test_without_the_reference_each_arm_is_scored_on_its_own_file() -> None:
@@ -99,11 +116,11 @@ def test_without_the_reference_each_arm_is_scored_on_its_own_file() -> None:
     runs = {**found.runs, ("third", "topic"): elsewhere}
     answers = {**found.answers, ("third", "topic"): {s: answered(0.7, s)[:50] for s in (0, 1, 2)}}
     other, third = compare(three, Results(found.scores, (), runs, answers), SHEETS)
-    assert (other.how, other.elsewhere) == ("3 seeds × 400 examples", False)
-    assert (third.how, third.elsewhere) == ("3 seeds", True)
+    assert (other.how, other.elsewhere) == ("3 seeds × 400 examples", "")
+    assert (third.how, third.elsewhere) == ("3 seeds", "another test file")
     (said,) = verdicts(three, [other, third])
     assert "nothing of base to compare with" in said
-    assert re.search(r"third 0\.\d+ on another test file, not compared", said)
+    assert re.search(r"third 0\.\d+, of another test file, not compared", said)
 
 
 def test_one_seed_says_nothing_whatever_its_examples() -> None:

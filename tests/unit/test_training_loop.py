@@ -65,6 +65,17 @@ def test_a_run(tmp_path: Path) -> None:
     assert rates == [3e-3 * Schedule("linear", 0.1)(s / 6, 1 / 6) for s in range(6)]
 
 
+@pytest.mark.parametrize("wanted", [False, True])
+def test_the_user_s_deterministic_mode_is_left_as_it_was(tmp_path: Path, wanted: bool) -> None:
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        train(tmp_path, quick(1, deterministic=wanted))
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 def test_a_finished_run_is_left_alone(tmp_path: Path) -> None:
     first = train(tmp_path, quick(4), evaluate=scores(1.0))
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file() and p.name != "lock"}
