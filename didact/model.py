@@ -180,13 +180,14 @@ def _parts(objective: object, kind: str) -> Iterator[Mapping[str, Any]]:
             yield from _parts(part, kind)
 
 
-def check_fills(config: ModelConfig) -> None:
+def check_fills(pretrained: Pretrained) -> None:
     """Raises InputError for a model that was not trained to say what stands at a row that it reads."""
+    config = pretrained.model.config
     if config.visibility == "causal":
         raise InputError("a causal model sees nothing after a blank", expected="a model trained to fill blanks")
     if config.decoder is not None:
         raise InputError("a model with a decoder writes the whole text anew", expected="a model trained to fill blanks")
-    if config.queries:
+    if config.queries and not pretrained.learned("masked"):
         raise InputError(
             "a model with query rows (XLNet) was asked at those alone, never at a blank",
             expected="a model trained to fill blanks",
@@ -316,7 +317,7 @@ class Pretrained:
         A model without a vocabulary head leaves it to the companion that has one: ELECTRA's generator.
         Raises InputError where there is none, the model fills no blanks, or the text has no mask token.
         """
-        check_fills(self.model.config)
+        check_fills(self)
         heads = self.model.specs.items()
         name = next((name for name, head in heads if isinstance(head, Vocabulary) and head.stream == "main"), None)
         if name is None:

@@ -47,7 +47,7 @@ class Format(ABC):
     """What every format answers to. store: where the documents are; length: the most tokens of a sequence, special
     ones included; split: which documents; relation: what a pair is asked; unrelated: the share of pairs
     that are put apart or swapped, where a relation is asked; near: how many anchors away, at most, the other document
-    of a pair put apart is, None = anywhere.
+    of a pair put apart is, None = anywhere; paired: whether two segments are needed though nothing is asked of a pair.
 
     Raises InputError where the split gives no sequence, the format or the documents have no pairs to relate, or there
     is only one document.
@@ -61,6 +61,7 @@ class Format(ABC):
     relation: Relation = "none"
     unrelated: float = 0.5
     near: int | None = None
+    paired: bool = False
 
     def __post_init__(self) -> None:
         if self.relation != "none" and not self.pairs:
@@ -93,7 +94,8 @@ class Format(ABC):
             raise InputError(f"no documents in the {self.split} split", file=self.store.folder, expected="at least one")
         if self.relation == "next" and table.counts["documents"] < 2:
             raise InputError("one document", file=self.store.folder, expected="at least two to pair segments of")
-        if self.relation != "none" and table.counts["anchors of one sentence"] == len(table.places):
+        related = self.relation != "none" or self.paired
+        if related and table.counts["anchors of one sentence"] == len(table.places):
             raise InputError(
                 f"no document of two sentences in the {self.split} split: nothing to pair",
                 file=self.store.folder,

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -202,10 +203,11 @@ class Stream:
         """This rank's micro-batches of a step. `ByTokens` has to count from the start: for tests and looking in."""
         if isinstance(self.batch, BySequences):
             return next(self.steps(iter([self.item(step)]), Position(step)))[0]
-        for number, (batches, _) in enumerate(self.steps(map(self.item, _numbers()), Position())):
-            if number == step:
-                return batches
-        raise AssertionError("the stream has no end")
+        return next(islice(self.look(), step, None))
+
+    def look(self) -> Iterator[list[Batch]]:
+        """This rank's micro-batches from the start, a step at a time, made here and now: it has no end."""
+        return (batches for batches, _ in self.steps(map(self.item, _numbers()), Position()))
 
     def _own(self, item: Item, packs: list[list[int]]) -> list[Batch]:
         own = packs[self.rank :: self.ranks]

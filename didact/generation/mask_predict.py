@@ -31,7 +31,7 @@ def mask_predict(pretrained: Pretrained, texts: Sequence[str], rounds: int = 10)
     """
     model, tokenizer = pretrained.model.eval(), pretrained.tokenizer
     name, mask = vocabulary_head(model), tokenizer.mask
-    check_fills(model.config)
+    check_fills(pretrained)
     if name is None or mask is None:
         raise InputError("this model fills no blanks", expected="one pre-trained to, with its tokenizer's mask token")
     if rounds < 1:

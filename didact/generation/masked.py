@@ -85,7 +85,7 @@ def fill_in(
     """
     speaker, _ = voice(pretrained)
     mask = speaker.tokenizer.mask
-    check_fills(speaker.model.config)
+    check_fills(speaker)
     if mask is None:
         raise InputError("the tokenizer has no mask token", expected="one with [MASK] or <mask>")
     laid = lay_blanks(speaker.tokenizer, blanks, speaker.maximum, special)

@@ -265,6 +265,21 @@ class Objective(ABC):
         """Whether it says of each example who sees whom, for which a core must see by the rule of the batch."""
         return False
 
+    @property
+    def segmented(self) -> bool:
+        """Whether it reads a sequence in segments, the earlier ones without the later (`Permuted.segments`)."""
+        return False
+
+    @property
+    def paired(self) -> bool:
+        """Whether some of its questions need two segments, of the document format."""
+        return False
+
+    @property
+    def follows(self) -> str:
+        """The head that an objective before it must have asked, for it asks the same rows; empty = none."""
+        return ""
+
     def at(self, step: int) -> Objective:  # noqa: ARG002
         """The objective as it is at this step, schedules resolved."""
         return self

@@ -37,8 +37,15 @@ class Combined(Objective):
             raise ValueError(f"{len(self.weights)} weights for {len(self.parts)} parts")
         if len(self.parts) > 1 and (single := [part.kind for part in self.parts if part.alone]):
             raise ValueError(f"{', '.join(single)} cannot stand beside other objectives")
-        if len(deciding := [part.kind for part in self.parts if part.ranked]) > 1:
+        if len(deciding := [part.kind for part in self.parts if part.ranked or part.visibility == "causal"]) > 1:
             raise ValueError(f"{' and '.join(deciding)} each say who sees whom")
+        if any(part.relation for part in self.parts) and (apart := [p.kind for p in self.parts if p.segmented]):
+            raise ValueError(f"{', '.join(apart)} in segments, of which the first sees no pair: expected segments 1")
+        for number, part in enumerate(self.parts):
+            if part.follows and not any(part.follows in other.heads for other in self.parts[:number]):
+                raise ValueError(
+                    f"{part.kind} asks what was asked before it, and nothing before it asks the {part.follows} head"
+                )
         if len(set(self.names)) != len(self.names):
             raise ValueError(f"parts must have distinct names, found {self.names}")
         for name, head in [item for part in self.parts for item in part.heads.items()]:
@@ -142,6 +149,10 @@ class Combined(Objective):
     @property
     def ranked(self) -> bool:
         return any(part.ranked for part in self.parts)
+
+    @property
+    def paired(self) -> bool:
+        return any(part.paired for part in self.parts)
 
     def at(self, step: int) -> Combined:
         return replace(self, parts=tuple(part.at(step) for part in self.parts))

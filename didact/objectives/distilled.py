@@ -62,6 +62,10 @@ class Distilled(Objective):
         return ("teacher",)
 
     @property
+    def follows(self) -> str:
+        return "vocabulary" if self.rows == "asked" else ""
+
+    @property
     def visibility(self) -> None:
         """Whatever the teacher's is, which is asked of the same rows."""
         return None

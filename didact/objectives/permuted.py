@@ -76,6 +76,10 @@ class Permuted(Objective):
     def ranked(self) -> bool:
         return True
 
+    @property
+    def segmented(self) -> bool:
+        return self.segments > 1
+
     def at_rate(self, rate: float) -> Permuted:
         return replace(self, rate=rate)
 

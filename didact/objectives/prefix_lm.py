@@ -51,6 +51,10 @@ class PrefixLM(Objective):
     def visibility(self) -> Literal["causal"]:
         return "causal"
 
+    @property
+    def ranked(self) -> bool:
+        return True
+
     def prepare(self, example: Example, rng: np.random.Generator) -> Prepared:
         return alone(self, example, rng)
 

@@ -19,8 +19,19 @@ from didact.batch import Example, Labels, Prepared
 from didact.config import check_counts
 from didact.data.flat import Asked, Flat
 from didact.data.ragged import cuts_of
+from didact.errors import InputError
 from didact.heads import Head, PairRelation
 from didact.objectives.base import Keys, Objective, alone
+from didact.tokenization.tokenizer import Tokenizer
+
+
+def check_first(kind: str, tokenizer: Tokenizer) -> None:
+    """Raises InputError where the first row of a pair, which is to say how it is related, is a word of it."""
+    if not isinstance(tokenizer.template.pair[0][0], int):
+        raise InputError(
+            f"objective.{kind}: it asks the first row, and the tokenizer puts no token before a pair",
+            expected="[CLS] a [SEP] b [SEP]",
+        )
 
 
 @dataclass(frozen=True)
@@ -36,6 +47,9 @@ class _Relation(Objective):
     @property
     def names(self) -> tuple[str, ...]:
         return (self.name,)
+
+    def check(self, tokenizer: Tokenizer) -> None:
+        check_first(self.kind, tokenizer)
 
     def prepare(self, example: Example, rng: np.random.Generator) -> Prepared:
         return alone(self, example, rng)

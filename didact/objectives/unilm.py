@@ -28,6 +28,7 @@ from didact.data.ragged import cuts_of
 from didact.heads import Head, PairRelation, Vocabulary
 from didact.objectives.base import Answering, Keys, Objective, alone
 from didact.objectives.masked import Masked, Rate
+from didact.objectives.related import check_first
 from didact.objectives.select import Select, Tokens
 from didact.randomness import words
 from didact.tokenization.tokenizer import Tokenizer
@@ -55,9 +56,10 @@ class UniLM(Objective):
 
     Each example is read in one of four ways (see above), drawn by its own key. A pair whose second segment comes from
     another document can only be bidirectional, so that the document format is asked for so many of them that half of
-    the bidirectional ones are such; a single segment (a document of one sentence) has no second to write and is
-    bidirectional where it would have been sequence to sequence. Each part's loss is the mean over its own answers times
-    its share: what a mean over batches of one kind each, in these shares, comes to in the long run (the paper's way).
+    the bidirectional ones are such; a single segment (a document of one sentence) has no second to write: where it
+    would have been sequence to sequence it is read in the first way that has a share, and where that is the only one,
+    as a source that nothing follows. Each part's loss is the mean over its own answers times its share: what a mean
+    over batches of one kind each, in these shares, comes to in the long run (the paper's way).
     Used by UniLM. With shares [1, 0, 0, 0] it is BERT's objective; with [0, 1, 0, 0] each word is still asked at its
     own, masked place, unlike in `causal`.
 
@@ -116,6 +118,10 @@ class UniLM(Objective):
     def ranked(self) -> bool:
         return True
 
+    @property
+    def paired(self) -> bool:
+        return self.shares[3] > 0
+
     def at(self, step: int) -> UniLM:
         return replace(self, rate=self._masked().at(step).rate)
 
@@ -124,6 +130,8 @@ class UniLM(Objective):
 
     def check(self, tokenizer: Tokenizer) -> None:
         self.select.check(tokenizer)
+        if self.relation:
+            check_first(self.kind, tokenizer)
 
     def prepare(self, example: Example, rng: np.random.Generator) -> Prepared:
         return alone(self, example, rng)
@@ -167,7 +175,7 @@ class UniLM(Objective):
             shares = np.where(elsewhere, np.eye(4)[0], shares)
         drawn = (words(keys, 0) >> np.uint64(11)).astype(np.float64) * 2.0**-53
         mode = np.minimum((drawn[:, None] >= shares.cumsum(1)).sum(1), 3)
-        return np.where((mode == 3) & ~paired, 0, mode)
+        return np.where((mode == 3) & ~paired, int(np.argmax(np.array(self.shares) > 0)), mode)
 
     def _related(self, flat: Flat, asked: Array) -> Asked:
         """The relation, asked of the first row of these sequences where it is known."""

@@ -29,7 +29,7 @@ def objective_of(parts: Mapping[str, Mapping[str, Any]], tokenizer: Tokenizer) -
         own = dict(fields or {})
         weights.append(_weight(own.pop("weight", 1.0), f"objective.{kind}.weight"))
         built.append(_part(kind, own, tokenizer, f"objective.{kind}"))
-    alone = len(built) == 1 and weights == [1.0]
+    alone = len(built) == 1 and weights == [1.0] and not built[0].follows  # which must see what it stands beside
     try:
         objective = built[0] if alone else Combined(tuple(built), tuple(weights))
         _ = objective.heads  # which check their own fields

@@ -16,20 +16,23 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from didact import hub
-from didact.batch import Batch, Example
+from didact.batch import Batch, Example, Labels
 from didact.data.store import write_aside
 from didact.data.stream import Stream
 from didact.errors import InputError, NotANumber
 from didact.model import Pretrained
+from didact.nn import cores
 from didact.randomness import key
 from didact.runs import common
 from didact.runs.begin import Begin
 from didact.runs.build import batch_of, learned, task_of
 from didact.runs.corpus import say
+from didact.runs.models import check_template
 from didact.runs.runfile import load_plugins, read
 from didact.runs.schema import FinetuneRun
 from didact.runs.write import checked
@@ -285,6 +288,14 @@ def _rehearse(start: Pretrained, files: Files) -> None:
         task.score(task.decode(few, answers), few.items)
 
 
+def _asks_beginnings(asked: Labels, example: Example) -> bool:
+    """Whether the rows that are asked each begin a text of several tokens."""
+    parts = np.zeros(0, np.int64) if example.parts is None else example.parts
+    begins = np.unique(np.append(0, parts))
+    longer = np.diff(begins, append=len(example)) > 1
+    return len(asked.rows) > 0 and bool(np.isin(asked.rows, begins[longer]).all())
+
+
 def _several(example: Example) -> bool:
     """Whether an example has more parts than one."""
     return example.parts is not None and len(example.parts) > 1
@@ -295,13 +306,19 @@ def _fits(start: Pretrained, run: FinetuneRun, task: Task, examples: Sequence[Ex
     if start.model.config.visibility == "causal" and examples:
         longest = max(examples, key=len)
         asked = task.ask(longest)
-        if asked.head in pooled and list(asked.rows) == [0] and len(longest) > 1:
+        if asked.head in pooled and _asks_beginnings(asked, longest):
             raise InputError(
                 f"task.{task.kind}: asks the first token of a text, and a causal model has seen nothing else there",
                 expected="pooling: last or mean, or a tokenizer that puts no token first",
             )
     common.check_groups(run.batch, task.objective())
     config = start.model.config
+    check_template(config, start.tokenizer)
+    if task.objective().ranked and cores.entry(config.core).streams["main"] is not None:
+        raise InputError(
+            f"task.{task.kind}: it says who sees whom, and the rows of a {config.core} core see by a rule of their own",
+            expected="model.core: transformer",
+        )
     if task.objective().dropout and not (config.dropout or config.attention_dropout or all(map(_several, examples))):
         raise InputError(
             "model.dropout: found 0, and two readings of one text differ by dropout alone",

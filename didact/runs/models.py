@@ -223,6 +223,7 @@ def _teachers(run: PretrainRun, pretrained: Pretrained, objective: Objective) ->
         raise InputError(
             f"teacher: {run.teacher} is {seeing[0]} in what it sees, the model {seeing[1]}", expected="equal visibility"
         )
+    _check_teacher(run.teacher, teacher.model.config, objective)
     widths = teacher.model.config.width, pretrained.model.config.width
     if "state" in objective.teachers_heads and widths[0] != widths[1]:
         raise InputError(
@@ -230,6 +231,23 @@ def _teachers(run: PretrainRun, pretrained: Pretrained, objective: Objective) ->
             expected="equal widths, or objective.distilled.cosine: 0",
         )
     return dict.fromkeys(objective.teachers, teacher.model)
+
+
+def _check_teacher(name: str, config: ModelConfig, objective: Objective) -> None:
+    """Raises InputError where the teacher cannot read what the objective writes."""
+    if config.decoder is not None:
+        raise InputError(f"teacher: {name} has a decoder, which answers", expected="one that answers for what it reads")
+    if objective.queries and not config.queries:
+        raise InputError(f"teacher: {name} has no query rows, which the objective asks", expected="one that has")
+    if objective.segment_ids > 2 and config.segments < objective.segment_ids:
+        raise InputError(
+            f"teacher: {name} knows {config.segments} segments",
+            expected=f"{objective.segment_ids}, which the objective uses",
+        )
+    try:
+        _check_streams(config, objective)
+    except InputError as problem:
+        raise InputError(f"teacher: {name}: {problem}") from None
 
 
 def _visibility(objective: Objective) -> str | None:
@@ -240,7 +258,10 @@ def _visibility(objective: Objective) -> str | None:
 
 
 def _check_segments(config: ModelConfig, objective: Objective, tokenizer: Tokenizer) -> None:
-    """An objective with more segments than two tells its parts apart by them."""
+    """An objective with more segments than two tells its parts apart by them; what the tokenizer puts into one, a model
+    that reads segments must have.
+    """
+    check_template(config, tokenizer)
     if objective.segment_ids <= 2:
         return
     if config.segments < objective.segment_ids:
@@ -249,6 +270,13 @@ def _check_segments(config: ModelConfig, objective: Objective, tokenizer: Tokeni
         )
     if len({segment for _, segment in tokenizer.template.pair}) < 2:
         raise InputError("the tokenizer puts both texts of a pair into one segment", expected="[CLS] a [SEP] b [SEP]")
+
+
+def check_template(config: ModelConfig, tokenizer: Tokenizer) -> None:
+    """Raises InputError where the tokenizer puts rows into a segment that a model with a table of them has not."""
+    used = 1 + max(segment for _, segment in (*tokenizer.template.single, *tokenizer.template.pair))
+    if 1 < config.segments < used:  # a model of one reads every row as that one
+        raise InputError(f"model.segments: found {config.segments}", expected=f"{used}, which the tokenizer uses")
 
 
 def _count_words(model: Model, stores: Sequence[Store]) -> None:

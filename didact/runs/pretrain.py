@@ -28,6 +28,8 @@ from didact.training.loop import fit
 from didact.training.schedule import Budget
 from didact.training.step import Step
 
+SEQUENCES = 1024  # looked at before training for what is never asked
+
 
 def pretrain_file(path: Path, changes: Sequence[str] = ()) -> Path:
     """Carry out the run file at `path`."""
@@ -132,6 +134,7 @@ def assemble(run: PretrainRun) -> Parts:
         max_seqlen=longest,
         duplicates=run.data.duplicates,
     )
+    _check_asked(stream, objective)
     v = run.validation
     validation = None
     if held is not None:
@@ -145,6 +148,19 @@ def assemble(run: PretrainRun) -> Parts:
             )
         say("no document is held out: no validation (see `didact prepare --validation`)")
     return Parts(pretrained, models, objective, stream, validation, budget_of(run, len(train)), stores)
+
+
+def _check_asked(stream: Stream, objective: Objective) -> None:
+    """Raises InputError where the first sequences are asked nothing at all; says what none of them is asked."""
+    read, missing, steps = 0, set(objective.names), stream.look()
+    while missing and read < SEQUENCES:
+        batches = next(steps)
+        missing -= {asked.name for batch in batches for asked in batch.labels if len(asked.rows)}
+        read += sum(len(batch.inputs.packed.cu_seqlens) - 1 for batch in batches)
+    if missing == set(objective.names):
+        raise InputError(f"objective: the first {read:,} sequences are asked nothing", expected="questions")
+    if missing:
+        say(f"objective: none of the first {read:,} sequences is asked for {', '.join(sorted(missing))}")
 
 
 def _fitted(run: PretrainRun, objective: Objective, config: ModelConfig) -> tuple[Objective, int]:
@@ -204,13 +220,13 @@ def sources(
         relation = objective.relation or "none"
     except ValueError as problem:
         raise InputError(f"objective: {problem}") from None
-    if relation != "none" and not cls.pairs:
+    if (relation != "none" or objective.paired) and not cls.pairs:
         paired = ", ".join(kind for kind, other in kinds.items() if other.pairs)
         raise InputError(
             f"data.format: found {run.data.format!r}, and the objective asks about pairs", expected=f"one of {paired}"
         )
     found = [
-        (cls(store, run.data.length, split, relation, objective.unrelated, objective.near), weight)
+        (cls(store, run.data.length, split, relation, objective.unrelated, objective.near, objective.paired), weight)
         for store, weight in zip(stores, weights, strict=True)
         if len(store.split(split))
     ]

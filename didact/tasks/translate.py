@@ -413,6 +413,10 @@ class Translated(Supervised):
     def decoder(self) -> bool:
         return self.writes.form == "encoder_decoder"
 
+    @property
+    def ranked(self) -> bool:
+        return self.writes.form in ("prefix", "masked")
+
     def prepare(self, example: Example, rng: np.random.Generator) -> Prepared:
         return self.writes.prepared(example, rng)
 

@@ -98,11 +98,12 @@ def read_tensors(folder: Path, prefix: str) -> Iterator[tuple[str, Tensor]]:
 
 
 def weights(step: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Every parameter (shared ones once) and persistent buffer, under its name."""
+    """Every parameter and persistent buffer, under its name; what models share, once."""
     yield from step.named_parameters()
     parameters = {name for name, _ in step.named_parameters(remove_duplicate=False)}
+    buffers = {id(buffer): name for name, buffer in step.named_buffers()}
     for name, tensor in step.state_dict(keep_vars=True).items():
-        if name not in parameters:
+        if name not in parameters and buffers.get(id(tensor), name) == name:
             yield name, tensor
 
 

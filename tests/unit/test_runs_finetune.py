@@ -143,6 +143,23 @@ def test_scratch_is_the_same_without_the_weights(world: Path, pretrained: Path, 
     assert result(runs["scratch"])["start"] is None
 
 
+def test_choices_are_not_told_apart_by_a_token_that_saw_none(world: Path, tmp_path: Path) -> None:
+    train_tokenizer([str(world / "corpus.txt")], tmp_path / "tokenizer", "wordpiece", 300)
+    files = {split: str(world / f"choice-{split}.jsonl") for split in ("train", "dev")}
+    own = {"tokenizer": str(tmp_path / "tokenizer"), "model": small("gpt2"), "task": {"choose": {}}, "data": files}
+    with pytest.raises(InputError, match=r"task\.choose: asks the first token of a text"):
+        finetune(run_of(world, tmp_path / "run", Path("none"), begin=None, **own))
+
+
+@pytest.mark.parametrize("form", ["prefix", "masked"])
+def test_streams_of_their_own_see_by_their_own_rule(form: str, world: Path, tmp_path: Path) -> None:
+    files = {split: str(world / f"{split}.{{en,de}}") for split in ("train", "dev")}
+    own = {"tokenizer": str(world / "tokenizer"), "model": small("elmo"), "data": files}
+    own |= {"task": {"translate": {"form": form, "target_length": 8}}}
+    with pytest.raises(InputError, match="recurrent core see by a rule of their own"):
+        finetune(run_of(world, tmp_path / "run", Path("none"), begin=None, **own))
+
+
 @pytest.mark.parametrize(("family", "task"), [("roberta", "classify"), ("transformer", "translate")])
 def test_fresh_weights_of_a_family(family: str, task: str, world: Path, pretrained: Path, tmp_path: Path) -> None:
     """No checkpoint: a tokenizer and a family's name; seeds draw other weights, a seed the same ones."""

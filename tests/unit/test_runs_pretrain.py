@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +16,25 @@ import pytest
 import torch
 import yaml
 from data_tools import small_store
-from run_tools import SMALL, pretraining
+from run_tools import SMALL, pretraining, small
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForPreTraining, AutoTokenizer
 
 from didact import hub
+from didact.batch import Batch
 from didact.data.lay import lay
 from didact.data.store import Store
+from didact.data.stream import Stream
 from didact.errors import InputError
+from didact.exchange import keys
+from didact.families import T5
+from didact.heads import Vocabulary
+from didact.model import Model, Pretrained
 from didact.runs import runfile
 from didact.runs.corpus import prepare_store, train_tokenizer
 from didact.runs.inspect import inspect_run
-from didact.runs.pretrain import assemble, pretrain, pretrain_file
+from didact.runs.pretrain import _check_asked, assemble, pretrain, pretrain_file
 from didact.runs.schema import PretrainRun
-from didact.tokenization.tokenizer import frame
+from didact.tokenization.tokenizer import Tokenizer, frame
 from didact.training.state import read_tensors
 
 
@@ -311,6 +320,12 @@ def test_a_student_and_its_teacher(world: Path, pretrained: Path, tmp_path: Path
     ("changes", "said"),
     [
         ({}, "teacher: found none; expected one"),
+        ({"teacher": "HERE", "model": small("unilm"), "objective": {"unilm": {}, "distilled": {}}}, "knows 2 segments"),
+        (
+            {"teacher": "HERE", "model": small("xlnet"), "objective": {"permuted": {}, "distilled": {}}},
+            "has no query rows, which the objective asks",
+        ),
+        ({"teacher": "T5"}, "has a decoder, which answers"),
         ({"teacher": "HERE", "objective": {"masked": {}}}, "expected none, for the objective asks none"),
         (
             {"teacher": "HERE", "model": TAUGHT["model"] | {"width": 8}},
@@ -336,11 +351,43 @@ def test_a_teacher_that_does_not_fit_is_refused(
 ) -> None:
     text = json.dumps(pretraining(world, tmp_path / "r") | TAUGHT | changes)
     values = json.loads(text.replace('"HERE"', json.dumps(str(pretrained))))
+    if changes.get("teacher") == "T5":
+        words = Tokenizer.load(world / "tokenizer")
+        sizes = {"width": 16, "heads": 2, "head_width": 8, "layers": 1, "feedforward": 32}
+        model = Model(keys.changed(T5.base_for(words), sizes), {"vocabulary": Vocabulary()})
+        hub.export(Pretrained(model, words, "t5"), tmp_path / "t5")
+        values["teacher"] = str(tmp_path / "t5")
     values["data"] = pretraining(world, tmp_path / "r")["data"] | changes.get("data", {})
     with pytest.raises(InputError) as problem:
         pretrain(runfile.checked(PretrainRun, values))
     assert said in str(problem.value)
     assert not (tmp_path / "r" / "metrics.jsonl").exists()
+
+
+def test_a_run_that_asks_nothing_is_refused(world: Path, tmp_path: Path) -> None:
+    parts = assemble(run_of(world, tmp_path / "r"))
+
+    class Silent(Stream):
+        def look(self) -> Iterator[list[Batch]]:
+            return ([replace(batch, labels=()) for batch in step] for step in super().look())
+
+    fields = {f.name: getattr(parts.stream, f.name) for f in dataclasses.fields(Stream) if f.init}
+    with pytest.raises(InputError, match=r"the first 1,0\d\d sequences are asked nothing"):
+        _check_asked(Silent(**fields), parts.objective)
+
+
+def test_what_is_never_asked_is_said(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Documents of one sentence are no pairs: words are asked all the same."""
+    lines = "\n\n".join(["the river runs over stone"] * 40 + ["the river runs. it runs over stone."])
+    (tmp_path / "lines.txt").write_text(lines + "\n")
+    prepare_store([str(tmp_path / "lines.txt")], str(world / "tokenizer"), tmp_path / "store", validation=0.0)
+    data = {"train": str(tmp_path / "store"), "length": 32, "format": "segment_pair"}
+    objective = {"unilm": {"next_sentence": False, "shares": [0.5, 0.5, 0, 0]}}
+    assemble(run_of(world, tmp_path / "r", data=data, objective=objective, model=small("unilm")))
+    assert "none of the first" not in capsys.readouterr().err
+    objective = {"unilm": {"next_sentence": False, "shares": [0.5, 0.25, 0.249, 0.001]}}
+    assemble(run_of(world, tmp_path / "r", data=data, objective=objective, model=small("unilm")))
+    assert re.search(r"none of the first 1,0\d\d sequences is asked for seq2seq", capsys.readouterr().err)
 
 
 def test_a_teacher_must_have_learned_it(world: Path, pretrained: Path, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,15 @@ def stores(world: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
         (folder / f"{name}.txt").write_text(text + "\n", encoding="utf-8")
         found[name] = folder / name
         prepare_store([str(folder / f"{name}.txt")], str(world / "tokenizer"), found[name], validation=0.0)
+    shutil.copytree(world / "tokenizer", folder / "three-tokenizer")
+    file = folder / "three-tokenizer" / "tokenizer.json"
+    described = json.loads(file.read_text(encoding="utf-8"))
+    begins = described["post_processor"]["pair"][0] if "pair" in described["post_processor"] else None
+    assert begins is not None
+    begins["SpecialToken"]["type_id"] = 2
+    file.write_text(json.dumps(described), encoding="utf-8")
+    found["three segments"] = folder / "three"
+    prepare_store([str(world / "corpus.txt")], str(folder / "three-tokenizer"), found["three segments"], validation=0.2)
     train_tokenizer([str(world / "corpus.txt")], folder / "gpt2-tokenizer", "gpt2", 300)
     found["no mask"] = folder / "no mask"
     prepare_store([str(world / "corpus.txt")], str(folder / "gpt2-tokenizer"), found["no mask"], validation=0.2)
@@ -77,6 +88,31 @@ BAD: dict[str, tuple[str, dict[str, Any], dict[str, Any], dict[str, Any], str]] 
     "replaced tokens beside others": (
         "whole", small("electra"), {"replaced": {}, "sentence_order": {}}, {}, "cannot stand beside",
     ),
+    "next token and prefix": (
+        "no mask", small("gpt2"), {"causal": {}, "prefix_lm": {}}, {}, "causal and prefix_lm each say who sees whom",
+    ),
+    "UniLM that only writes, a format without pairs": (
+        "whole", small("unilm"), {"unilm": {"shares": [0, 0, 0, 1]}}, {"format": "full_sentences"}, "asks about pairs",
+    ),
+    "UniLM without a relation, a format without pairs": (
+        "whole", small("unilm"), {"unilm": {"next_sentence": False}}, {"format": "full_sentences"}, "asks about pairs",
+    ),
+    "UniLM that only writes, documents of one sentence": (
+        "lines", small("unilm"), {"unilm": {"shares": [0, 0, 0, 1]}}, {}, "no document of two sentences",
+    ),
+    "distilled words that nothing asked": (
+        "whole", {}, {"distilled": {"rows": "asked"}}, {}, "nothing before it asks the vocabulary head",
+    ),
+    "distilled words that are asked later": (
+        "whole", {}, {"distilled": {"rows": "asked"}, "masked": {}}, {}, "nothing before it asks the vocabulary head",
+    ),
+    "next sentence, no token before a pair": (
+        "no mask", {}, {"next_sentence": {}}, {}, "objective.next_sentence: it asks the first row",
+    ),
+    "sentence order, read in segments": (
+        "whole", small("xlnet"), {"permuted": {"segments": 2}, "sentence_order": {}}, {}, "the first sees no pair",
+    ),
+    "a tokenizer of three segments": ("three segments", {}, {"masked": {}}, {}, "found 2; expected 3, which the token"),
     "sequences longer than the positions": ("whole", {}, {"masked": {}}, {"length": 128}, "at most 64"),
 }  # fmt: skip
 

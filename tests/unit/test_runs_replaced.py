@@ -54,6 +54,17 @@ def runs(world: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pat
     }
 
 
+def test_words_read_from_bytes_are_shared_too(world: Path, tmp_path: Path) -> None:
+    """What spells them is no parameter, and one buffer of both models."""
+    spelled = {"characters": {"filters": [[1, 4], [3, 8]], "longest": 12}, "tied": False}
+    model = ELECTRA | {"family": "bert", "embedding_width": None} | spelled
+    done = pretrain(run_of(world, tmp_path / "r", model=model))
+    names = [name for name, _ in read_tensors(done / "last" / "state", "weights") if name.endswith("spelling")]
+    assert names == ["models.main.core.embedding.word.spelling"]
+    both = [hub.load(folder).model.core.state_dict() for folder in (done, done / "last" / "generator")]
+    assert torch.equal(*(state["embedding.word.spelling"] for state in both))
+
+
 @pytest.fixture(scope="module", params=["all", "difference"])
 def run(request: pytest.FixtureRequest, runs: dict[str, Path]) -> Path:
     return runs[request.param]

@@ -231,7 +231,7 @@ def reader_of(model: Pretrained, task: Fewshot, batch_tokens: int = 8192) -> Rea
         return BlankReader(model, task.order, writes, special, batch_tokens)
     if model.model.config.visibility == "causal":
         return CausalReader(model, special, batch_tokens)
-    check_fills(speaker.model.config)
+    check_fills(speaker)
     return BlankReader(model, task.order, None, special, batch_tokens)
 
 
