@@ -364,6 +364,16 @@ def test_a_teacher_that_does_not_fit_is_refused(
     assert not (tmp_path / "r" / "metrics.jsonl").exists()
 
 
+@pytest.mark.parametrize("kind", ["masked", "permuted"])
+def test_query_rows_fill_blanks_where_blanks_were_asked(kind: str, world: Path, tmp_path: Path) -> None:
+    run = pretrain(run_of(world, tmp_path / "r", model=small("xlnet"), objective={kind: {}}, budget={"steps": 1}))
+    if kind == "masked":
+        assert len(hub.load(run).fill("the [MASK] runs", 3)[0]) == 3
+    else:
+        with pytest.raises(InputError, match="asked at those alone, never at a blank"):
+            hub.load(run).fill("the [MASK] runs")
+
+
 def test_a_run_that_asks_nothing_is_refused(world: Path, tmp_path: Path) -> None:
     parts = assemble(run_of(world, tmp_path / "r"))
 
