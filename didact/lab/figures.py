@@ -38,12 +38,18 @@ def forest(f: Findings) -> bytes | None:
                 axes.errorbar([value.value], [place], xerr=reach, fmt="o", capsize=3, color=f"C{place % 10}")
         if best := best_floor(f.floors_of(key), next(iter(found.values())).higher):
             axes.axvline(best[1], linestyle="--", linewidth=1, color="0.5")
-        axes.set_yticks(range(len(arms)), arms, fontsize=8)
+        axes.set_yticks(range(len(arms)), [_called(f, key, arm) for arm in arms], fontsize=8)
         axes.set_ylim(len(arms) - 0.5, -0.5)
         axes.set_title(f"{key[0]}: {key[2]}", fontsize=9)
         axes.tick_params(axis="x", labelsize=8)
         axes.grid(axis="x", linewidth=0.3)
     return _png(figure)
+
+
+def _called(f: Findings, key: tuple[str, str, str], arm: str) -> str:
+    """An arm, and of what else the figure is where it is no comparison ("its generator")."""
+    found = f.of(key).get(arm)
+    return f"{arm}, {found.elsewhere}" if found is not None and found.elsewhere else arm
 
 
 def curves(f: Findings) -> bytes | None:
@@ -64,7 +70,7 @@ def curves(f: Findings) -> bytes | None:
     for (name, lines), axes in zip(drawn.items(), panels, strict=True):
         named: set[str] = set()
         for arm, x, y in lines:
-            label = None if arm in named else arm
+            label = None if arm in named else _called(f, (PRETRAIN, "validation", name), arm)
             axes.plot(x, y, marker=".", linewidth=1, color=f"C{arms.index(arm) % 10}", label=label)
             named.add(arm)
         axes.set_xlabel("real tokens", fontsize=9)
