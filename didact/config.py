@@ -6,6 +6,7 @@ A member of the family is a set of values here, never a class of its own: post-n
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
@@ -19,6 +20,22 @@ def check_counts(**counts: int | None) -> None:
     for name, count in counts.items():
         if count is not None and count < 1:
             raise ValueError(f"{name} {count}: at least 1")
+
+
+def check_numbers(least: float = -math.inf, **numbers: float | None) -> None:
+    """ValueError where one is infinite, not a number, or below `least`; None is left to others."""
+    for name, number in numbers.items():
+        if number is not None and not math.isfinite(number):
+            raise ValueError(f"{name} {number}: a finite number")
+        if number is not None and number < least:
+            raise ValueError(f"{name} {number}: at least {least:g}")
+
+
+def check_positive(**numbers: float | None) -> None:
+    """ValueError where one is not above 0, or infinite; None is left to others."""
+    for name, number in numbers.items():
+        if number is not None and not 0.0 < number < math.inf:
+            raise ValueError(f"{name} {number}: a number above 0")
 
 
 def check_dropout(**rates: float | None) -> None:
@@ -48,6 +65,9 @@ class Norms:
     eps: float = 1e-12
     bias: bool = True
     first: bool = True
+
+    def __post_init__(self) -> None:
+        check_numbers(0, eps=self.eps)
 
 
 SIZES = ("vocabulary", "width", "layers", "heads", "feedforward", "embedding_width", "head_width", "layer_groups")
@@ -80,6 +100,19 @@ class Position:
     distance: int = 128
     bidirectional: bool = True
     halves: bool = False
+
+    def __post_init__(self) -> None:
+        check_counts(maximum=self.maximum)
+        check_numbers(0, offset=self.offset)
+        check_positive(theta=self.theta, local_theta=self.local_theta)
+        if self.buckets < 4 and (self.scheme == "bucketed" or (self.scheme == "disentangled" and self.buckets > 0)):
+            raise ValueError(f"buckets {self.buckets}: at least 4")
+        exact = self.buckets // (4 if self.bidirectional else 2)
+        if self.scheme == "bucketed" and self.distance <= exact:
+            raise ValueError(
+                f"distance {self.distance}: above {exact}, up to which {self.buckets} buckets"
+                f"{'' if self.bidirectional else ' of one direction'} tell all distances apart"
+            )
 
 
 @dataclass(frozen=True)
@@ -124,6 +157,9 @@ class Recurrent:
     residual: bool = True
     forget: float = 1.0
 
+    def __post_init__(self) -> None:
+        check_numbers(forget=self.forget)
+
 
 @dataclass(frozen=True)
 class Characters:
@@ -141,6 +177,8 @@ class Characters:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "filters", tuple((int(width), int(count)) for width, count in self.filters))
+        check_counts(width=self.width)
+        check_numbers(0, highways=self.highways)
         if self.longest < 3 or any(not 0 < width <= self.longest or count < 1 for width, count in self.filters):
             raise ValueError(f"filters {self.filters}: widths are at least 1 and at most the {self.longest} bytes read")
 
@@ -176,6 +214,9 @@ class Mix:
     layers: Literal["last", "all"] = "last"
     norm: bool = False
     toward_equal: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_numbers(0, toward_equal=self.toward_equal)
 
 
 @dataclass(frozen=True)
@@ -239,6 +280,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         check_counts(**{name: getattr(self, name) for name in SIZES})
         check_dropout(dropout=self.dropout, attention_dropout=self.attention_dropout)
+        check_numbers(0, segments=self.segments, init_std=self.init_std)
         if self.head_width is None and self.width % self.heads:
             raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
         if self.windows is not None and not self.windows:
@@ -249,8 +291,6 @@ class ModelConfig:
             raise ValueError(f"layer_groups {self.layer_groups}: from 1 to {self.layers}, the layers")
         if self.position.scheme == "rotary" and self.key_width % 2:
             raise ValueError(f"heads {self.key_width} wide with rotary positions, which turn two columns together")
-        if self.position.scheme in ("bucketed", "disentangled") and 0 < self.position.buckets < 4:
-            raise ValueError(f"position.buckets {self.position.buckets}: at least 4")
         if self.windows is not None and (pattern := shortest(self.windows)) is not self.windows:
             object.__setattr__(self, "windows", None if pattern == (None,) else pattern)
         if self.tied and not self.output.transform and self.word_width != self.stream_width("forward"):
@@ -292,6 +332,12 @@ class ModelConfig:
             raise ValueError(f"decoder.start {decoder.start} is blank, and not the last of {self.vocabulary} rows")
         if self.head_width is None and decoder.heads is not None and self.width % decoder.heads:
             raise ValueError(f"width {self.width} is not a multiple of decoder.heads {decoder.heads}")
+        if not 0 <= decoder.start < self.vocabulary:
+            raise ValueError(f"decoder.start {decoder.start}: from 0 to below {self.vocabulary}, the vocabulary")
+        try:
+            _ = self.decoding
+        except ValueError as problem:
+            raise ValueError(f"as the decoder has it, {problem}") from None
 
     def _check_recurrent(self) -> None:
         """What attention has is refused, rather than left without effect."""

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from didact.batch import Batch, Example, Labels, Loss, Prepared
+from didact.config import check_positive
 from didact.data.flat import Flat
 from didact.data.lay import lay_prepared
 from didact.data.parts import parted, side_by_side
@@ -56,8 +57,9 @@ class Contrastive(Objective):
     name: str = "nce"
 
     def __post_init__(self) -> None:
-        if self.temperature <= 0 or self.group < 2:
-            raise ValueError(f"temperature {self.temperature} must be above 0, group {self.group} at least 2")
+        check_positive(temperature=self.temperature)
+        if self.group < 2:
+            raise ValueError(f"group {self.group}: at least 2")
 
     @property
     def heads(self) -> Mapping[str, Head]:

@@ -70,3 +70,10 @@ def share_of(value: float, name: str, least: float = 0.0) -> None:
     """Raises ValueError where `value` is not a share of a whole."""
     if not least <= value <= 1.0:
         raise ValueError(f"{name} {value}: a share, from {least:g} to 1")
+
+
+def shares_of_one(**shares: float) -> None:
+    """Raises ValueError where they are not shares of one whole, of which they may leave a rest."""
+    if not all(share >= 0.0 for share in shares.values()) or not sum(shares.values()) <= 1.0 + 1e-9:
+        said = " and ".join(f"{name} {share}" for name, share in shares.items())
+        raise ValueError(f"{said} are shares of one whole")

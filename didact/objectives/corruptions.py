@@ -23,7 +23,7 @@ from didact.data.flat import Flat
 from didact.data.ragged import cuts_of
 from didact.errors import InputError
 from didact.objectives.corrupt import Corrupt
-from didact.objectives.corruption import Corruption, Keys, Pieces, share_of
+from didact.objectives.corruption import Corruption, Keys, Pieces, share_of, shares_of_one
 from didact.objectives.fragments import Segments
 from didact.objectives.select import Chosen, Select, Tokens, budget_of, choosable, smallest
 from didact.randomness import runs, unit, words
@@ -48,8 +48,7 @@ class Mask(Corruption):
 
     def __post_init__(self) -> None:
         share_of(self.rate, "rate")
-        if min(self.random, self.kept) < 0 or self.random + self.kept > 1.0 + 1e-9:
-            raise ValueError(f"random {self.random} and kept {self.kept} are shares of one whole")
+        shares_of_one(random=self.random, kept=self.kept)
 
     @property
     def masks(self) -> bool:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from didact.config import check_numbers
 from didact.data.flat import Flat
 from didact.data.ragged import cuts_of, ragged
 from didact.objectives.select import Chosen, Select, budget_of, choosable, smallest
@@ -44,8 +45,7 @@ class Segments(Select):
     mean: float = 3.0
 
     def __post_init__(self) -> None:
-        if self.mean < 1.0:
-            raise ValueError(f"mean {self.mean}: spans have at least 1 token")
+        check_numbers(1, mean=self.mean)
 
     def __call__(self, flat: Flat, rate: float, keys: Keys) -> Chosen:
         rows, owner, cuts = choosable(flat)

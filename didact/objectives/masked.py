@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from didact.data.ragged import cuts_of
 from didact.heads import Head, Vocabulary
 from didact.objectives.base import Keys, Objective, alone
 from didact.objectives.corrupt import Corrupt
+from didact.objectives.corruption import shares_of_one
 from didact.objectives.select import Select, Tokens
 from didact.tokenization.tokenizer import Tokenizer
 
@@ -30,9 +32,9 @@ class Masked(Objective):
     what "Should you mask 15 %?" recommends (Wettig et al., 2023).
 
     mask_id, vocabulary (its size), specials: token ids, known when the objective is built for a tokenizer.
-    rate: the share of a sequence's non-special tokens that is chosen, or points (step, rate) that are joined by
-    straight lines, constant before the first and after the last. select: which tokens. mask, random: shares of the
-    chosen that become [MASK] or a random token; the rest is kept. Special tokens are never chosen, never drawn.
+    rate: the share of a sequence's non-special tokens that is chosen, or points (step, rate), in order, that are
+    joined by straight lines, constant before the first and after the last. select: which tokens. mask, random: shares
+    of the chosen that become [MASK] or a random token; the rest is kept. Special tokens are never chosen, never drawn.
     name: of its figures.
     """
 
@@ -50,8 +52,10 @@ class Masked(Objective):
         rates = [self.rate] if isinstance(self.rate, float | int) else [r for _, r in self.rate]
         if not rates or not all(0.0 < r <= 1.0 for r in rates):
             raise ValueError(f"rate {self.rate}: a share of the tokens is above 0 and at most 1")
-        if min(self.mask, self.random) < 0.0 or self.mask + self.random > 1.0 + 1e-9:
-            raise ValueError(f"mask {self.mask} and random {self.random} are shares of one whole")
+        steps = [] if isinstance(self.rate, float | int) else [-1, *(step for step, _ in self.rate)]
+        if not all(before < step for before, step in pairwise(steps)):
+            raise ValueError(f"rate {self.rate}: points (step, rate) in order, each of a later step, from 0")
+        shares_of_one(mask=self.mask, random=self.random)
 
     @property
     def heads(self) -> Mapping[str, Head]:

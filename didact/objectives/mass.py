@@ -14,7 +14,7 @@ from didact.data.flat import Flat, Moved
 from didact.data.ragged import cuts_of
 from didact.objectives.base import Keys
 from didact.objectives.corrupt import Corrupt
-from didact.objectives.corruption import share_of
+from didact.objectives.corruption import share_of, shares_of_one
 from didact.objectives.fragments import Fragment
 from didact.objectives.select import Select
 from didact.objectives.writing import Writing
@@ -59,8 +59,7 @@ class Mass(Writing):
 
     def __post_init__(self) -> None:
         share_of(self.rate, "rate")
-        if min(self.mask, self.random) < 0.0 or self.mask + self.random > 1.0 + 1e-9:
-            raise ValueError(f"mask {self.mask} and random {self.random} are shares of one whole")
+        shares_of_one(mask=self.mask, random=self.random)
 
     @property
     def rated(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from didact.batch import Batch, Example, Loss, Prepared
+from didact.config import check_positive
 from didact.data.dealt import dealt, gathered
 from didact.data.edited import edited
 from didact.data.flat import Flat
@@ -58,8 +59,8 @@ class Mixed(Objective):
         for name, given in (("shares", self.shares), ("modes", self.modes)):
             if given is not None and len(given) != len(self.parts):
                 raise ValueError(f"{len(given)} {name} for {len(self.parts)} parts")
-        if self.shares is not None and min(self.shares) <= 0.0:
-            raise ValueError(f"shares {self.shares}: numbers above 0")
+        for share in self.shares or ():
+            check_positive(shares=share)
         for name, head in [item for part in self.parts for item in part.heads.items()]:
             if self.heads[name] != head:
                 raise ValueError(f"two different heads are called {name!r}: {self.heads[name]} and {head}")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from didact.batch import Example, Labels, Prepared
 from didact.data.flat import Asked, Flat, Queries
 from didact.data.ragged import cuts_of
+from didact.errors import InputError
 from didact.heads import Head, Vocabulary
 from didact.objectives.base import Keys, Objective, alone
 from didact.objectives.select import InContext, Select
@@ -37,8 +38,8 @@ class Permuted(Objective):
     with all asked rows seeing context alone it is masked language modelling without [MASK] in the input.
 
     rate: the share that is asked, 1 / K in the paper (§2.3, K = 6); select: which tokens; segments: into how many equal
-    parts each sequence is cut, later ones of which remember earlier ones (§2.4); memory: how many rows before its own a
-    part sees, as the layer below made them and without gradients; name: of its figures.
+    parts each sequence is cut, at most its length in tokens, later ones of which remember earlier ones (§2.4); memory:
+    how many rows before its own a part sees, as the layer below made them and without gradients; name: of its figures.
     Memory begins empty with each sequence. (The reference code carries it from batch to batch, in the order of the
     corpus, and so must permute within the half of a segment that is carried; here orders run over whole segments.)
     """
@@ -82,6 +83,13 @@ class Permuted(Objective):
 
     def at_rate(self, rate: float) -> Permuted:
         return replace(self, rate=rate)
+
+    def rows_of(self, length: int) -> int:
+        if self.segments > length:
+            raise InputError(
+                f"permuted.segments {self.segments} of a sequence of {length} tokens", expected=f"at most {length}"
+            )
+        return length
 
     def check(self, tokenizer: Tokenizer) -> None:
         self.select.check(tokenizer)
@@ -131,7 +139,8 @@ def _order(flat: Flat, hidden: NDArray[np.bool_], keys: Keys) -> NDArray[np.int6
 
 def _cut(flat: Flat, segments: int) -> NDArray[np.bool_]:
     """(N,) bool: where parts begin, equal to within one row; a sequence shorter than `segments` has as many as rows."""
-    begins = np.zeros(len(flat.tokens) + 1, bool)
-    for number in range(segments):
-        begins[flat.cuts[:-1] + flat.lengths * number // segments] = True
-    return begins[:-1]
+    lengths = flat.lengths.repeat(flat.lengths)
+    parts = np.minimum(segments, lengths)
+    local = np.arange(len(flat.tokens)) - flat.cuts[:-1].repeat(flat.lengths)
+    number = -(-local * parts // lengths)  # of the first part that begins here or later
+    return number * lengths // parts == local

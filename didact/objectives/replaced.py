@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.utils import parametrize
 
 from didact.batch import Batch, Example, Labels, Loss, Prepared
-from didact.config import ModelConfig
+from didact.config import ModelConfig, check_counts, check_positive
 from didact.data.flat import Asked, Flat
 from didact.heads import Head, Replacement, Vocabulary
 from didact.heads.cross_entropy import cached
@@ -29,6 +29,7 @@ from didact.randomness import words
 from didact.tokenization.tokenizer import Tokenizer
 
 GENERATOR = "generator"
+OWN = ("generator_width", "generator_layers", "generator_heads", "generator_feedforward")
 _SAMPLE = np.uint64(0x5A3B)  # what a draw is for, mixed into its key
 
 
@@ -73,8 +74,8 @@ class Replaced(Objective):
 
     def __post_init__(self) -> None:
         _ = self._masked
-        if self.detection <= 0.0 or self.temperature <= 0.0:
-            raise ValueError(f"detection {self.detection} and temperature {self.temperature} must be above 0")
+        check_positive(detection=self.detection, temperature=self.temperature)
+        check_counts(**{name: getattr(self, name) for name in OWN})
         for name, share in (("generator_size", self.generator_size), ("generator_depth", self.generator_depth)):
             if not 0.0 < share <= 1.0:
                 raise ValueError(f"{name} {share}: a share of the model is above 0 and at most 1")

@@ -32,7 +32,8 @@ class TeacherRate:
     least: float = 0.0
 
     def __post_init__(self) -> None:
-        right = {"linear": self.k > 0, "exponential": 0 < self.k < 1, "inverse_sigmoid": self.k >= 1}
+        k = self.k
+        right = {"linear": 0 < k < math.inf, "exponential": 0 < k < 1, "inverse_sigmoid": 1 <= k < math.inf}
         if not right[self.decay] or not 0 <= self.least <= 1:
             raise ValueError(f"{self.decay} decay with k {self.k} down to {self.least}")
 

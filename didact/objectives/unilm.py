@@ -80,7 +80,7 @@ class UniLM(Objective):
     select: Select = field(default_factory=Tokens)
 
     def __post_init__(self) -> None:
-        if min(self.shares) < 0 or abs(sum(self.shares) - 1) > 1e-3:
+        if not all(share >= 0 for share in self.shares) or not abs(sum(self.shares) - 1) <= 1e-3:
             raise ValueError(f"shares {self.shares}: four that add up to 1")
         self._masked()  # which checks the rest
 

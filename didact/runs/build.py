@@ -8,6 +8,8 @@ import types
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from pydantic import ConfigDict
+
 from didact import objectives, tasks
 from didact.data.stream import BySequences, ByTokens
 from didact.errors import InputError
@@ -15,6 +17,8 @@ from didact.objectives import Combined, Corruption, Mixed, Objective, Select
 from didact.runs.schema import SHORTEST, BatchPart
 from didact.tasks import Item, Task
 from didact.tokenization.tokenizer import Tokenizer
+
+FINITE = ConfigDict(allow_inf_nan=False)  # YAML has .nan and .inf, and no field is meant to hold them
 
 
 def objective_of(parts: Mapping[str, Mapping[str, Any]], tokenizer: Tokenizer) -> Objective:
@@ -195,7 +199,7 @@ def _typed(value: Any, hint: Any, path: str) -> Any:
     from didact.runs.runfile import checked
 
     last = path.rpartition(".")[2]
-    wrapper = dataclasses.make_dataclass("Wrapper", [(last, hint)])
+    wrapper = dataclasses.make_dataclass("Wrapper", [(last, hint)], namespace={"__pydantic_config__": FINITE})
     return getattr(checked(wrapper, {last: value}, prefix=path.rpartition(".")[0]), last)
 
 

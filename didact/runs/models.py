@@ -132,6 +132,7 @@ def _started(part: ModelPart, objective: Objective, tokenizer: Tokenizer, genera
             expected="a store prepared with its tokenizer, or with that one and more pieces",
         )
     vocabulary = changes.pop("vocabulary", 0) if other else 0
+    changed(open_checkpoint(hub.fetch(name)).model, changes, "model")  # each complaint names its key
     now = {} if part.start_tiled is not None else changes
     pretrained = replace(hub.load(name, objective.heads, changes=now, generator=generator), family=family)
     if other:

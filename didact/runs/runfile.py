@@ -140,11 +140,15 @@ def _expected(complaint: Mapping[str, Any]) -> str:
 
 
 def _first(problem: ValidationError, schema: Any, prefix: str) -> str:
-    """The first of a schema's complaints in one line: path, what is wrong, what was given; how many more."""
+    """The first of a schema's complaints in one line: path, what is wrong, what was given; how many more. Of those of
+    a union's members, that of the one in which the value got furthest.
+    """
     complaints = problem.errors(include_url=False)
-    first = complaints[0]
-    steps = [str(step) for step in first["loc"] if not _type_name(step)]
-    path = ".".join([*([prefix] if prefix else []), *steps])
+    paths = [[str(step) for step in complaint["loc"] if not _type_name(step)] for complaint in complaints]
+    within = [at for at, path in enumerate(paths) if path[: len(paths[0])] == paths[0]]
+    furthest = max(within, key=lambda at: len(paths[at]))
+    first = complaints[furthest]
+    path = ".".join([*([prefix] if prefix else []), *paths[furthest]])
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         known = _keys(schema, first["loc"][:-1])
         text = f"{path}: unknown key" + (f"; expected one of {', '.join(known)}" if known else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cmath
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -29,6 +30,39 @@ def test_a_scheme_opens_one_door_at_most(entry) -> None:
     assert (entry.relation(widths) is not None) == (relative is not None)
     assert scheme.distances(5) == (0 if relative is None else len(relative.table))
     assert relative is None or int(relative.index.max()) < len(relative.table)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"maximum": 0}, "maximum 0: at least 1"),
+        ({"offset": -1}, "offset -1: at least 0"),
+        ({"theta": 0.0}, "theta 0.0: a number above 0"),
+        ({"theta": float("nan")}, "theta nan: a number above 0"),
+        ({"local_theta": float("inf")}, "local_theta inf: a number above 0"),
+        ({"scheme": "bucketed", "buckets": 0}, "buckets 0: at least 4"),
+        ({"scheme": "bucketed", "buckets": -4}, "buckets -4: at least 4"),
+        ({"scheme": "disentangled", "buckets": 3}, "buckets 3: at least 4"),
+        ({"scheme": "bucketed", "distance": 0}, "distance 0: above 8, up to which 32 buckets tell"),
+        ({"scheme": "bucketed", "distance": 8}, "distance 8: above 8, up to which 32 buckets tell"),
+        ({"scheme": "bucketed", "distance": 16, "bidirectional": False}, "16: above 16, up to which 32 .* direction"),
+    ],
+    ids=str,
+)
+def test_numbers_without_a_meaning(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Position(**fields)
+
+
+@pytest.mark.parametrize("bidirectional", [True, False])
+@pytest.mark.parametrize("buckets", [4, 5, 32])
+def test_the_shortest_distance_that_buckets_have(buckets: int, bidirectional: bool) -> None:
+    furthest = buckets // (4 if bidirectional else 2) + 1
+    position = Position("bucketed", buckets=buckets, distance=furthest, bidirectional=bidirectional)
+    terms = build_position(position, Widths(embedding=6, head=4, heads=2)).distance()
+    assert terms is not None
+    assert 0 <= int(terms.index.min()) <= int(terms.index.max()) < buckets
+    assert terms.index[0] != terms.index[furthest]
 
 
 def test_an_unknown_scheme_lists_the_known() -> None:

@@ -270,3 +270,6 @@ def test_wrong_shares() -> None:
             cls(share=-1)
     with pytest.raises(ValueError, match="mean 0"):
         Infill(mean=0)
+    for shares in ({"random": float("nan")}, {"kept": -0.1}, {"random": 0.6, "kept": 0.6}):
+        with pytest.raises(ValueError, match=r"random .* and kept .* are shares of one whole"):
+            Mask(**shares)

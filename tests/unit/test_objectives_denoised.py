@@ -314,7 +314,13 @@ def test_each_name_of_a_mixture_is_its_part_alone() -> None:
 
 
 def test_what_does_not_go_into_a_mixture() -> None:
-    for parts, shares in (((PrefixLM(),), None), ((), None), ((SPANS,), (1.0, 2.0)), ((SPANS,), (0.0,))):
+    for parts, shares in (
+        ((PrefixLM(),), None),
+        ((), None),
+        ((SPANS,), (1.0, 2.0)),
+        ((SPANS,), (0.0,)),
+        ((SPANS,), (float("nan"),)),
+    ):
         with pytest.raises(ValueError, match=r"decoder|shares"):
             Mixed(parts, shares)
     with pytest.raises(ValueError, match="two different heads"):

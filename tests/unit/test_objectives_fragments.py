@@ -106,6 +106,7 @@ def test_a_suffix_is_any_end_or_the_share_that_is_asked() -> None:
 
 
 def test_wrong_settings() -> None:
-    for wrong in (lambda: Segments(0.5), lambda: Fragment(0.6), lambda: Fragment(block=1)):
+    unending = lambda: Segments(float("inf")), lambda: Segments(float("nan"))
+    for wrong in (*unending, lambda: Segments(0.5), lambda: Fragment(0.6), lambda: Fragment(block=1)):
         with pytest.raises(ValueError, match=r"mean|edges|block"):
             wrong()

@@ -81,11 +81,31 @@ def test_at_rate() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"rate": 0.0}, {"rate": 1.5}, {"rate": ()}, {"rate": ((0, 0.0),)}, {"mask": 0.8, "random": 0.3}, {"mask": -0.1}],
+    [
+        {"rate": 0.0},
+        {"rate": 1.5},
+        {"rate": float("nan")},
+        {"rate": ()},
+        {"rate": ((0, 0.0),)},
+        {"rate": ((100, 0.2), (0, 0.4))},
+        {"rate": ((100, 0.2), (100, 0.4))},
+        {"rate": ((-1, 0.2), (100, 0.4))},
+        {"mask": 0.8, "random": 0.3},
+        {"mask": -0.1},
+        {"mask": float("nan")},
+        {"random": float("nan")},
+    ],
 )
 def test_what_makes_no_sense_is_said(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"rate|mask"):
         masked(**changes)
+
+
+def test_what_makes_sense_is_taken() -> None:
+    for points in (((0, 0.3),), ((5, 1.0),), ((0, 0.3), (10, 0.3), (11, 0.1))):
+        assert masked(rate=points).rate == points
+    assert masked(mask=1.0, random=0.0).mask == 1.0
+    assert masked(mask=0.0, random=0.0).mask == 0.0
 
 
 def test_sequences_without_a_word() -> None:

@@ -12,6 +12,7 @@ from training_tools import masked
 
 from didact.data.flat import Flat
 from didact.data.lay import lay, lay_prepared
+from didact.errors import InputError
 from didact.objectives import Combined, Masked, NextSentence, Permuted, Tokens
 from didact.packed import Chain
 from didact.visibility import NOBODY
@@ -120,6 +121,22 @@ def test_with_other_objectives() -> None:
     assert batch.labels[1].values.tolist() == [n % 2 for n in LENGTHS]
     assert batch.inputs.packed.queries is not None
     assert batch.labels[0].rows.tolist() == batch.inputs.packed.queries.tolist()
+
+
+@pytest.mark.parametrize("segments", [2, 3, 5, 7, 10**6, 10**18])
+def test_parts_are_equal_to_within_one_row(segments: int) -> None:
+    lengths = (1, 2, 5, 7, 12)
+    flat = Permuted(0.4, Tokens(), segments=segments).ask(lay([example(n, n) for n in lengths]), KEYS[: len(lengths)])
+    assert flat.parts is not None
+    for start, end in pairwise(flat.cuts.tolist()):
+        begins = flat.parts[start:end].nonzero()[0].tolist()
+        assert begins == sorted({(end - start) * number // min(segments, 99) for number in range(min(segments, 99))})
+
+
+def test_more_parts_than_a_sequence_has_tokens() -> None:
+    assert Permuted(segments=8).rows_of(8) == 8
+    with pytest.raises(InputError, match=r"segments 9 of a sequence of 8 tokens; expected at most 8"):
+        Permuted(segments=9).rows_of(8)
 
 
 def test_what_it_cannot_be_is_said() -> None:

@@ -201,7 +201,10 @@ def test_how_large_the_generator_is(fields: dict[str, Any], main: dict[str, Any]
 
 def test_what_does_not_go_together() -> None:
     shares = {"generator_size": 1.5}, {"generator_depth": 0.0}
-    for fields in ({"rate": 0.0}, {"mask": 1.2}, {"detection": 0.0}, {"temperature": 0.0}, *shares):
+    unending = [{name: n} for name in ("detection", "temperature") for n in (float("nan"), float("inf"))]
+    sizes = [{f"generator_{name}": 0} for name in ("width", "layers", "heads", "feedforward")]
+    few = {"rate": 0.0}, {"mask": 1.2}, {"detection": 0.0}, {"temperature": 0.0}
+    for fields in (*few, *unending, *sizes, *shares):
         with pytest.raises(ValueError, match=next(iter(fields))):
             replaced(**fields)
     with pytest.raises(ValueError, match="replaced cannot stand beside other objectives"):

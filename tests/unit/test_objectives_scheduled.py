@@ -22,7 +22,18 @@ def test_decays_of_the_paper(step: int) -> None:
     )
 
 
-@pytest.mark.parametrize("wrong", [("linear", 0.0), ("exponential", 1.0), ("inverse_sigmoid", 0.5), ("linear", 9, 1.5)])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("linear", 0.0),
+        ("linear", math.inf),
+        ("exponential", 1.0),
+        ("inverse_sigmoid", 0.5),
+        ("inverse_sigmoid", math.inf),
+        ("linear", 9, 1.5),
+        ("linear", 9, math.nan),
+    ],
+)
 def test_wrong_decays(wrong: Any) -> None:
     with pytest.raises(ValueError, match="decay with k"):
         TeacherRate(*wrong)

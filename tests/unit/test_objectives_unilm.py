@@ -91,8 +91,10 @@ def test_an_example_is_read_in_one_way_whatever_it_is_prepared_with() -> None:
 
 
 def test_wrong_shares_and_json() -> None:
-    with pytest.raises(ValueError, match="four that add up to 1"):
-        unilm(shares=(0.5, 0.5, 0.5, 0.5))
+    nan = float("nan")
+    for shares in ((0.5, 0.5, 0.5, 0.5), (nan, nan, nan, nan), (1.0, 0.0, 0.0, nan), (1.5, -0.5, 0.0, 0.0)):
+        with pytest.raises(ValueError, match="four that add up to 1"):
+            unilm(shares=shares)
     with pytest.raises(ValueError, match="rate"):
         unilm(rate=0.0)
     assert from_json(to_json(unilm())) == unilm()

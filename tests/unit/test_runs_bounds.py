@@ -29,7 +29,32 @@ PRETRAIN: list[tuple[dict[str, Any], str]] = [
     ({"model.attention_dropout": 1.5}, "model: attention_dropout 1.5: a share, from 0 to below 1"),
     ({"model.decoder": {"layers": 0}}, "model.decoder: found {'layers': 0}; expected layers 0: at least 1"),
     ({"model": {"family": "modernbert", "width": 10, "heads": 2}}, "model: heads 5 wide with rotary positions"),
-    ({"model": {"family": "deberta-v2", "position": {"buckets": 1}}}, "model: position.buckets 1: at least 4"),
+    ({"model": {"family": "deberta-v2", "position": {"buckets": 1}}}, "model.position: buckets 1: at least 4"),
+    ({"model.segments": -1}, "model: segments -1: at least 0"),
+    ({"model.init_std": -1}, "model: init_std -1.0: at least 0"),
+    ({"model.init_std": NAN}, "model.init_std: found nan; expected a finite number"),
+    ({"model.init_std": INF}, "model.init_std: found inf; expected a finite number"),
+    ({"model.norms": {"eps": -1}}, "model.norms: eps -1.0: at least 0"),
+    ({"model.norms": {"eps": NAN}}, "model.norms.eps: found nan; expected a finite number"),
+    ({"model.recurrent": {"forget": NAN}}, "model.recurrent.forget: found nan; expected a finite number"),
+    ({"model.mix": {"layers": "all", "toward_equal": -1}}, "model.mix: toward_equal -1.0: at least 0"),
+    ({"model.mix": {"layers": "all", "toward_equal": NAN}}, "model.mix.toward_equal: found nan"),
+    ({"model.characters": {"filters": [[1, 4]], "width": 0}}, "model.characters: width 0: at least 1"),
+    ({"model.characters": {"filters": [[1, 4]], "highways": -1}}, "model.characters: highways -1: at least 0"),
+    ({"model.position": {"offset": -1}}, "model.position: offset -1: at least 0"),
+    ({"model.position": {"scheme": "rotary", "theta": 0}}, "model.position: theta 0.0: a number above 0"),
+    ({"model.position": {"scheme": "bucketed", "distance": 8}}, "model.position: distance 8: above 8"),
+    ({"model": {"family": "t5", "position": {"distance": 16}}}, "model: as the decoder has it, distance 16: above 16"),
+    ({"model": {"family": "t5", "decoder": {"start": -1}}}, "model: decoder.start -1: from 0 to below"),
+    ({"model": {"family": "t5", "decoder": {"start": 10**6}}}, "model: decoder.start 1000000: from 0 to below"),
+    ({"objective": {"masked": {"mask": NAN}}}, "objective.masked.mask: found nan; expected a finite number"),
+    ({"objective": {"masked": {"rate": [[100, 0.2], [0, 0.4]]}}}, "objective.masked: rate ((100, 0.2), (0, 0.4)): po"),
+    ({"objective": {"masked": {"rate": [[0, NAN]]}}}, "objective.masked.rate.0.1: found nan; expected a finite"),
+    ({"objective": {"masked": {"select": {"segments": {"mean": NAN}}}}}, "select.segments.mean: found nan"),
+    ({"objective": {"unilm": {"shares": [NAN, NAN, NAN, NAN]}}}, "objective.unilm.shares.0: found nan"),
+    ({"objective": {"replaced": {"generator_heads": 0}}}, "objective.replaced: generator_heads 0: at least 1"),
+    ({"objective": {"denoised": {"corruptions": [{"mask": {"kept": NAN}}]}}}, "corruptions.0.mask.kept: found nan"),
+    ({"objective": {"permuted": {"segments": 10**6}}, "model.family": "xlnet"}, "expected at most "),
     ({"model.windows": [None, -1]}, "model: windows [None, -1]"),
     ({"model.layer_groups": 3}, "model: layer_groups 3: from 1 to 1"),
     ({"objective": {"masked": {"select": {"ngrams": {"longest": 0}}}}}, "longest 0: at least 1"),
@@ -65,7 +90,10 @@ FINETUNE: list[tuple[dict[str, Any], str]] = [
     ({"task": {"classify": {"positive": "z", "scores": ["f1"]}}}, "task.classify: positive 'z': one of a, b, c"),
     ({"task": {"classify": {"class_weights": [1.0, 2.0]}}}, "task.classify: 2 class_weights for 3 classes"),
     ({"task": {"classify": {"class_weights": [1.0, -2.0, 1.0]}}}, "task.classify: class_weights (1.0, -2.0, 1.0)"),
-    ({"task": {"classify": {"class_weights": [NAN, 1.0, 1.0]}}}, "task.classify: class_weights (nan, 1.0, 1.0)"),
+    ({"task": {"classify": {"class_weights": [NAN, 1.0, 1.0]}}}, "task.classify.class_weights.0: found nan"),
+    ({"task": {"classify": {"threshold": NAN}}}, "task.classify.threshold: found nan; expected a finite number"),
+    ({"task": {"embed": {"temperature": INF}}}, "task.embed.temperature: found inf; expected a finite number"),
+    ({"model": {"init_std": -1}}, "model: init_std -1.0: at least 0"),
     ({"task": {"classify": {"class_weights": [0, 0, 0]}}}, "task.classify: class_weights (0.0, 0.0, 0.0)"),
     ({"task": {"classify": {"labels": ["a", "b", "c", "a"]}}}, "task.classify: labels a, b, c, a"),
     ({"task": {"classify": {"labels": []}}}, "task.classify: labels none"),
@@ -139,6 +167,31 @@ def test_pretraining_refuses(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     values = change(pretraining(world, tmp_path / "run"), changes)
+    assert said in refusal("pretrain", values, tmp_path, monkeypatch, capsys)
+
+
+@pytest.mark.parametrize("key", ["start", "start_tiled"])
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"init_std": NAN}, "model.init_std: found nan; expected a finite number"),
+        ({"init_std": -1}, "model: init_std -1.0: at least 0"),
+        ({"position": {"offset": -1}}, "model.position: offset -1: at least 0"),
+        ({"layers": "two"}, "model.layers: found 'two'; expected a whole number"),
+    ],
+    ids=str,
+)
+def test_pretraining_from_a_start_refuses(
+    key: str,
+    changes: dict[str, Any],
+    said: str,
+    world: Path,
+    pretrained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    values = change(pretraining(world, tmp_path / "run"), {"model": {key: str(pretrained), **changes}})
     assert said in refusal("pretrain", values, tmp_path, monkeypatch, capsys)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 from data_tools import collocations_file, selections, small_tokenizer
@@ -16,6 +17,7 @@ from didact.errors import InputError
 from didact.objectives import (
     CORRUPTIONS,
     OBJECTIVES,
+    SELECTS,
     Combined,
     Denoised,
     Fragment,
@@ -65,6 +67,24 @@ def test_every_corruption_by_its_kind(marked: Tokenizer) -> None:
     inner = objective_of({"denoised": {"corruptions": [{"mask": {"select": {"fragment": {"edges": 0.0}}}}]}}, marked)
     assert isinstance(inner, Denoised)
     assert inner.corruptions == (Mask(select=Fragment(0.0)),)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_every_number_is_finite(number: float, marked: Tokenizer) -> None:
+    def refused(make: Callable[[str, dict[str, Any]], object], cls: type[Any], said: str) -> None:
+        for name, hint in get_type_hints(cls).items():
+            if hint in (float, float | None):
+                with pytest.raises(InputError, match=rf"{said}\.{cls.kind}\.{name}: found {number}; expected a finite"):
+                    make(cls.kind, {name: number})
+
+    for objective in OBJECTIVES:
+        refused(lambda kind, own: objective_of({kind: own}, marked), objective, "objective")
+    for select in SELECTS:
+        refused(lambda kind, own: objective_of({"masked": {"select": {kind: own}}}, marked), select, "select")
+    for corruption in CORRUPTIONS:
+        refused(lambda kind, own: objective_of({"denoised": {"corruptions": [{kind: own}]}}, marked), corruption, "0")
+    for task in TASKS:
+        refused(lambda kind, own: task_of({kind: own}, 64), task, "task")
 
 
 def test_ul2_and_mixtures_of_ones_own(marked: Tokenizer) -> None:
