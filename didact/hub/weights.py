@@ -51,8 +51,9 @@ def read(folder: Path) -> dict[str, Tensor]:
 
 
 def write(tensors: Mapping[str, Tensor], folder: Path) -> None:
-    """One model.safetensors, names in order: equal tensors give equal bytes."""
-    save_file({name: tensors[name] for name in sorted(tensors)}, folder / SINGLE, metadata={"format": "pt"})
+    """One model.safetensors, names in order: equal tensors give equal bytes, however they lie in memory."""
+    content = {name: tensors[name].contiguous() for name in sorted(tensors)}
+    save_file(content, folder / SINGLE, metadata={"format": "pt"})
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from didact import hub
 from didact.config import ModelConfig
 from didact.errors import InputError
 from didact.exchange import keys, rules
@@ -27,6 +29,7 @@ from didact.heads import (
     State,
     Vocabulary,
 )
+from didact.hub import weights
 from didact.hub.checkpoint import shapes_of, theirs
 
 EVERY = pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.name)
@@ -138,6 +141,22 @@ def test_there_and_back(family: Family, heads: dict[str, Head], tied: bool, dtyp
     again = theirs(family, config, heads, back.tensors)
     assert again.keys() == out.keys()
     assert all(torch.equal(again[name], out[name]) for name in out)
+
+
+@EVERY
+def test_files_there_and_back(family: Family, tmp_path: Path) -> None:
+    """`convert`: a folder without a word of ours -> our own form -> theirs, with all its tensors' bytes."""
+    heads = spoken(family, HEAD_SETS["vocabulary"])
+    config = tiny(family, heads)
+    out = theirs(family, config, heads, state_of(config, heads))
+    (tmp_path / "theirs").mkdir()
+    weights.write(out, tmp_path / "theirs")
+    weights.write_json(family.write_config(config, heads, {}), tmp_path / "theirs" / "config.json")
+    hub.convert(tmp_path / "theirs", tmp_path / "own")
+    hub.convert(tmp_path / "own", tmp_path / "back")
+    back = weights.read(tmp_path / "back")
+    assert back.keys() == out.keys()
+    assert all(torch.equal(back[name], out[name]) for name in out)
 
 
 @WITH_HEADS

@@ -44,6 +44,15 @@ def test_equal_tensors_give_equal_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "x" / weights.SINGLE).read_bytes() == (tmp_path / "y" / weights.SINGLE).read_bytes()
 
 
+def test_how_a_tensor_lies_in_memory_is_nothing_to_the_file(tmp_path: Path) -> None:
+    lying = {
+        name: t.t().contiguous().t() if t.dim() == 2 else t.repeat_interleave(2)[::2] for name, t in TENSORS.items()
+    }
+    assert not any(t.is_contiguous() for t in lying.values())
+    weights.write(lying, tmp_path)
+    check(tmp_path)
+
+
 def test_shards(tmp_path: Path) -> None:
     sharded(tmp_path)
     check(tmp_path)
