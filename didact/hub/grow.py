@@ -7,17 +7,19 @@ matrix and the output bias (Gee et al., 2022, Fast Vocabulary Transfer, have it 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
 
+from didact.config import ModelConfig
 from didact.errors import InputError
-from didact.exchange import keys
+from didact.exchange import keys, rules
 from didact.heads import Vocabulary
+from didact.hub.alike import unlike
 from didact.model import Model, Pretrained
-from didact.nn.tile import tiled
+from didact.nn.tile import SIZES, tiled
 from didact.tokenization.tokenizer import Tokenizer
 
 SPELLING = "core.embedding.word.spelling"  # where words are read from their bytes, these are all that a new one needs
@@ -26,41 +28,78 @@ SPELLING = "core.embedding.word.spelling"  # where words are read from their byt
 def tile(start: Pretrained, changes: Mapping[str, Any], generator: torch.Generator | None = None) -> Pretrained:
     """The start's weights tiled into a model with other sizes ({"layers": 28, "width": 1024, "heads": 16, …}).
 
-    Raises InputError where a size is smaller than the start's, or something else than sizes differs.
+    Raises InputError where a size is smaller than the start's, something else than sizes differs, or the start is of a
+    kind whose layers cannot be tiled.
     """
     small = start.model
     config = keys.changed(small.config, changes)
+    for name, before, after in _sizes(small.config, config):
+        if after < before:
+            raise InputError(
+                f"model.start_tiled: {name} {before} cannot be tiled into {after}",
+                expected=f"model.{name}: {before} or more",
+            )
+    for field, after, before in unlike(config, small.config, besides=[*SIZES, "position.maximum"]):
+        raise InputError(
+            f"model.start_tiled: {field} {before} cannot be tiled into {after}",
+            expected=f"model.{field}: {before}, for only sizes may differ",
+        )
     model = Model(config, small.specs, generator)
     try:
         state = tiled(small.state_dict(), small.config, model.state_dict(), config)
     except ValueError as problem:
-        raise InputError(f"model.start_tiled: {problem}", expected="sizes as large as the start's, or larger") from None
+        raise InputError(f"model.start_tiled: {problem}") from None
     model.load_state_dict(state)
     return replace(start, model=model.eval(), carried={})
 
 
-def missing_pieces(old: Tokenizer, new: Tokenizer) -> tuple[int, ...] | None:
-    """The pieces that `new` has above those of `old`; None where it is not `old` with more pieces: the same treatment
-    of text, and every old piece under the number it had.
+def _sizes(small: ModelConfig, large: ModelConfig) -> Iterator[tuple[str, int, int]]:
+    """Name and value of both, where both have one."""
+    for name in ("layers", "width", "heads", "feedforward", "segments"):
+        yield name, getattr(small, name), getattr(large, name)
+    yield "head_width", small.key_width, large.key_width
+    before, after = small.position.maximum, large.position.maximum
+    if before is not None and after is not None:
+        yield "position.maximum", before, after
+
+
+def missing_pieces(old: Tokenizer, new: Tokenizer) -> tuple[int, ...]:
+    """The pieces that `new` has above those of `old`.
+
+    Raises InputError where it is not `old` with more pieces: the same treatment of text, every old piece under the
+    number it had, and none that has become an added token, which is found inside words, whatever they were made of.
     """
     count = old.vocabulary
-    same = old.treatment == new.treatment and new.tokens(range(count)) == old.tokens(range(count))
-    return tuple(range(count, new.vocabulary)) if same and new.vocabulary > count else None
+    another = "another tokenizer than the start's"
+    if old.treatment != new.treatment or new.tokens(range(count)) != old.tokens(range(count)):
+        raise InputError(another, expected="the start's own, or it with more pieces")
+    if taken := [old.token(i) for i in range(count) if old.taken.get(i) != new.taken.get(i)]:
+        raise InputError(
+            f"{another}: old text is read otherwise, for {rules.listed(taken)} are added tokens in one of the two alone",
+            expected="the start's own with pieces that it has not",
+        )
+    if new.vocabulary == count:
+        raise InputError(another, expected="the start's own, or it with more pieces")
+    return tuple(range(count, new.vocabulary))
 
 
-def extend(start: Pretrained, tokenizer: Tokenizer, vocabulary: int = 0) -> Pretrained:
+def extend(start: Pretrained, tokenizer: Tokenizer, vocabulary: int | None = None) -> Pretrained:
     """The start with the pieces of `tokenizer`, which is the start's own with more pieces.
 
-    vocabulary: rows of the word embeddings, no fewer than they are and than the tokenizer needs. A new piece that the
-    old tokenizer cannot write, and a row without a piece, begin as the mean of all old pieces; the blank row that a
-    decoder may start with stays behind all others. Raises InputError where the tokenizer is another one.
+    vocabulary: rows of the word embeddings, no fewer than they are and than the tokenizer needs, None = that many. A
+    new piece that the old tokenizer cannot write, and a row without a piece, begin as the mean of all old pieces; the
+    blank row that a decoder may start with stays behind all others. Raises InputError where the tokenizer is another
+    one, or the rows are too few.
     """
     new = missing_pieces(start.tokenizer, tokenizer)
-    if new is None:
-        raise InputError("another tokenizer than the start's", expected="the start's own, or it with more pieces")
     small, known = start.model, start.tokenizer.vocabulary
     blank = small.config.vocabulary - small.config.pieces  # rows behind all others: a decoder's start
-    rows = max(small.config.vocabulary, tokenizer.vocabulary + blank, vocabulary)
+    least = max(small.config.vocabulary, tokenizer.vocabulary + blank)
+    rows = least if vocabulary is None else vocabulary
+    if rows < least:
+        raise InputError(
+            f"model.vocabulary: found {rows}", expected=f"{least} or more, the start's and the tokenizer's"
+        )
     changes = {"vocabulary": rows} | ({"decoder.start": rows - 1} if blank else {})
     model = Model(keys.changed(small.config, changes), small.specs)
     model.core.embedding.spell(tokenizer.tokens(range(rows)))

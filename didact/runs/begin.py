@@ -15,6 +15,7 @@ from didact.errors import InputError
 from didact.exchange import keys
 from didact.families import Family, by_name
 from didact.heads import Head
+from didact.hub.alike import check_goes_on
 from didact.hub.checkpoint import open_checkpoint
 from didact.model import Model, Pretrained
 from didact.runs.build import changed
@@ -42,6 +43,8 @@ class Begin:
         if run.start is not None:
             found = open_checkpoint(hub.fetch(run.start))
             config = changed(found.model, run.model, "model")
+            if not run.scratch:
+                check_goes_on(config, found.model, run.start)
             changes = {name: getattr(config, name) for name in run.model}
             return Begin(run.start, found.family, Tokenizer.load(found.folder), config, changes, run.scratch)
         assert run.tokenizer is not None  # the schema's word

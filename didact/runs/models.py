@@ -14,6 +14,7 @@ from didact.errors import InputError
 from didact.exchange import keys
 from didact.families import by_name
 from didact.heads.vocabulary import VocabularyLayers
+from didact.hub.alike import UNTOLD, check_goes_on, unlike
 from didact.hub.checkpoint import open_checkpoint
 from didact.hub.grow import extend, missing_pieces, tile
 from didact.model import Model, Pretrained, beside
@@ -54,9 +55,10 @@ def models_of(
             _take_layers(pretrained, run.model.start_thinned)
     _check(run, pretrained, objective, tokenizer)
     given = {} if run.model.start is None else _companions(run.model.start, objective, config, tokenizer)
-    if run.model.start_tiled is not None:
-        for name in _wanted(objective, config):
-            say(f"model.start_tiled: the {name} is not tiled; it begins anew")
+    for part, done in (("start_tiled", "tiled"), ("start_thinned", "thinned")):
+        if getattr(run.model, part) is not None:
+            for name in _wanted(objective, config):
+                say(f"model.{part}: the {name} is not {done}; it begins anew")
     models = beside(pretrained.model, objective, generator, given)
     for model in models.values():
         model.core.embedding.spell(tokenizer.tokens(range(model.config.vocabulary)))
@@ -122,30 +124,37 @@ def _started(part: ModelPart, objective: Objective, tokenizer: Tokenizer, genera
     """The checkpoint to be continued, with more pieces where the store's tokenizer has them, or with larger sizes."""
     key, name = ("start", part.start) if part.start is not None else ("start_tiled", part.start_tiled)
     assert name is not None
-    changes = dict(part.changes)
-    family = _family(part, name)
-    own = Tokenizer.load(hub.fetch(name))
+    found = open_checkpoint(hub.fetch(name))
+    family = _family(part, name, found.family.name)
+    own = Tokenizer.load(found.folder)
     other = own.fingerprint != tokenizer.fingerprint
-    if other and missing_pieces(own, tokenizer) is None:
-        raise InputError(
-            f"model.{key}: {name} has another tokenizer than the store",
-            expected="a store prepared with its tokenizer, or with that one and more pieces",
-        )
-    vocabulary = changes.pop("vocabulary", 0) if other else 0
-    changed(open_checkpoint(hub.fetch(name)).model, changes, "model")  # each complaint names its key
+    changes, rows = dict(part.changes), None
+    if other:
+        try:
+            new = missing_pieces(own, tokenizer)
+        except InputError as problem:
+            raise InputError(
+                f"model.{key}: the store has {problem.found}",
+                expected=f"a store prepared with the tokenizer of {name}, or with that one and more pieces",
+            ) from None
+        if "vocabulary" in changes:
+            rows = changed(ModelConfig(), {"vocabulary": changes.pop("vocabulary")}, "model").vocabulary
+        say(f"{name}: {len(new):,} new pieces begin as the mean of those that write them")
+    config = changed(found.model, changes, "model")
+    changes = {field: getattr(config, field) for field in changes}
+    if part.start_tiled is None:
+        check_goes_on(config, found.model, name)
     now = {} if part.start_tiled is not None else changes
     pretrained = replace(hub.load(name, objective.heads, changes=now, generator=generator), family=family)
     if other:
-        say(f"{name}: {tokenizer.vocabulary - own.vocabulary:,} new pieces begin as the mean of those that write them")
-        pretrained = extend(pretrained, tokenizer, vocabulary)
+        pretrained = extend(pretrained, tokenizer, rows)
     return pretrained if part.start_tiled is None else tile(pretrained, changes, generator)
 
 
-def _family(part: ModelPart, name: str) -> str:
+def _family(part: ModelPart, name: str, found: str) -> str:
     """The start's family, or the one that was said: one whose checkpoints are the start's family's to others (UniLM's
     are BERT's) begins from its models.
     """
-    found = open_checkpoint(hub.fetch(name)).family.name
     said = found if part.family is None else by_name(part.family).name
     if found not in (said, by_name(said).model_type):
         raise InputError(f"model.family: found {said}", expected=f"{found}, which {name} is, or none")
@@ -184,15 +193,9 @@ def _take_layers(pretrained: Pretrained, name: str) -> None:
     if larger.tokenizer.fingerprint != pretrained.tokenizer.fingerprint:
         raise InputError(f"model.start_thinned: {name} has another tokenizer than the store", expected="one tokenizer")
     ours, theirs = pretrained.model.config, larger.model.config
-    for what in ("core", "norms", "gated", "activation", "visibility"):
-        if getattr(ours, what) != getattr(theirs, what):
-            raise InputError(
-                f"model.start_thinned: {name} has {what} {getattr(theirs, what)}", expected=f"{getattr(ours, what)}"
-            )
-    if ours.position.scheme != theirs.position.scheme:
-        raise InputError(
-            f"model.start_thinned: {name} has {theirs.position.scheme} positions", expected=ours.position.scheme
-        )
+    learned = [*UNTOLD, "gated", "visibility", "position.theta", "position.local_theta"]
+    for field, here, there in unlike(ours, theirs, learned):
+        raise InputError(f"model.start_thinned: {name} has {field} {there}", expected=f"{here}, as model.{field} is")
     try:
         fresh = hub.take_layers(pretrained.model, larger.model)
     except InputError as problem:

@@ -53,7 +53,8 @@ class Tokenizer:
     special ones and those added to a vocabulary afterwards; template: which of the special ones go around a text and a
     pair; sentinels: ids of the tokens that mark a hidden span, the first, the second … (T5's <extra_id_0>,
     <extra_id_1> …), as far as they go on; treatment: how text is treated before it is cut into pieces, and by what kind
-    of model, as JSON. settings: the contents of tokenizer_config.json, carried along.
+    of model, as JSON; taken: the added tokens that are no special ones, which are taken out of a text before all that,
+    and where they are looked for, as JSON. settings: the contents of tokenizer_config.json, carried along.
     """
 
     def __init__(self, backend: tokenizers.Tokenizer, settings: Mapping[str, Any] | None = None) -> None:
@@ -75,6 +76,8 @@ class Tokenizer:
         special |= set(self.sentinels)
         self.added = frozenset(added)
         self._silent = frozenset(i for i, token in added.items() if token.special)
+        plain = [token for token in described["added_tokens"] if not token["special"]]
+        self.taken: dict[int, str] = {token["id"]: json.dumps(token, sort_keys=True) for token in plain}
         self._shown: frozenset[int] = frozenset()
         self.treatment = json.dumps([described["normalizer"], described["pre_tokenizer"], described["model"]["type"]])
         self.special_ids: tuple[int, ...] = tuple(sorted(special))

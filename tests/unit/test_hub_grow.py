@@ -108,6 +108,10 @@ def test_more_rows_than_pieces(tmp_path: Path) -> None:
     table = longer.model.state_dict()["core.embedding.word.weight"]
     assert len(table) == 64
     torch.testing.assert_close(table[-1], table[: len(PIECES)].mean(0))
+    with pytest.raises(
+        InputError, match=rf"model\.vocabulary: found {len(PIECES)}; expected {len(PIECES) + 4} or more"
+    ):
+        extend(start, more(tmp_path / "more"), vocabulary=len(PIECES))
 
 
 def test_bytes_and_added_tokens() -> None:
@@ -148,9 +152,33 @@ def test_another_tokenizer_is_refused(tmp_path: Path) -> None:
     described["normalizer"]["lowercase"] = False
     (folder / "tokenizer.json").write_text(json.dumps(described))
     for other in (*others.values(), Tokenizer.load(folder)):
-        assert missing_pieces(start.tokenizer, other) is None
+        with pytest.raises(InputError, match="another tokenizer"):
+            missing_pieces(start.tokenizer, other)
         with pytest.raises(InputError, match="another tokenizer"):
             extend(start, other)
+
+
+@pytest.mark.parametrize(
+    ("added", "said"),
+    [
+        (["a", "##b"], r"for a, ##b are added"),
+        (["a", "##b", "q9"], r"read otherwise, for a, ##b are added"),
+        (["q9", "zebra"], None),
+    ],
+)
+def test_old_pieces_that_become_added_tokens_are_refused(added: list[str], said: str | None, tmp_path: Path) -> None:
+    """ "cab" would be "c ##a ##b" no more, but "c a b"."""
+    folder = tmp_path / "more"
+    tokenizer(tmp_path / "old").save(folder)
+    backend = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    backend.add_tokens(added)
+    backend.save(str(folder / "tokenizer.json"))
+    start, new = small(tmp_path / "start", {}), Tokenizer.load(folder)
+    if said is None:
+        assert missing_pieces(start.tokenizer, new) == (len(PIECES), len(PIECES) + 1)
+        return
+    with pytest.raises(InputError, match=said):
+        extend(start, new)
 
 
 def test_tiled(tmp_path: Path) -> None:
@@ -162,5 +190,24 @@ def test_tiled(tmp_path: Path) -> None:
     assert torch.equal(table[:, 4:20], old)
     hub.export(larger, tmp_path / "out")
     assert hub.load(tmp_path / "out").model.config == config
-    with pytest.raises(InputError, match=r"model\.start_tiled: 2 layers cannot be tiled into 1"):
-        tile(start, {"layers": 1})
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        ("layers", 2, 1),
+        ("heads", 2, 1),
+        ("width", 16, 8),
+        ("head_width", 8, 4),
+        ("feedforward", 24, 16),
+        ("segments", 2, 1),
+        ("position.maximum", 512, 64),
+    ],
+)
+def test_nothing_is_tiled_into_less(name: str, before: int, after: int, tmp_path: Path) -> None:
+    start = small(tmp_path / "start", {"vocabulary": Vocabulary()})
+    said = (
+        rf"model\.start_tiled: {name} {before} cannot be tiled into {after}; expected model\.{name}: {before} or more"
+    )
+    with pytest.raises(InputError, match=said):
+        tile(start, {name: after})

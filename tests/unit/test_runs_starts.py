@@ -69,6 +69,10 @@ def test_companions_learn_the_new_pieces_too(
     (tmp_path / "tokenizer" / "vocab.txt").write_text("\n".join([*known, "lamps", "riverstone"]) + "\n")
     prepare_store([str(world / "corpus.txt")], str(tmp_path / "tokenizer"), tmp_path / "store", validation=0.2)
     data = {"train": str(tmp_path / "store")}
+    for rows in ("many", None, 250.5, len(known), -5, True):
+        model = {"start": starts["electra"], "vocabulary": rows}
+        with pytest.raises(InputError, match=r"model(\.vocabulary)?: .*"):
+            assemble(place("rows", model=model, objective=REPLACED, data=data))
     run = assemble(place("more", model={"start": starts["electra"]}, objective=REPLACED, data=data))
     for name in ("main", "generator"):
         table = run.models[name].core.embedding.word.weight
@@ -79,14 +83,61 @@ def test_companions_learn_the_new_pieces_too(
 def test_what_is_not_tiled_is_said(place: Any, starts: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     assemble(place("tiled", model={"start_tiled": starts["electra"], "layers": 2}, objective=REPLACED))
     assert "the generator is not tiled; it begins anew" in capsys.readouterr().err
+    model = small("electra") | {"embedding_width": 8, "layers": 1, "start_thinned": starts["electra"]}
+    assemble(place("thinned", model=model, objective=REPLACED))
+    assert "the generator is not thinned; it begins anew" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"heads": 4}, r"model\.heads: found 4; expected 2, with which"),
+        ({"activation": "relu"}, r"model\.activation: found relu; expected gelu"),
+        ({"norms": {"eps": 1e-3}}, r"model\.norms\.eps: found 0\.001; expected 1e-12"),
+        ({"position": {"scheme": "none"}}, r"model\.position\.scheme: found none; expected learned"),
+        ({"widht": 2}, r"model\.widht: unknown key"),
+        ({"layers": 2}, r"model\.start_tiled"),  # which shapes tell
+        ({"dropout": 0.2, "init_std": 0.01, "windows": [4], "position": {"theta": 160000.0}}, None),
+    ],
+    ids=str,
+)
+def test_what_shapes_do_not_tell_is_as_the_start_has_it(
+    changes: dict[str, Any], said: str | None, place: Any, starts: dict[str, str]
+) -> None:
+    run = place("other", model={"start": starts["bert"]} | changes, objective={"masked": {}})
+    if said is None:
+        assemble(run)
+        return
+    with pytest.raises(InputError, match=said):
+        assemble(run)
+
+
+@pytest.mark.parametrize(
+    ("start", "changes", "objective", "said"),
+    [
+        ("bert", {"heads": 4}, "masked", "has heads 2; expected 4, as model.heads is"),
+        ("bert", {"norms": {"eps": 1e-3}}, "masked", "has norms.eps 1e-12; expected 0.001"),
+        ("bert", {"position": {"scheme": "rotary", "maximum": 64}}, "masked", "has position.scheme learned"),
+        ("gpt2", {"activation": "relu"}, "causal", "has activation gelu_tanh; expected relu"),
+    ],
+)
+def test_what_shapes_do_not_tell_is_as_the_larger_one_has_it(
+    start: str, changes: dict[str, Any], objective: str, said: str, place: Any, starts: dict[str, str]
+) -> None:
+    model = (SMALL | {"position": {"maximum": 64}} if start == "bert" else small(start)) | {"layers": 1} | changes
+    run = place("thinned", model=model | {"start_thinned": starts[start]}, objective={objective: {}})
+    with pytest.raises(InputError, match=r"model\.start_thinned: ") as told:
+        assemble(run)
+    assert said in str(told.value)
 
 
 @pytest.mark.parametrize(
     ("start", "changes", "objective", "said"),
     [
         ("bert", {"activation": "relu"}, "masked", "activation gelu cannot be tiled into relu"),
-        ("bert", {"norms": {"eps": 1e-3}}, "masked", "norms Norms"),
-        ("bert", {"position": {"scheme": "rotary"}}, "masked", "position Position"),
+        ("bert", {"norms": {"eps": 1e-3}}, "masked", "norms.eps 1e-12 cannot be tiled into 0.001; expected"),
+        ("bert", {"position": {"scheme": "rotary"}}, "masked", "expected model.position.scheme: learned, for only"),
+        ("bert", {"vocabulary": 999}, "masked", "cannot be tiled into 999; expected model.vocabulary: "),
         ("distilbert", {"segments": 2}, "masked", "no core.embedding.segment.weight"),
         ("xlnet", {"width": 32}, "permuted", "a width of 16 with relative positions cannot be tiled into 32"),
     ],
