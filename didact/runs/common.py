@@ -98,6 +98,16 @@ def check_groups(batch: BatchPart, objective: Objective) -> None:
         )
 
 
+def check_freeze(run: Run, step: nn.Module) -> None:
+    """The layers that are to stay as they are must be there, and others be left. Asked before a folder is begun, which
+    would take no other number afterwards.
+    """
+    try:
+        AdamW(freeze=run.optimizer.freeze).kept(step)
+    except ValueError as problem:
+        raise InputError(f"optimizer.freeze: {problem}", expected="fewer, or null") from None
+
+
 def able_to_write(model: Pretrained) -> Pretrained:
     """The model with what makes it write."""
     from didact.generation import WRITER

@@ -185,6 +185,8 @@ def _one(run: FinetuneRun, begin: Begin, files: Files, seed: int, rate: float, f
     task, objective = files.task, files.task.objective()
     generator = torch.Generator().manual_seed(key(seed, 2) % 2**63)
     start = begin.load(task.heads(), generator)
+    step = Step({"main": start.model}, objective)
+    common.check_freeze(run, step)
     _fits(start, run, task, files.train.examples)
     if task.written:
         _rehearse(replace(start, task=task), files)
@@ -212,7 +214,7 @@ def _one(run: FinetuneRun, begin: Begin, files: Files, seed: int, rate: float, f
         return tuned.score(tuned.decode(dev, answers), dev.items)
 
     result = fit(
-        Step({"main": start.model}, objective),
+        step,
         stream,
         common.settings_of(
             own,

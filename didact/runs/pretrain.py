@@ -46,11 +46,13 @@ def pretrain(run: PretrainRun) -> Path:
         say(f"{run.run} is finished; another folder (run=…) starts another run")
         return run.run
     parts = assemble(run)
+    step = Step(parts.models, parts.objective)
+    common.check_freeze(run, step)
     common.set_threads(run.hardware.threads)
     common.begin(run, _inputs(run))
     validation = run.validation
     result = fit(
-        Step(parts.models, parts.objective),
+        step,
         parts.stream,
         common.settings_of(
             run,

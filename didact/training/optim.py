@@ -45,19 +45,25 @@ class AdamW:
             raise ValueError(f"freeze {self.freeze}: a number of layers from 0")
 
     def frozen(self, module: nn.Module) -> None:
-        """Take the frozen layers' parameters out of training (`requires_grad`). Before the module is wrapped.
+        """Take what is `kept` out of training (`requires_grad`). Before the module is wrapped."""
+        for parameter in self.kept(module):
+            parameter.requires_grad_(False)
 
-        Raises ValueError where it has fewer blocks than are to be frozen.
+    def kept(self, module: nn.Module) -> list[nn.Parameter]:
+        """The frozen layers' parameters.
+
+        Raises ValueError where the module has fewer blocks than are to be frozen, or nothing is left to train.
         """
         if self.freeze is None:
-            return
+            return []
         lowest = 0 if self.freeze == "embeddings" else self.freeze
         blocks, below = _blocks(module)
         if lowest > blocks:
             raise ValueError(f"cannot freeze {lowest} layers of a model that has {blocks}")
-        for name, parameter in module.named_parameters():
-            if depth(name, blocks, below) <= lowest:
-                parameter.requires_grad_(False)
+        found = [(depth(name, blocks, below) <= lowest, p) for name, p in module.named_parameters()]
+        if all(low or not p.requires_grad for low, p in found):
+            raise ValueError("every parameter is frozen: nothing to train")
+        return [p for low, p in found if low]
 
     def build(self, module: nn.Module) -> torch.optim.AdamW:
         """The optimizer over what is trained in `module`. A group's `scale` is its share of the scheduled rate."""

@@ -83,6 +83,12 @@ def test_a_decoder_stands_on_its_encoder() -> None:
 def test_refusals() -> None:
     with pytest.raises(ValueError, match="cannot freeze 4 layers of a model that has 3"):
         AdamW(freeze=4).frozen(a_step())
+    bare = a_step()
+    for name, parameter in bare.named_parameters():
+        parameter.requires_grad_("blocks" in name)
+    with pytest.raises(ValueError, match="nothing to train"):
+        AdamW(freeze=3).frozen(bare)
+    assert any(p.requires_grad for p in bare.parameters())
     step = a_step().requires_grad_(False)
     with pytest.raises(ValueError, match="nothing to train"):
         AdamW().build(step)
