@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from didact.data.ragged import ragged
 from didact.data.stored import SplitName, Store
+from didact.errors import InputError
 
 Array = NDArray[Any]
 _BLOCK = 1 << 20  # sentences cut at a time: a bound on memory
@@ -70,7 +71,7 @@ def anchors(store: Store, split: SplitName, cut: Cut) -> Anchors:
             with contextlib.suppress(OSError):
                 aside.unlink(missing_ok=True)
             return _in_memory(store, split, cut)
-    return Anchors(_mapped(path), json.loads(path.with_suffix(".json").read_text(encoding="utf-8")))
+    return _read(path)
 
 
 def units_of(store: Store, start: int, stop: int, longest: int) -> list[int]:
@@ -165,6 +166,18 @@ def _even_out(begins: Array, ends: Array, document: Array) -> None:
     lone = lone[document[begins[lone]] == document[begins[lone - 1]]]
     begins[lone] -= 1
     ends[lone - 1] -= 1
+
+
+def _read(path: Path) -> Anchors:
+    try:
+        places = _mapped(path)
+        counts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        whole = isinstance(counts, dict) and counts.get("anchors", 0) == len(places)
+    except (OSError, ValueError):
+        whole, places, counts = False, np.zeros((0, 2), np.int64), {}
+    if not whole:
+        raise InputError("damaged or cut short", file=path, expected="none: it is made anew where it is deleted")
+    return Anchors(places, counts)
 
 
 def _mapped(path: Path) -> Array:

@@ -204,6 +204,10 @@ def read(path: Path) -> Collocations:
         raise InputError("no such file", file=path, expected="what `didact collocations` writes") from None
     except UnicodeDecodeError as problem:
         raise InputError(f"not UTF-8 ({problem.reason})", file=path) from problem
+    except OSError as problem:
+        raise InputError(
+            f"cannot be read: {problem.strerror}", file=path, expected="what `didact collocations` writes"
+        ) from None
     try:
         head = json.loads(lines[0])
         version, tokenizer = head.pop("collocations"), str(head.pop("tokenizer"))

@@ -66,4 +66,7 @@ def from_json(data: Mapping[str, Any]) -> Head:
     if unknown := sorted(set(data) - known - {"kind"}):
         raise InputError(f"head {head.kind!r} with {', '.join(unknown)}", expected=f"only {', '.join(sorted(known))}")
     values = {n: tuple(v) if isinstance(v, list) else v for n, v in data.items() if n != "kind"}
-    return head(**values)
+    try:
+        return head(**values)
+    except (TypeError, ValueError) as problem:
+        raise InputError(f"head {head.kind!r}: {problem}") from None

@@ -29,6 +29,14 @@ from didact.model import Model
 
 OWN = "didact"
 VERSION = 1
+SECTION: Mapping[str, tuple[type[Any], str]] = {
+    "version": (int, f"version {VERSION}"),
+    "family": (str, "a family's name"),
+    "heads": (dict, "heads by name"),
+    "companions": (list, "names of folders inside"),
+    **dict.fromkeys(("config", "carried", "task", "objective"), (dict, "an object")),
+}
+"""what the section holds, each of this type"""
 WRITING = ("decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id", "eos_token_id", "bad_words_ids")
 """keys of how a model writes, which newer files have in generation_config.json and older ones in config.json"""
 
@@ -99,9 +107,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         writing = weights.read_json(folder / "generation_config.json")
         said = {name: writing[name] for name in WRITING if writing.get(name) is not None}
         config |= {name: value for name, value in said.items() if config.get(name) is None}
-    section = config.get(OWN, {})
-    if not isinstance(section, dict) or section.get("version", VERSION) > VERSION:
-        raise InputError("a section 'didact' of a later version", file=path, expected=f"version {VERSION}")
+    section = _section(config, path)
     native = config.get("model_type") == OWN
     family = by_name(section.get("family") if native else config.get("model_type"), path)
     if not native and "family" in section and (own := by_name(section["family"], path)).model_type == family.name:
@@ -121,6 +127,22 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     if any(head.pools(model) for head in heads.values()):
         model = keys.changed(model, {"pooler": True})
     return Checkpoint(folder, config, section, native, family, model, heads, tensors)
+
+
+def _section(config: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The part that was written here. Raises InputError where it is of a later version, or was not."""
+    section = config.get(OWN, {})
+    if not isinstance(section, dict):
+        raise InputError(f"didact: found {section!r}", file=path, expected="an object")
+    for name, (kind, wanted) in SECTION.items():
+        if name in section and not isinstance(section[name], kind):
+            raise InputError(f"didact.{name}: found {section[name]!r}", file=path, expected=wanted)
+    for name, head in section.get("heads", {}).items():
+        if not isinstance(head, dict):
+            raise InputError(f"didact.heads.{name}: found {head!r}", file=path, expected="an object")
+    if section.get("version", VERSION) > VERSION:
+        raise InputError("a section 'didact' of a later version", file=path, expected=f"version {VERSION}")
+    return section
 
 
 def described(

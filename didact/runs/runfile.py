@@ -50,6 +50,9 @@ def values_of(path: Path) -> dict[str, Any]:
     except yaml.MarkedYAMLError as problem:
         row = None if problem.problem_mark is None else problem.problem_mark.line + 1
         raise InputError(f"not YAML: {problem.problem}", file=path, row=row) from None
+    except yaml.reader.ReaderError as problem:  # which has no mark, but a place
+        row = text.count("\n", 0, problem.position) + 1
+        raise InputError(f"not YAML: {problem.reason}", file=path, row=row) from None
     if not isinstance(values, dict):
         raise InputError(f"found {type(values).__name__}", file=path, expected="keys and values")
     return values

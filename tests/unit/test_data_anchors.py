@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from data_tools import bytes_of, small_store
 from didact.data import anchors as anchors_file
 from didact.data.anchors import Cut, anchors, units_of
 from didact.data.stored import Store
+from didact.errors import InputError
 
 CUTS = {
     "sequence": Cut(30, 30),
@@ -137,6 +139,30 @@ def test_the_table_is_kept_and_read_again(tmp_path: Path, monkeypatch: pytest.Mo
     shutil.rmtree(store.folder / "tables")
     anchors(store, "train", CUTS["pairs"])
     assert bytes_of(store.folder / "tables") == kept
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda table: table.write_bytes(table.read_bytes()[:-3]),
+        lambda table: table.write_bytes(table.read_bytes()[:-16]),
+        lambda table: table.write_bytes(b""),
+        lambda table: table.with_suffix(".json").write_text("{"),
+        lambda table: table.with_suffix(".json").write_text("[]"),
+        lambda table: table.with_suffix(".json").write_bytes(b"\xff"),
+        lambda table: table.with_suffix(".json").unlink(),
+    ],
+)
+def test_a_damaged_table_is_refused(tmp_path: Path, damage: Callable[[Path], object]) -> None:
+    store, cut = small_store(tmp_path), CUTS["sequence"]
+    before = anchors(store, "train", cut).places.tolist()
+    (table,) = (store.folder / "tables").glob("*.bin")
+    damage(table)
+    with pytest.raises(InputError, match="damaged or cut short; expected none: it is made anew") as told:
+        anchors(store, "train", cut)
+    assert told.value.file == table
+    table.unlink()
+    assert anchors(store, "train", cut).places.tolist() == before
 
 
 def test_a_store_that_cannot_be_written_to(tmp_path: Path) -> None:

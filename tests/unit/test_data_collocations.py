@@ -158,3 +158,5 @@ def test_other_files_are_refused(tmp_path: Path, content: str, said: str) -> Non
         read(path)
     with pytest.raises(InputError, match="no such file"):
         read(tmp_path / "nowhere.tsv")
+    with pytest.raises(InputError, match=r"cannot be read: Is a directory; expected what"):
+        read(tmp_path)

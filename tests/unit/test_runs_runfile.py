@@ -69,6 +69,7 @@ def test_the_resolved_file_repeats_the_run(tmp_path: Path) -> None:
         ({"run": "r", "budget": {"steps": 1}}, [], "data: missing"),
         ("- a\n- b\n", [], "run.yaml: found list; expected keys and values"),
         ("run: a\nseed: [1\n", [], "run.yaml:3: not YAML"),
+        ("run: a\nseed: \a1\n", [], "run.yaml:2: not YAML: special characters"),
     ],
 )
 def test_mistakes_are_one_line_with_the_key(tmp_path: Path, values: Any, changes: list[str], said: str) -> None:
