@@ -121,8 +121,15 @@ class Store:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer that made it."""
-        return Tokenizer.load(self.folder / "tokenizer")
+        """The tokenizer that made it. Raises InputError where another one lies in its place."""
+        found = Tokenizer.load(self.folder / "tokenizer")
+        if found.fingerprint != self.fingerprint:
+            raise InputError(
+                f"a tokenizer that did not make the store's tokens ({found.fingerprint[:12]})",
+                file=self.folder / "tokenizer",
+                expected=f"the one that did ({self.fingerprint[:12]})",
+            )
+        return found
 
     @cached_property
     def token_ids(self) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,10 @@ def test_another_tokenizer_is_refused(tmp_path: Path) -> None:
     Store(store.folder, small_tokenizer(tmp_path / "tokenizer"))
     with pytest.raises(InputError, match="another tokenizer"):
         Store(store.folder, other)
+    shutil.copytree(tmp_path / "other", store.folder / "tokenizer", dirs_exist_ok=True)
+    (store.folder / "tokenizer" / "tokenizer.json").unlink()
+    with pytest.raises(InputError, match="a tokenizer that did not make the store's tokens"):
+        _ = Store(store.folder).tokenizer
 
 
 @pytest.mark.parametrize(
