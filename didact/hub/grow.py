@@ -75,7 +75,7 @@ def missing_pieces(old: Tokenizer, new: Tokenizer) -> tuple[int, ...]:
         raise InputError(another, expected="the start's own, or it with more pieces")
     if taken := [old.token(i) for i in range(count) if old.taken.get(i) != new.taken.get(i)]:
         raise InputError(
-            f"{another}: old text is read otherwise, for {rules.listed(taken)} are added tokens in one of the two alone",
+            f"{another}: old text is read otherwise, for {rules.listed(taken)} are added tokens in one of the two only",
             expected="the start's own with pieces that it has not",
         )
     if new.vocabulary == count:

@@ -162,8 +162,12 @@ def _filled(cls: type[Any], own: Mapping[str, Any], facts: Mapping[str, Any], pa
     values = dict(facts)
     for name, value in _keys(own, path).items():
         if name not in names:
-            raise InputError(f"{path}.{name}: unknown key", expected=f"one of {', '.join(names)}")
+            raise InputError(f"{path}.{name}: unknown key", expected=f"one of {', '.join(names)}" if names else "none")
         values[name] = _typed(value, hints[name], f"{path}.{name}")
+    for field in dataclasses.fields(cls):
+        bare = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if field.init and bare and field.name not in values:
+            raise InputError(f"{path}.{field.name}: missing")
     try:
         return cls(**values)
     except (ValueError, TypeError) as problem:

@@ -114,7 +114,7 @@ class ModelPart(Part):
         said = [name for name in ("start", "start_tiled", "start_thinned") if getattr(self, name) is not None]
         said += ["vocabulary_bias"] if self.vocabulary_bias == "frequencies" else []
         if len(said) > 1:
-            raise ValueError(f"{' and '.join(said)}: one thing says how the weights begin")
+            raise ValueError(f"one thing that says how the weights begin, not {' and '.join(said)}")
         return self
 
     @property
@@ -313,7 +313,7 @@ class FinetuneRun(Run):
             name for name, given in (("tokenizer", self.tokenizer), ("model.family", self.model.get("family"))) if given
         ]
         if self.start is not None and fresh:
-            raise ValueError(f"start and {' and '.join(fresh)}: one thing says how the weights begin")
+            raise ValueError(f"one thing that says how the weights begin, not start and {' and '.join(fresh)}")
         if self.start is None and (len(fresh) < 2 or self.scratch):
             raise ValueError("a start, or tokenizer and model.family for a family's fresh weights (without scratch)")
         return self

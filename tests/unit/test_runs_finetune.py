@@ -191,8 +191,8 @@ def test_fresh_weights_of_a_family(family: str, task: str, world: Path, pretrain
         ({"begin": None, "tokenizer": "t"}, "a start, or tokenizer and model.family"),
         ({"begin": None, "model": {"family": "bert"}}, "a start, or tokenizer and model.family"),
         ({"begin": None, "model": {"family": "bert"}, "tokenizer": "t", "scratch": True}, "without scratch"),
-        ({"tokenizer": "t"}, "start and tokenizer: one thing says how the weights begin"),
-        ({"model": {"family": "bert"}}, r"start and model\.family: one thing"),
+        ({"tokenizer": "t"}, "one thing that says how the weights begin, not start and tokenizer"),
+        ({"model": {"family": "bert"}}, r"not start and model\.family"),
     ],
 )
 def test_one_thing_says_how_weights_begin(changes: dict[str, Any], message: str, world: Path, pretrained: Path) -> None:
@@ -251,6 +251,11 @@ def test_mistakes_stop_it_before_training(world: Path, pretrained: Path, tmp_pat
         finetune(run_of(world, tmp_path / "r", pretrained, data=data, seed=5))
     with pytest.raises(InputError, match=r"the file has no core\.blocks\.1\..*start_tiled"):
         finetune(run_of(world, tmp_path / "m", pretrained, data=data, model={"layers": 2}))
+    with pytest.raises(InputError, match=r"model\.heads: found 4; expected 2, with which"):
+        finetune(run_of(world, tmp_path / "m", pretrained, data=data, model={"heads": 4}))
+    with pytest.raises(InputError, match=r"optimizer\.freeze: cannot freeze 7 layers of a model that has 1; expected"):
+        finetune(run_of(world, tmp_path / "m", pretrained, data=data, optimizer={"freeze": 7}))
+    finetune(run_of(world, tmp_path / "m", pretrained, data=data, optimizer={"freeze": 1}))
 
 
 def test_a_run_killed_between_seeds_goes_on(world: Path, pretrained: Path, tmp_path: Path) -> None:
