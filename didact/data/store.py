@@ -22,7 +22,7 @@ from typing import Any
 from didact.data.chunks import chunks_of
 from didact.data.document import Document
 from didact.data.files import make_folder
-from didact.data.stored import FILES, META, VERSION, Store, path_of, sha256, token_type
+from didact.data.stored import FILES, META, TOKENIZER, VERSION, Store, path_of, sha256, token_type
 from didact.data.workers import ordered
 from didact.data.writer import PROGRESS, State, Writer, locked, write_aside
 from didact.errors import InputError
@@ -113,8 +113,10 @@ def build_store(
 
 
 def _write_meta(folder: Path, settings: dict[str, Any], state: State) -> None:
+    own = {**settings["tokenizer"], "sha256": sha256(folder / TOKENIZER)}
     meta = {
         **settings,
+        "tokenizer": own,
         "documents": state.documents,
         "sentences": state.sentences,
         "tokens": state.tokens,
