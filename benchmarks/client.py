@@ -41,7 +41,9 @@ Texts = list[tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Client:
-    """converted: the folder that CTranslate2's converter made; tokenizer: transformers' of the exported folder."""
+    """exported: the folder in transformers' form, whose tokenizer reads the sources; converted: what CTranslate2's
+    converter made of it.
+    """
 
     exported: Path
     converted: Path

@@ -6,43 +6,14 @@ A member of the family is a set of values here, never a class of its own: post-n
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, fields, replace
 from typing import Literal
+
+from didact.bounds import check_counts, check_dropout, check_numbers, check_positive
 
 Norm = Literal["layer", "rms"]
 Activation = Literal["gelu", "gelu_tanh", "relu", "silu", "tanh"]
 HALVED = ("recurrent", "opposed")  # cores of two directions, each of which has half of the width
-
-
-def check_counts(**counts: int | None) -> None:
-    """ValueError where one is below 1; None is left to others."""
-    for name, count in counts.items():
-        if count is not None and count < 1:
-            raise ValueError(f"{name} {count}: at least 1")
-
-
-def check_numbers(least: float = -math.inf, **numbers: float | None) -> None:
-    """ValueError where one is infinite, not a number, or below `least`; None is left to others."""
-    for name, number in numbers.items():
-        if number is not None and not math.isfinite(number):
-            raise ValueError(f"{name} {number}: a finite number")
-        if number is not None and number < least:
-            raise ValueError(f"{name} {number}: at least {least:g}")
-
-
-def check_positive(**numbers: float | None) -> None:
-    """ValueError where one is not above 0, or infinite; None is left to others."""
-    for name, number in numbers.items():
-        if number is not None and not 0.0 < number < math.inf:
-            raise ValueError(f"{name} {number}: a number above 0")
-
-
-def check_dropout(**rates: float | None) -> None:
-    """ValueError where one is not in [0, 1); None is left to others."""
-    for name, rate in rates.items():
-        if rate is not None and not 0.0 <= rate < 1.0:
-            raise ValueError(f"{name} {rate}: a share, from 0 to below 1")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 
 from didact.batch import Labels, Part
-from didact.config import ModelConfig, check_dropout
+from didact.bounds import check_dropout
+from didact.config import ModelConfig
 from didact.heads.base import Head, HeadLayers, part
 from didact.heads.groups import at, log_softmax_within, maximum_within
 from didact.nn.dropout import Dropout

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from didact.batch import Labels, Part
-from didact.config import ModelConfig, check_counts, check_dropout
+from didact.bounds import check_counts, check_dropout
+from didact.config import ModelConfig
 from didact.heads.base import Head, HeadLayers, part
 from didact.heads.groups import mean_within
 from didact.nn.dropout import Dropout

@@ -120,7 +120,8 @@ def _companion(grid: Grid, arm: str, stage: str, metric: str) -> str:
     load_plugins(run.plugins)
     for objective in objectives.OBJECTIVES:  # which grow with plugins
         if objective.kind in run.objective:
-            name = objective.beside(run.objective[objective.kind] or {}).get(metric.partition("/")[0].partition("@")[0])
+            loss = metric.partition("/")[0].partition("@")[0]
+            name = objective.answered_by(run.objective[objective.kind] or {}).get(loss)
             return "" if name is None else f"its {name}"
     return ""
 

@@ -144,7 +144,7 @@ class Objective(ABC):
         """The example as this objective asks it. Depends on the example and `rng` alone; must not write into it."""
 
     @classmethod
-    def beside(cls, settings: Mapping[str, Any]) -> Mapping[str, str]:  # noqa: ARG003
+    def answered_by(cls, settings: Mapping[str, Any]) -> Mapping[str, str]:  # noqa: ARG003
         """Of the names of losses those that not "main" answers, and which companion does. settings: of a run file."""
         return {}
 

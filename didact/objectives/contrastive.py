@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from didact.batch import Batch, Example, Labels, Loss, Prepared
-from didact.config import check_positive
+from didact.bounds import check_positive
 from didact.data.flat import Flat
 from didact.data.lay import lay_prepared
 from didact.data.parts import parted, side_by_side

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from didact.config import check_numbers
+from didact.bounds import check_numbers
 from didact.data.flat import Flat
 from didact.data.ragged import cuts_of, ragged
 from didact.objectives.select import Chosen, Select, budget_of, choosable, smallest

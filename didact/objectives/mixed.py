@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from didact.batch import Batch, Example, Loss, Prepared
-from didact.config import check_positive
+from didact.bounds import check_positive
 from didact.data.dealt import dealt, gathered
 from didact.data.edited import edited
 from didact.data.flat import Flat

@@ -16,7 +16,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from didact.batch import Example, Labels, Prepared
-from didact.config import check_counts
+from didact.bounds import check_counts
 from didact.data.flat import Asked, Flat
 from didact.data.ragged import cuts_of
 from didact.errors import InputError

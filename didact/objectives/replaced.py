@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.nn.utils import parametrize
 
 from didact.batch import Batch, Example, Labels, Loss, Prepared
-from didact.config import ModelConfig, check_counts, check_positive
+from didact.bounds import check_counts, check_positive
+from didact.config import ModelConfig
 from didact.data.flat import Asked, Flat
 from didact.heads import Head, Replacement, Vocabulary
 from didact.heads.cross_entropy import cached
@@ -89,7 +90,7 @@ class Replaced(Objective):
         return ("mlm",) if self.control else ("mlm", "rtd")
 
     @classmethod
-    def beside(cls, settings: Mapping[str, Any]) -> Mapping[str, str]:
+    def answered_by(cls, settings: Mapping[str, Any]) -> Mapping[str, str]:
         return {} if settings.get("control") else {"mlm": GENERATOR}
 
     @property

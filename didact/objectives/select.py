@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from didact.config import check_counts
+from didact.bounds import check_counts
 from didact.data.flat import Flat
 from didact.data.ragged import ragged
 from didact.randomness import runs, unit, words

@@ -26,13 +26,12 @@ from didact.data.store import write_aside
 from didact.data.stream import Stream
 from didact.errors import InputError, NotANumber
 from didact.model import Pretrained
-from didact.nn import cores
 from didact.randomness import key
 from didact.runs import common
 from didact.runs.begin import Begin
 from didact.runs.build import batch_of, learned, task_of
 from didact.runs.corpus import say
-from didact.runs.models import check_template
+from didact.runs.models import check_streams, check_template
 from didact.runs.runfile import load_plugins, read
 from didact.runs.schema import FinetuneRun
 from didact.runs.write import checked
@@ -316,11 +315,8 @@ def _fits(start: Pretrained, run: FinetuneRun, task: Task, examples: Sequence[Ex
     common.check_groups(run.batch, task.objective())
     config = start.model.config
     check_template(config, start.tokenizer)
-    if task.objective().ranked and cores.entry(config.core).streams["main"] is not None:
-        raise InputError(
-            f"task.{task.kind}: it says who sees whom, and the rows of a {config.core} core see by a rule of their own",
-            expected="model.core: transformer",
-        )
+    if task.objective().ranked:  # what a head asks of a stream it says itself
+        check_streams(config, task.objective(), f"task.{task.kind}")
     if task.objective().dropout and not (config.dropout or config.attention_dropout or all(map(_several, examples))):
         raise InputError(
             "model.dropout: found 0, and two readings of one text differ by dropout alone",

@@ -71,7 +71,7 @@ def models_of(
 def _check(run: PretrainRun, pretrained: Pretrained, objective: Objective, tokenizer: Tokenizer) -> None:
     """Raises InputError where model, objective, tokenizer and data do not go together."""
     config = pretrained.model.config
-    _check_streams(config, objective)
+    check_streams(config, objective)
     if config.position.maximum is not None and run.data.length > config.position.maximum:
         raise InputError(
             f"data.length: found {run.data.length}",
@@ -105,17 +105,19 @@ def _check(run: PretrainRun, pretrained: Pretrained, objective: Objective, token
         )
 
 
-def _check_streams(config: ModelConfig, objective: Objective) -> None:
-    """Whether the core has what the questions are put to, and sees as they are meant."""
+def check_streams(config: ModelConfig, objective: Objective, whose: str = "objective") -> None:
+    """Raises InputError where the core has not what the questions are put to, or does not see as they are meant.
+    whose: what the message begins with.
+    """
     streams = cores.entry(config.core).streams
     if missing := [stream for stream in objective.streams if stream not in streams]:
         raise InputError(
-            f"objective: it asks the {' and '.join(missing)} stream, and a {config.core} core has none",
+            f"{whose}: it asks the {' and '.join(missing)} stream, and a {config.core} core has none",
             expected="model.family: elmo, or model.core: opposed",
         )
     if objective.ranked and streams["main"] is not None:
         raise InputError(
-            f"objective: it says who sees whom, and the rows of a {config.core} core see by a rule of their own",
+            f"{whose}: it says who sees whom, and the rows of a {config.core} core see by a rule of their own",
             expected="model.core: transformer",
         )
 
@@ -248,10 +250,7 @@ def _check_teacher(name: str, config: ModelConfig, objective: Objective) -> None
             f"teacher: {name} knows {config.segments} segments",
             expected=f"{objective.segment_ids}, which the objective uses",
         )
-    try:
-        _check_streams(config, objective)
-    except InputError as problem:
-        raise InputError(f"teacher: {name}: {problem}") from None
+    check_streams(config, objective, f"teacher: {name}")
 
 
 def _visibility(objective: Objective) -> str | None:

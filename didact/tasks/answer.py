@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 
 from didact.batch import Example, Labels
-from didact.config import check_counts
+from didact.bounds import check_counts
 from didact.errors import InputError
 from didact.heads import Head, Span
 from didact.tasks import squad

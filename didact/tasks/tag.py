@@ -18,7 +18,8 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 
 from didact.batch import Example, Labels
-from didact.config import ModelConfig, check_counts
+from didact.bounds import check_counts
+from didact.config import ModelConfig
 from didact.errors import InputError
 from didact.heads import Classes, Head
 from didact.heads.classes import balanced

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -133,18 +134,24 @@ FINETUNE: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-def refusal(
-    verb: str, values: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> str:
-    """The one line that the command ends with; nothing is trained."""
-    (folder / "run.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
-    monkeypatch.setattr(sys, "argv", ["didact", verb, str(folder / "run.yaml")])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("didact: ")]
-    assert ended.value.code == 2
-    assert not [path for path in (folder / "run").rglob("metrics.jsonl") if path.stat().st_size]
-    return line
+Refused = Callable[[str, dict[str, Any]], str]
+
+
+@pytest.fixture
+def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refused:
+    """verb and values of a run in `tmp_path` -> the one line that the command ends with; nothing is trained."""
+
+    def line_of(verb: str, values: dict[str, Any]) -> str:
+        (tmp_path / "run.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+        monkeypatch.setattr(sys, "argv", ["didact", verb, str(tmp_path / "run.yaml")])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("didact: ")]
+        assert ended.value.code == 2
+        assert not [path for path in (tmp_path / "run").rglob("metrics.jsonl") if path.stat().st_size]
+        return line
+
+    return line_of
 
 
 def change(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -158,16 +165,9 @@ def change(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("changes", "said"), PRETRAIN, ids=str)
-def test_pretraining_refuses(
-    changes: dict[str, Any],
-    said: str,
-    world: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_pretraining_refuses(changes: dict[str, Any], said: str, world: Path, tmp_path: Path, refused: Refused) -> None:
     values = change(pretraining(world, tmp_path / "run"), changes)
-    assert said in refusal("pretrain", values, tmp_path, monkeypatch, capsys)
+    assert said in refused("pretrain", values)
 
 
 @pytest.mark.parametrize("key", ["start", "start_tiled"])
@@ -182,54 +182,37 @@ def test_pretraining_refuses(
     ids=str,
 )
 def test_pretraining_from_a_start_refuses(
-    key: str,
-    changes: dict[str, Any],
-    said: str,
-    world: Path,
-    pretrained: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    key: str, changes: dict[str, Any], said: str, world: Path, pretrained: Path, tmp_path: Path, refused: Refused
 ) -> None:
     values = change(pretraining(world, tmp_path / "run"), {"model": {key: str(pretrained), **changes}})
-    assert said in refusal("pretrain", values, tmp_path, monkeypatch, capsys)
+    assert said in refused("pretrain", values)
 
 
 @pytest.mark.parametrize(("changes", "said"), FINETUNE, ids=str)
 def test_finetuning_refuses(
-    changes: dict[str, Any],
-    said: str,
-    world: Path,
-    pretrained: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, Any], said: str, world: Path, pretrained: Path, tmp_path: Path, refused: Refused
 ) -> None:
     if changes.get("data") == "conll":
         changes = changes | {"data": {split: str(world / f"{split}.conll") for split in ("train", "dev")}}
     values = change(finetuning(world, tmp_path / "run", pretrained), changes)
-    assert said in refusal("finetune", values, tmp_path, monkeypatch, capsys)
+    assert said in refused("finetune", values)
 
 
-def test_a_temperature_that_overflows(
-    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_temperature_that_overflows(world: Path, tmp_path: Path, refused: Refused) -> None:
     both = [{"store": str(world / "store")}] * 2
     for temperature in (1e-3, 5e-324):
         values = change(pretraining(world, tmp_path / "run"), {"data.train": both, "data.temperature": temperature})
-        line = refusal("pretrain", values, tmp_path, monkeypatch, capsys)
+        line = refused("pretrain", values)
         assert f"data.temperature: found {temperature}" in line
 
 
-def test_patience_needs_held_out_documents(
-    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_patience_needs_held_out_documents(world: Path, tmp_path: Path, refused: Refused) -> None:
     from didact.runs.corpus import prepare_store
 
     prepare_store([str(world / "corpus.txt")], str(world / "tokenizer"), tmp_path / "store", validation=0.0)
     values = pretraining(world, tmp_path / "run", objective=ONE)
     values = change(values, {"data.train": str(tmp_path / "store"), "validation.patience": 1})
-    line = refusal("pretrain", values, tmp_path, monkeypatch, capsys)
+    line = refused("pretrain", values)
     assert "validation.patience: found 1, and no document is held out" in line
 
 
