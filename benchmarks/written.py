@@ -9,6 +9,8 @@
     phonemes    spelling to phonemes (CMUdict), a number of steps: with and without guided attention
     questions   a question for a sentence (SQuAD), some epochs: with and without copying
 
+Both sides train in bfloat16 where the processor multiplies it natively, else in float32.
+
 A cell that is in the results file is not run again; a cell of ours that was interrupted goes on where it was, one of
 theirs begins anew. Data: ../shared/data beside the repository.
 """
@@ -162,11 +164,12 @@ def cells() -> list[Cell]:
 
 @dataclass(frozen=True)
 class Work:
-    """One cell. out: of all; minutes: in place of the setting's, for a trial."""
+    """One cell. out: of all; minutes: in place of the setting's, for a trial; precision: of training, on either side."""
 
     cell: Cell
     out: Path
     minutes: float | None = None
+    precision: str = field(default_factory=lambda: "bf16" if machine.has_bf16() else "fp32")
 
     @property
     def setting(self) -> Setting:
@@ -190,7 +193,7 @@ class Work:
             "budget": s.budgets.get(self.cell.arm, s.budget),
             "optimizer": {"learning_rate": s.rate, "betas": [0.9, 0.98], "eps": 1e-9, "weight_decay": 0.01},
             "schedule": {"kind": "linear", "warmup": s.warmup},
-            "hardware": {"precision": "fp32"},
+            "hardware": {"precision": self.precision},
         }
         return runfile.checked(FinetuneRun, values)
 
@@ -217,6 +220,7 @@ class Work:
             **spent,
             "processor_seconds": used,
             "run": run.model_dump(mode="json", exclude={"run", "hardware", "record", "quiet", "plugins"}),
+            "precision": self.precision,
             "machine": machine.describe(),
             "when": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }

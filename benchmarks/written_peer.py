@@ -46,7 +46,7 @@ def finetune(
     blank = model.config.vocab_size - 1
     theirs = loss_of(model.eval(), _padded(sources[:8], pad), _padded(targets[:8], -100), task, 0.0)
     check(fresh, task, task.dataset(items[:8], tokenizer), float(theirs.detach()))
-    recipe = peer.Recipe("fp32", run.optimizer.learning_rate, run.optimizer.betas, run.optimizer.eps, 0.01, 1.0)
+    recipe = peer.Recipe(run.hardware.precision, run.optimizer.learning_rate, run.optimizer.betas, run.optimizer.eps, 0.01, 1.0)
     optimizer = peer.optimizer(model, recipe)
     schedule = Schedule(run.schedule.kind, run.schedule.warmup)
     model.train()
@@ -57,7 +57,9 @@ def finetune(
             break
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * schedule(done)
-        loss = loss_of(model, _padded([sources[i] for i in some], pad), _padded([targets[i] for i in some], -100), task)
+        ids, labels = _padded([sources[i] for i in some], pad), _padded([targets[i] for i in some], -100)
+        with peer.autocast(recipe.precision):
+            loss = loss_of(model, ids, labels, task)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
         optimizer.step()

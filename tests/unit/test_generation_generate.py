@@ -1,14 +1,12 @@
-"""Texts in, texts out: answers, batches, streaming, draws, blanks, and what is complained of."""
+"""Texts in, texts out: answers, batches, streaming, draws, and what is complained of."""
 
 from __future__ import annotations
 
 import io
 import json
-import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,94 +14,37 @@ import tokenizers
 import torch
 from scipy.stats import chisquare
 from tokenizers import decoders, models, pre_tokenizers
-from torch import nn
+from writing_tools import a_filler, a_writer, byte_level, logits_of, wide
 
 import didact
 from didact import hub
 from didact.batch import Batch, Labels, Side
-from didact.config import PRE_NORM, ModelConfig, Output, Position
 from didact.errors import InputError
-from didact.evaluation.fewshot import Fewshot, Template, reader_of
 from didact.generation import WRITER, Decoding, generate, generate_tokens, mask_predict, pseudo, score, stream
 from didact.generation.borders import Pieces as PiecesOf
 from didact.generation.draw import draw, narrowed, uniforms
-from didact.generation.generate import rules_of
-from didact.generation.history import History
-from didact.generation.masked import Blank, fill_in
-from didact.generation.rules import apply
 from didact.generation.score import score_pieces
 from didact.generation.texts import Following, Pieces, Stopping
 from didact.generation.top import top
-from didact.generation.ways import Way
 from didact.heads import Vocabulary
 from didact.model import Model, Pretrained
 from didact.objectives import Causal, PrefixLM
 from didact.packed import Packed
 from didact.runs.write import generate_files
 from didact.tokenization.tokenizer import Tokenizer, frame
-from didact.tokenization.train import train
 from didact.visibility import prefix
 
 PROMPTS = ["the cat", "a", "Заяц 🙂 бежал", "one two three four five"]
 
 
-def wide(model: nn.Module, seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for p in model.parameters():
-            if p.ndim > 1:
-                p.copy_(torch.randn(p.shape, generator=generator) * 0.3)
-
-
-def byte_level() -> Tokenizer:
-    """A byte-level BPE of single bytes: every character beyond ASCII is several tokens."""
-    pieces = ["<|endoftext|>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
-    backend = tokenizers.Tokenizer(models.BPE({piece: i for i, piece in enumerate(pieces)}, []))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    backend.add_special_tokens(["<|endoftext|>"])
-    return Tokenizer(backend)
-
-
 @pytest.fixture(scope="module")
 def writer() -> Pretrained:
-    """A GPT-2 over bytes."""
-    config = ModelConfig(
-        vocabulary=257,
-        width=24,
-        layers=2,
-        heads=4,
-        feedforward=32,
-        segments=0,
-        position=Position(maximum=96),
-        norms=PRE_NORM,
-        pooler=False,
-        output=Output(transform=False, bias=False),
-        visibility="causal",
-    )
-    model = Model(config, {"vocabulary": Vocabulary()}).eval()
-    wide(model, 0)
-    return Pretrained(model, byte_level(), "gpt2", writer=WRITER)
+    return a_writer()
 
 
 @pytest.fixture(scope="module")
 def filler(tmp_path_factory: pytest.TempPathFactory) -> Pretrained:
-    """A BERT over a handful of words."""
-    folder = tmp_path_factory.mktemp("words")
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{i}" for i in range(25))]
-    (folder / "vocab.txt").write_text("\n".join(pieces) + "\n")
-    config = ModelConfig(vocabulary=30, width=16, layers=2, heads=4, feedforward=24, position=Position(maximum=32))
-    model = Model(replace(config, pooler=False), {"vocabulary": Vocabulary()}).eval()
-    wide(model, 1)
-    return Pretrained(model, Tokenizer.load(folder))
-
-
-def logits_of(pretrained: Pretrained, tokens: list[int], segments: list[int] | None = None) -> torch.Tensor:
-    """Every row's, by the model's own forward pass."""
-    side = Side(Packed.of([tokens], None if segments is None else [segments]))
-    rows = torch.arange(len(tokens))
-    with torch.no_grad():
-        return pretrained.model(Batch(side, (Labels("vocabulary", rows, rows),)))[0]
+    return a_filler(tmp_path_factory.mktemp("words"))
 
 
 def test_load_and_generate(writer: Pretrained, tmp_path: Path) -> None:
@@ -257,114 +198,6 @@ def test_a_stop_text_that_only_begins() -> None:
     assert "".join(given) + pieces.end() == "a\n\nb"
 
 
-def test_phrases_and_bans_in_words(writer: Pretrained) -> None:
-    (free,) = generate(writer, ["a"], maximum=12, beams=4)[0]
-    (found,) = generate(writer, ["a"], maximum=12, beams=4, phrases=("xy",))[0]
-    assert " xy" in found.text
-    assert " xy" not in free.text
-    letter = next(c for c in free.text if c.isprintable() and c not in "� ")
-    (without,) = generate(writer, ["a"], maximum=12, beams=4, banned=(letter,))[0]
-    assert letter not in without.text
-
-
-CORPUS = ["the cat sat on the mat, and the cats were not concatenated. 我爱北京 naïve façade. " * 5]
-
-
-@pytest.mark.parametrize("kind", ["gpt2", "bpe", "wordpiece", "unigram"])
-def test_a_text_is_its_tokens_surfaces(kind: Any) -> None:
-    """Whatever tokens: what a decoder writes, but for white space at the two ends."""
-    tokenizer, _ = train(CORPUS, kind, 330 if kind in ("gpt2", "bpe") else 70, cased=True)
-    rng = np.random.default_rng(0)
-    for _ in range(300):
-        tokens = rng.integers(tokenizer.vocabulary, size=8).tolist()
-        said = b"".join(tokenizer.surfaces[token] for token in tokens).decode(errors="replace").strip()
-        written = tokenizer.decode(tokens).strip()
-        assert said == written.removeprefix(tokenizer.continuation)
-
-
-@pytest.mark.parametrize("settings", [{}, {"beams": 3}, {"sample": True, "answers": 3}], ids=str)
-@pytest.mark.parametrize("kind", ["gpt2", "wordpiece"])
-def test_a_banned_text_is_not_written_in_other_pieces(kind: Any, settings: dict[str, Any]) -> None:
-    """Letters, pairs and halves of characters of what would be written: never there, however spelled."""
-    tokenizer, _ = train(CORPUS, kind, 330 if kind == "gpt2" else 70, cased=True)
-    config = ModelConfig(
-        vocabulary=tokenizer.vocabulary, width=16, layers=1, heads=2, feedforward=16, segments=0, pooler=False,
-        position=Position(maximum=64), visibility="causal",
-    )  # fmt: skip
-    model = Model(config, {"vocabulary": Vocabulary()}).eval()
-    wide(model, 3)
-    pretrained = Pretrained(model, tokenizer, "gpt2", writer=WRITER)
-    tried = 0
-    for prompt in ("the cat", "mat"):
-        for _ in range(6):
-            (free, *_) = pretrained.generate([prompt], maximum=24, **settings)[0]
-            words = [free.text[i : i + n] for n in (1, 2, 3) for i in range(2, len(free.text) - 3, 5)]
-            banned = tuple(word for word in words if word.strip() == word and "�" not in word)[:8]
-            if not banned:
-                break
-            tried += 1
-            for answer in pretrained.generate([prompt], maximum=24, banned=banned, **settings)[0]:
-                assert not [text for text in banned if text in answer.text]
-            if "sample" in settings:
-                settings = settings | {"seed": tried}
-    assert tried > 4
-
-
-def forbidden(tokenizer: Tokenizer, banned: tuple[str, ...], tokens: list[int]) -> bool:
-    """Whether a model that wants to write these tokens is stopped."""
-    rules = rules_of(Decoding(banned=banned), Way(cast(Any, None), True, ()), tokenizer)
-    found = []
-    for n, token in enumerate(tokens):
-        history = History([[]], 1, len(tokens), torch.device("cpu"))
-        for before in tokens[:n]:
-            history.add(torch.tensor([[before]]))
-        said = apply(rules, torch.zeros(1, 1, tokenizer.vocabulary), history)
-        found.append(bool(said[0, 0, token] == -math.inf))
-    return any(found)
-
-
-def test_a_ban_is_read_as_the_tokenizer_reads() -> None:
-    """Without capitals and accents where it has none, in other words' pieces too; Chinese apart as it is there."""
-    uncased, _ = train(CORPUS, "wordpiece", 70)
-    cased, _ = train(CORPUS, "wordpiece", 70, cased=True)
-    concatenated = uncased.encode("concatenated").tokens.tolist()
-    assert uncased.encode("cat").tokens[0] not in concatenated
-    assert forbidden(uncased, ("Cat",), concatenated)
-    assert forbidden(uncased, ("Naïve",), uncased.encode("a naive").tokens.tolist())
-    assert forbidden(uncased, ("我爱",), uncased.encode("北我爱").tokens.tolist())
-    assert not forbidden(uncased, ("Dog",), concatenated)
-    assert not forbidden(cased, ("Cat",), cased.encode("concatenated").tokens.tolist())
-    assert (uncased.as_read(" Naïve  CAT "), uncased.as_read("我爱"), cased.as_read("Cat")) == (
-        " naive  cat ",
-        "我 爱",
-        "Cat",
-    )
-
-
-def test_a_ban_of_what_cannot_be_written_forbids_nothing() -> None:
-    """Its unknown token would stand for other texts, too."""
-    tokenizer, _ = train(CORPUS, "wordpiece", 70)
-    assert tokenizer.unk is not None
-    assert not forbidden(tokenizer, ("🙂", "a 🙂"), [tokenizer.unk, *tokenizer.encode("the a").tokens.tolist()])
-
-
-def test_a_phrase_with_a_space_of_its_own(writer: Pretrained) -> None:
-    found, same = (generate(writer, ["a"], maximum=12, beams=4, phrases=(p,))[0][0] for p in ("xy", " xy"))
-    assert found == same
-
-
-def test_phrases_that_overlap_have_room(writer: Pretrained) -> None:
-    """Nine bytes in all, four of them where each stands in the longest."""
-    (found, *_) = generate(writer, ["a"], maximum=5, beams=64, phrases=(" abc", " a", " ab"))[0]
-    assert " abc" in found.text
-
-
-def test_a_phrase_without_spaces(writer: Pretrained) -> None:
-    (found,) = generate(writer, ["a"], maximum=12, beams=4, phrases=("我",))[0]
-    assert "我" in found.text
-    assert " 我" not in found.text
-
-
 def test_what_greedy_decoding_writes_is_greedy(writer: Pretrained) -> None:
     """And what is drawn is not. Of ASCII alone, a piece a letter, so that a text has no other tokens."""
     letters = ["<|endoftext|>", "Ġ", *map(chr, range(0x21, 0x7F))]
@@ -385,65 +218,6 @@ def test_what_greedy_decoding_writes_is_greedy(writer: Pretrained) -> None:
             assert found.greedy or settings
             drawn += not found.greedy
     assert drawn == 3
-
-
-def by_hand(pretrained: Pretrained, text: str, within_word: bool) -> list[float]:
-    """Kauf & Ivanova (2023): each token hidden; with it, or not, those of its word to its right."""
-    example = frame(pretrained.tokenizer, pretrained.tokenizer.encode(text))
-    assert example.words is not None
-    assert example.segments is not None
-    mask = pretrained.tokenizer.mask
-    found = []
-    for row in np.flatnonzero(~example.special):
-        tokens = example.tokens.tolist()
-        for other in range(len(tokens)):
-            same_word = example.words[other] == example.words[row]
-            if other == row or (within_word and other > row and same_word):
-                tokens[other] = mask
-        said = logits_of(pretrained, tokens, example.segments.tolist())[row].log_softmax(0)
-        found.append(float(said[example.tokens[row]]))
-    return found
-
-
-@pytest.mark.parametrize("within_word", [True, False])
-def test_pseudo_likelihoods_by_hand(within_word: bool, tmp_path: Path) -> None:
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "sou", "##ven", "##ir", "a", "the", "is", "##s", "."]
-    (tmp_path / "vocab.txt").write_text("\n".join(pieces) + "\n")
-    config = ModelConfig(vocabulary=13, width=16, layers=2, heads=4, feedforward=24, pooler=False)
-    model = Model(config, {"vocabulary": Vocabulary()}).eval()
-    wide(model, 2)
-    pretrained = Pretrained(model, Tokenizer.load(tmp_path))
-    texts = ["the souvenir is a souvenirs.", "a", "souven the"]
-    found = pseudo(pretrained, texts, "words" if within_word else "pseudo", batch_tokens=40)
-    for text, one in zip(texts, found, strict=True):
-        assert one.logprobs == pytest.approx(by_hand(pretrained, text, within_word), abs=1e-4)
-    if within_word:
-        assert found[0].logprobs != pytest.approx(by_hand(pretrained, texts[0], False), abs=1e-4)
-
-
-def test_mask_predict_by_hand(filler: Pretrained) -> None:
-    """Ghazvininejad et al. (2019), §3.2, text by text."""
-    texts = ["w1 [MASK] [MASK] w3 [MASK] [MASK] [MASK]", "[MASK]", "w2 [MASK] [MASK] [MASK]"]
-    tokenizer, rounds = filler.tokenizer, 4
-    assert tokenizer.mask is not None
-    for text, answer in zip(texts, mask_predict(filler, texts, rounds), strict=True):
-        example = frame(tokenizer, tokenizer.encode(text, special=True))
-        assert example.segments is not None
-        tokens = example.tokens.tolist()
-        blanks = [i for i, token in enumerate(tokens) if token == tokenizer.mask]
-        likely = dict.fromkeys(blanks, -math.inf)
-        for done in range(rounds):
-            again = sorted(blanks, key=lambda i: likely[i])[: len(blanks) * (rounds - done) // rounds]
-            for i in again:
-                tokens[i] = tokenizer.mask
-            said = logits_of(filler, tokens, example.segments.tolist())
-            said[:, list(tokenizer.special_ids)] = -math.inf
-            for i in again:
-                best = said[i].log_softmax(0).max(0)
-                tokens[i], likely[i] = int(best.indices), float(best.values)
-        assert answer.tokens == tuple(tokens[i] for i in blanks)
-        assert answer.score == pytest.approx(sum(likely.values()), abs=1e-4)
-        assert "[MASK]" not in answer.text
 
 
 BAD = {
@@ -484,24 +258,6 @@ BAD = {
     "no batch": (lambda w, _: generate(w, ["a"], batch=0), "batch 0; expected at least 1"),
     "less than no batch": (lambda w, _: generate(w, ["a"], batch=-1), "batch -1"),
 }
-
-
-def test_query_rows_fill_no_blanks(filler: Pretrained) -> None:
-    """XLNet's were asked at query rows alone: what its content rows would say of a blank was never trained."""
-    model = Model(replace(filler.model.config, queries=True), {"vocabulary": Vocabulary()}).eval()
-    permuted = Pretrained(model, filler.tokenizer, writer=WRITER)
-    task = Fewshot("t", (Template.parse("{text} {answer}"),), {"a": ("w1",), "b": ("w2",)})
-    asks: tuple[Callable[[], object], ...] = (
-        lambda: permuted.fill("w1 [MASK]"),
-        lambda: mask_predict(permuted, ["w1 [MASK]"]),
-        lambda: fill_in(permuted, [Blank("w1 ", "w2")]),
-        lambda: reader_of(permuted, task),
-    )
-    for act in asks:
-        with pytest.raises(InputError, match=r"query rows \(XLNet\) .* expected a model trained to fill blanks"):
-            act()
-    with pytest.raises(InputError, match="was not trained to write"):
-        permuted.generate(["w1"])
 
 
 @pytest.mark.parametrize("name", BAD)
