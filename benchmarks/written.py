@@ -164,7 +164,7 @@ def cells() -> list[Cell]:
 
 @dataclass(frozen=True)
 class Work:
-    """One cell. out: of all; minutes: in place of the setting's, for a trial; precision: of training, on either side."""
+    """One cell. out: of all; minutes: in place of the setting's, for a trial; precision: both sides train in it."""
 
     cell: Cell
     out: Path

@@ -6,6 +6,7 @@ smoothing, fused AdamW, the rate by the share of the clock's budget that is gone
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -46,7 +47,15 @@ def finetune(
     blank = model.config.vocab_size - 1
     theirs = loss_of(model.eval(), _padded(sources[:8], pad), _padded(targets[:8], -100), task, 0.0)
     check(fresh, task, task.dataset(items[:8], tokenizer), float(theirs.detach()))
-    recipe = peer.Recipe(run.hardware.precision, run.optimizer.learning_rate, run.optimizer.betas, run.optimizer.eps, 0.01, 1.0)
+    own = run.optimizer
+    recipe = peer.Recipe(
+        run.hardware.precision,
+        learning_rate=own.learning_rate,
+        betas=own.betas,
+        eps=own.eps,
+        weight_decay=own.weight_decay,
+        clip=own.clip or math.inf,
+    )
     optimizer = peer.optimizer(model, recipe)
     schedule = Schedule(run.schedule.kind, run.schedule.warmup)
     model.train()
