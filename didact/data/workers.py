@@ -1,26 +1,20 @@
-"""Workers that tokenize: new processes, fed and emptied in order.
-
-They are started afresh, neither forked (no lock or thread of this process comes with them) nor by `multiprocessing`
-(which runs the user's script again in each of them). They read from a pipe that only this process writes to: when it
-dies, however it dies, they come to its end and leave.
-"""
+"""Workers that tokenize: new processes, fed and emptied in order."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
 import os
-import pickle
-import subprocess
-import sys
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
+from typing import Any
 
 from didact.data.chunks import Chunk, Tokenized, tokenize
 from didact.tokenization.tokenizer import Tokenizer
 from didact.tokenization.whole_words import SEGMENTERS, Segmenter
+from didact.worker import Worker, serving
 
 _THREADS = "TOKENIZERS_PARALLELISM"
 
@@ -58,76 +52,46 @@ class _Workers:
     """
 
     def __init__(self, tokenizer: Tokenizer, segmenter: str | None, processes: int) -> None:
-        path = os.pathsep.join(p or os.getcwd() for p in sys.path)
-        self._free: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
-        self._processes = [
-            subprocess.Popen(
-                [sys.executable, "-c", f"from {__name__} import serve; serve()"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env={**os.environ, "PYTHONPATH": path, _THREADS: "false"},
-                start_new_session=True,  # Ctrl-C is for this process alone: it decides what becomes of them
-            )
-            for _ in range(processes)
-        ]
+        self._free: SimpleQueue[Worker] = SimpleQueue()
+        environment = {**os.environ, _THREADS: "false"}
+        # A session of their own: Ctrl-C is for this process alone, which decides what becomes of them.
+        self._workers = [Worker(__name__, "a tokenizing process", environment, True) for _ in range(processes)]
         self._threads = ThreadPoolExecutor(processes)
-        for process in self._processes:
-            _send(process, (tokenizer, segmenter))
-            self._free.put(process)
+        for worker in self._workers:
+            worker.send((tokenizer, segmenter))
+            self._free.put(worker)
 
     def __enter__(self) -> _Workers:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        for process in self._processes:
-            process.kill()
+        for worker in self._workers:
+            worker.kill()
         self._threads.shutdown(wait=True, cancel_futures=True)
-        for process in self._processes:
-            with contextlib.suppress(BrokenPipeError), process:  # closes the pipes and waits
-                pass
+        for worker in self._workers:
+            worker.close()
 
     def submit(self, chunk: Chunk) -> Future[Tokenized]:
         """The chunk's tokens, in the future."""
         return self._threads.submit(self._ask, chunk)
 
     def _ask(self, chunk: Chunk) -> Tokenized:
-        process = self._free.get()
-        assert process.stdout is not None
+        worker = self._free.get()
         try:
-            _send(process, chunk.documents)
-            answer = pickle.load(process.stdout)
-        except (EOFError, OSError, pickle.UnpicklingError) as problem:
-            raise RuntimeError("a tokenizing process ended before its work was done (out of memory?)") from problem
+            worker.send(chunk.documents)
+            return worker.receive()
         finally:
-            self._free.put(process)  # a dead one too: who waits for one must not wait for ever
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
-
-
-def _send(process: subprocess.Popen[bytes], message: object) -> None:
-    assert process.stdin is not None
-    pickle.dump(message, process.stdin, protocol=pickle.HIGHEST_PROTOCOL)
-    process.stdin.flush()
+            self._free.put(worker)  # a dead one too: who waits for one must not wait for ever
 
 
 def serve() -> None:
-    """A worker's life: tokenize what comes in until nothing more can come. Run by `ordered` in a new process."""
-    questions, answers = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints must not come among the answers
-    with contextlib.suppress(EOFError, BrokenPipeError):
-        tokenizer, segmenter = pickle.load(questions)
-        made: Segmenter | None = None
-        while True:
-            documents = pickle.load(questions)
-            try:
-                made = made or _segmenter(segmenter)
-                answer: object = tokenize(documents, tokenizer, made)
-            except Exception as error:
-                error.add_note("(in a tokenizing process)")
-                answer = error
-            pickle.dump(answer, answers, protocol=pickle.HIGHEST_PROTOCOL)
-            answers.flush()
+    """A worker's life: a tokenizer, then what it is to tokenize. Run by `ordered` in a new process."""
+
+    def begin(given: tuple[Tokenizer, str | None]) -> Callable[[Any], Tokenized]:
+        tokenizer, segmenter = given[0], _segmenter(given[1])
+        return lambda documents: tokenize(documents, tokenizer, segmenter)
+
+    serving(begin, "(in a tokenizing process)")
 
 
 def _segmenter(name: str | None) -> Segmenter | None:

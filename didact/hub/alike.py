@@ -44,15 +44,15 @@ def unlike(
             yield field, a[field], b[field]
 
 
-def check_goes_on(config: ModelConfig, found: ModelConfig, name: str) -> None:
+def check_goes_on(config: ModelConfig, found: ModelConfig, name: str, whose: str = "model") -> None:
     """Raises InputError where the weights of `name`, whose configuration is `found`, would be read as they were not
-    learned, and hub.load, which goes by their shapes, could not tell.
+    learned, and hub.load, which goes by their shapes, could not tell. whose: settings it speaks of.
     """
     among = [*UNTOLD, "position.offset"]
     among += ["summary.activation", "summary.norm"] if found.pooler else []
     among += ["layers"] if found.layer_groups else []
     for field, ours, theirs in unlike(config, found, among):
-        raise InputError(f"model.{field}: found {ours}", expected=f"{theirs}, with which {name} has learned")
+        raise InputError(f"{whose}.{field}: found {ours}", expected=f"{theirs}, with which {name} has learned")
 
 
 def _of(field: str, parts: Collection[str]) -> bool:

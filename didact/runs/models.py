@@ -176,6 +176,7 @@ def _companions(start: str, objective: Objective, config: ModelConfig, tokenizer
                 settings |= {"vocabulary": open_checkpoint(folder).model.vocabulary}
                 companion = hub.load(folder, wanted.heads, changes=settings)
                 found[name] = extend(companion, tokenizer, config.vocabulary).model
+            check_goes_on(wanted.config, open_checkpoint(folder).model, str(folder), name)
         else:
             say(f"model.start: {start} has no {name}; it begins anew")
     return found

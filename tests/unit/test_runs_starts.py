@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,14 @@ def test_companions_learn_the_new_pieces_too(
         table = run.models[name].core.embedding.word.weight
         assert len(table) == len(known) + 2, name
     assert "begins anew" not in capsys.readouterr().err
+
+
+def test_companions_go_on_as_they_learned(place: Any, starts: dict[str, str], tmp_path: Path) -> None:
+    folder = shutil.copytree(Path(starts["electra"]) / "last", tmp_path / "electra")
+    file = folder / "generator" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"hidden_act": "relu"}))
+    with pytest.raises(InputError, match=r"generator\.activation: found gelu; expected relu, with which"):
+        assemble(place("other", model={"start": str(folder)}, objective=REPLACED))
 
 
 def test_what_is_not_tiled_is_said(place: Any, starts: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,8 +7,6 @@ import hashlib
 import io
 import json
 import os
-import pickle
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -21,6 +19,7 @@ import zstandard
 
 from didact.data.installed_docs.entries import Entry, entries_of, read_source
 from didact.data.installed_docs.libraries import Installed, fingerprint, installed
+from didact.worker import Worker, pipes
 
 Chunk = Sequence[tuple[str, str, Path]]  # (library, module, file)
 Parsed = tuple[list[Entry], list[str]]  # entries, and files that failed with their reason
@@ -100,49 +99,27 @@ def _keep(entry: Entry, kept: list[Entry], seen: set[bytes], counts: Counter[str
 
 
 def _in_order(chunks: Sequence[Chunk], processes: int) -> Iterator[Parsed]:
-    """Every chunk parsed, in order. Worker i of n takes chunks i, i + n, …
-
-    Workers are started afresh: neither forked (no lock or thread of this process comes with them) nor by
-    `multiprocessing` (which runs the user's script again in each of them).
-    """
+    """Every chunk parsed, in order. Worker i of n takes chunks i, i + n, …"""
     if processes <= 1 or len(chunks) <= 1:
         yield from map(_parse_files, chunks)
         return
-    path = os.pathsep.join(p or os.getcwd() for p in sys.path)
-    workers: list[subprocess.Popen[bytes]] = []
+    workers: list[Worker] = []
     try:
         for first in range(min(processes, len(chunks))):
-            worker = subprocess.Popen(
-                [sys.executable, "-c", f"from {__name__} import serve; serve()"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env={**os.environ, "PYTHONPATH": path},
-            )
-            workers.append(worker)
-            assert worker.stdin is not None
-            with worker.stdin as questions:
-                pickle.dump(chunks[first::processes], questions)
+            workers.append(Worker(__name__, "a process that reads sources"))
+            workers[-1].send(chunks[first::processes])
         for number in range(len(chunks)):
-            answers = workers[number % len(workers)].stdout
-            assert answers is not None
-            try:
-                yield pickle.load(answers)
-            except (EOFError, pickle.UnpicklingError) as problem:
-                raise RuntimeError("a process that reads sources ended before its work was done") from problem
+            yield workers[number % len(workers)].receive()
     finally:
         for worker in workers:
-            worker.kill()
-            with worker:  # closes the pipes and waits
-                pass
+            worker.close()
 
 
 def serve() -> None:
     """A worker's life: parse the chunks that come in, one answer each. Run by `_in_order` in a new process."""
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever is printed must not come among the answers
-    for chunk in pickle.load(sys.stdin.buffer):
-        pickle.dump(_parse_files(chunk), answers, protocol=pickle.HIGHEST_PROTOCOL)
-        answers.flush()
+    question, answer = pipes()
+    for chunk in question():
+        answer(_parse_files(chunk))
 
 
 def _parse_files(jobs: Chunk) -> Parsed:

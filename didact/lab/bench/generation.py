@@ -8,6 +8,7 @@ length, or ragged (transformers then pads them).
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import tempfile
@@ -29,6 +30,7 @@ from didact.generation.walk import Walk
 from didact.heads import Vocabulary
 from didact.hub import export
 from didact.lab.bench import material, peer
+from didact.lab.bench.apart import Act, apart
 from didact.lab.bench.measure import Benchmark, Case, Contender, Outcome, Work, take_turns
 from didact.model import Model, Pretrained
 
@@ -39,7 +41,6 @@ _SIZES = {"vocabulary": 30522, "width": 384, "heads": 6, "feedforward": 1536, "i
 GPT2_SMALL = replace(GPT2.base, layers=6, **_SIZES)
 BART_SMALL = replace(BART.base, layers=3, decoder=Decoder(start=START), **_SIZES)
 Texts = list[list[int]]
-Act = Callable[[], Texts]
 
 
 @dataclass(frozen=True)
@@ -200,12 +201,17 @@ class Generation(Benchmark):
 
             return work
 
-        given = prompts, beams, self.new
-        contenders = [
+        processes = contextlib.ExitStack()
+
+        def beside(name: str, make: Callable[..., Act], model: str) -> Contender:
+            side = make, folder / model, prompts, beams, self.new
+            return Contender(name, lambda: timed(name, processes.enter_context(apart(*side))))
+
+        contenders = (
             Contender("didact", lambda: timed("didact", self._mine(writer, model, prompts, beams))),
-            Contender("transformers", lambda: timed("transformers", writer.theirs(folder / "model", *given))),
-            Contender("CTranslate2", lambda: timed("CTranslate2", writer.converted(folder / "converted", *given))),
-        ]
+            beside("transformers", writer.theirs, "model"),
+            beside("CTranslate2", writer.converted, "converted"),
+        )
         settings = {
             "model": f"{writer.title} {writer.size} x {config.width}, {config.vocabulary} pieces",
             "prompts": self.prompts,
@@ -215,8 +221,9 @@ class Generation(Benchmark):
             "precision": "fp32",
         }
         what = "greedy" if beams == 1 else f"{beams} beams"
-        case = Case(self.name, f"{writer.title}, {what}, {kind} prompts", "new tokens", tuple(contenders), settings)
-        done = take_turns(case, repeats)
+        case = Case(self.name, f"{writer.title}, {what}, {kind} prompts", "new tokens", contenders, settings)
+        with processes:
+            done = take_turns(case, repeats)
         said = ", ".join(f"{name} {share:.0%}" for name, share in alike.items() if name != "didact")
         note = f"texts that are those of didact, token for token: {said}"
         return replace(done, notes=(*done.notes, note), facts={f"alike_{name}": share for name, share in alike.items()})
