@@ -87,6 +87,11 @@ def _fill(
                 state[f"heads.{head}." + name.removeprefix(f"heads.{source}.")] = tensor
                 used.add(name)
     own = model.state_dict()
+    table = "core.embedding.word.weight"
+    for head in sources:  # an output matrix that was the table, and is to be its own, begins as what it was
+        matrix = f"heads.{head}.decoder.weight"
+        if found.model.tied and matrix in own and table in given and own[matrix].shape == given[table].shape:
+            state.setdefault(matrix, given[table].clone())
     for name, tensor in state.items():
         if name not in own or own[name].shape != tensor.shape:
             raise InputError(

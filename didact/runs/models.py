@@ -148,6 +148,9 @@ def _started(part: ModelPart, objective: Objective, tokenizer: Tokenizer, genera
         check_goes_on(config, found.model, name)
     now = {} if part.start_tiled is not None else changes
     pretrained = replace(hub.load(name, objective.heads, changes=now, generator=generator), family=family)
+    if pretrained.fresh:
+        parts = dict.fromkeys(part.rpartition(".")[0] for part in pretrained.fresh)
+        say(f"model.{key}: {name} has nothing for {', '.join(parts)}, which begin anew")
     if other:
         pretrained = extend(pretrained, tokenizer, rows)
     return pretrained if part.start_tiled is None else tile(pretrained, changes, generator)

@@ -74,6 +74,17 @@ def test_a_pooler_is_added_where_a_head_needs_one(tmp_path: Path) -> None:
     assert found.model.pooler is not None
 
 
+def test_an_output_matrix_of_its_own_begins_as_the_table(tmp_path: Path) -> None:
+    small(tmp_path / "m", {"vocabulary": Vocabulary()})
+    before, found = (hub.load(tmp_path / "m", changes={"tied": tied}) for tied in (True, False))
+    state = found.model.state_dict()
+    table, matrix = (state[name] for name in ("core.embedding.word.weight", "heads.vocabulary.decoder.weight"))
+    assert torch.equal(matrix, table)
+    assert matrix.data_ptr() != table.data_ptr()
+    assert found.fresh == ()
+    assert [f.token for f in found.fill("a [MASK]")[0]] == [f.token for f in before.fill("a [MASK]")[0]]
+
+
 def test_changes_and_scratch(tmp_path: Path) -> None:
     written = small(tmp_path / "m", BOTH)
     found = hub.load(tmp_path / "m", changes={"dropout": 0.0})
