@@ -205,7 +205,7 @@ class Hardware(Part):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     compile: Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)] = "auto"
     kernel: Literal["auto", "dense", "grouped", "varlen", "flex"] = "auto"
-    threads: int | None = Field(default=None, ge=1)
+    threads: int | None = Field(default=None, ge=1, le=1024)
     parallel: Literal["auto", "ddp", "fsdp"] = "auto"
     deterministic: bool = False
 
