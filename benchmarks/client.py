@@ -134,7 +134,7 @@ def table(told: Any) -> str:
         better = f"{min(scores):+.1e} to {max(scores):+.1e}" if scores else ""
         bleu = own["bleu"]
         same = f"{100 * own['same']:.2f} % of {own['texts']}"
-        rows.append(f"| {beams} | {bleu['didact']:.2f} | {bleu['ctranslate2']:.2f} | {same} | {largest} | {better} |")
+        rows.append(f"| {beams} | {100 * bleu['didact']:.2f} | {100 * bleu['ctranslate2']:.2f} | {same} | {largest} | {better} |")
     return "\n".join(rows)
 
 
