@@ -33,7 +33,7 @@ class Source:
     character: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Example:
     """One sequence, special tokens in place.
 

@@ -134,8 +134,10 @@ class Flat:
 
     def column(self, name: str) -> Array | None:
         """A field of the examples, (N,) end to end; None where any of them lacks it."""
-        parts = [getattr(example, name) for example in self.examples]
-        if not parts or any(part is None for part in parts):
+        if not self.examples or getattr(self.examples[0], name) is None:
+            return None
+        parts = [part for example in self.examples if (part := getattr(example, name)) is not None]
+        if len(parts) < len(self.examples):
             return None
         values = np.concatenate(parts)
         return values if self.moved is None else np.where(self.moved.put, _OF_PUT[name], values[self.moved.rows])

@@ -71,13 +71,16 @@ def _even(order: list[int], sizes: list[int], capacity: int, number: int) -> lis
     if number == 1:
         return [order] if sum(sizes) <= capacity else None
     packs: list[list[int]] = [[] for _ in range(number)]
-    loads = [(0, j) for j in range(number)]
+    # (load, pack) as one integer: half the time of a heap of pairs.
+    bits = number.bit_length()
+    loads, pack_of, limit, replaced = list(range(number)), (1 << bits) - 1, (capacity + 1) << bits, heapq.heapreplace
     for index in order:
-        load, j = loads[0]
-        if load + sizes[index] > capacity:
+        least = loads[0]
+        more = least + (sizes[index] << bits)
+        if more >= limit:
             return None
-        packs[j].append(index)
-        heapq.heapreplace(loads, (load + sizes[index], j))
+        packs[least & pack_of].append(index)
+        replaced(loads, more)
     return packs
 
 

@@ -44,5 +44,6 @@ def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
     gradients = [p.grad for p in parameters if p.grad is not None]
     if not gradients or any(sharded(g) or g.device.type != "cpu" for g in gradients):
         return nn.utils.get_total_norm(gradients)
-    flat = [g.reshape(-1) for g in gradients]  # a product is no slower than a norm, and more exact
+    # Of sparse ones the rows there are. A product is no slower than a norm, and more exact.
+    flat = [(g.coalesce().values() if g.is_sparse else g).reshape(-1) for g in gradients]
     return torch.stack([torch.dot(g, g) for g in flat]).sum().sqrt()

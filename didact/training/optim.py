@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from didact.training.parallel import sharded
+from didact.training.rows import AdamWByRows
 
 _BLOCK = re.compile(r"(?:^|\.)(decoder\.)?blocks\.(\d+)\.")
 _EMBEDDING = re.compile(r"(?:^|\.)embedding\.")
@@ -76,7 +77,8 @@ class AdamW:
             raise ValueError("every parameter is frozen: nothing to train")
         devices = {p.device.type for _, p in trained(module)}
         fused = devices <= {"cpu", "cuda", "mps"} and not any(sharded(p) for _, p in trained(module))
-        return torch.optim.AdamW(
+        made = AdamWByRows if fused else torch.optim.AdamW
+        return made(
             [
                 {"params": members, "scale": scale, "weight_decay": self.decay if decaying else 0.0}
                 for (scale, decaying), members in groups.items()

@@ -20,6 +20,7 @@ from didact.training import policy
 from didact.training.checkpoint import RunFolder
 from didact.training.parallel import Ranks, Wrapped, whole, wrap
 from didact.training.policy import Plan
+from didact.training.rows import sparse_tables
 from didact.training.settings import Settings
 from didact.training.state import weights
 from didact.training.step import Step
@@ -97,6 +98,8 @@ def get_ready(
     scaler = torch.amp.GradScaler(plan.device.type) if plan.scaled else None
     if scaler is not None and wrapped.how == "fsdp":
         raise InputError("precision fp16 with parallel fsdp", expected="bf16, fp32 or parallel: ddp")
+    if plan.device.type == "cpu" and ranks.size == 1 and scaler is None:
+        sparse_tables(step)
     return Ready(plan, compiled, wrapped, settings.optimizer.build(step), scaler, twin)
 
 

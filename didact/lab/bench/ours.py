@@ -23,6 +23,7 @@ from didact.objectives.base import Objective
 from didact.tokenization.tokenizer import Tokenizer
 from didact.training import policy
 from didact.training.checkpoint import RunFolder
+from didact.training.clipping import clip
 from didact.training.optim import AdamW
 from didact.training.parallel import Ranks
 from didact.training.ready import get_ready
@@ -88,7 +89,7 @@ def trainer(
                     loss = ready.wrapped(batch.to(plan.device))
                 ready.wrapped.backward(loss.scaled(counts))
                 tokens += batch.tokens
-            nn.utils.clip_grad_norm_(parameters, recipe.clip)
+            clip(parameters, recipe.clip, ready.optimizer)
             ready.optimizer.step()
             ready.optimizer.zero_grad(set_to_none=True)
         return tokens
