@@ -1,4 +1,6 @@
-"""Where a model lies: a folder as it is, a run's best checkpoint, or a name on the hub that is downloaded once."""
+"""Where a model lies: a folder as it is, a run's best checkpoint, a model that came with didact, or a name on the hub
+that is downloaded once.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,15 @@ PREFERRED = ("model.safetensors", "model-*.safetensors")
 FALLBACK = ("pytorch_model.bin", "pytorch_model-*.bin")
 MARKS = ("config.json", "modules.json", "tokenizer.json", "vocab.txt")
 """files of which a model's or a tokenizer's folder has one; sentence-transformers may keep config.json further in"""
+SHIPPED = Path(__file__).parents[1] / "shipped"
+"""models that are part of the distribution, a folder each"""
 _HUB_NAME = re.compile(r"(?!\.)[\w.-]+(/[\w.-]+)?")
 
 
 def fetch(name: str | Path) -> Path:
-    """A local folder of a model or a tokenizer: `name` itself, the `best` (else `last`) checkpoint of a run folder, or
-    the hub's repository of this name (OWNER/NAME, or NAME), in huggingface_hub's cache. A file is given back as it is.
+    """A local folder of a model or a tokenizer: `name` itself, the `best` (else `last`) checkpoint of a run folder, a
+    model that came with didact, or the hub's repository of this name (OWNER/NAME, or NAME), in huggingface_hub's cache.
+    A file is given back as it is.
 
     Raises InputError where there is none.
     """
@@ -26,9 +31,16 @@ def fetch(name: str | Path) -> Path:
         return within(path)
     if path.exists():
         return path
+    if str(name) in shipped():
+        return SHIPPED / str(name)
     if not _HUB_NAME.fullmatch(str(name)):
         raise InputError("no such folder", file=path, expected="a model's folder, a run folder or a name on the hub")
     return _download(str(name))
+
+
+def shipped() -> tuple[str, ...]:
+    """The names of the models that came with didact."""
+    return tuple(sorted(folder.parent.name for folder in SHIPPED.glob("*/config.json")))
 
 
 def within(folder: Path) -> Path:

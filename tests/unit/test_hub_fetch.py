@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from didact.errors import InputError
-from didact.hub.fetch import fetch
+from didact.hub.fetch import fetch, shipped
 
 
 def model(folder: Path) -> Path:
@@ -46,6 +47,20 @@ def test_a_folder_of_runs_names_them(tmp_path: Path) -> None:
         (tmp_path / seed / "last").symlink_to("checkpoints/step-1")
     with pytest.raises(InputError, match="runs: seed-0, seed-1"):
         fetch(tmp_path)
+
+
+def test_what_came_with_didact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by its name where nothing of that name lies here, without a network."""
+    fetching = sys.modules["didact.hub.fetch"]  # the package calls its function so
+    monkeypatch.setattr(fetching, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr(fetching, "_download", lambda name: pytest.fail(f"{name} is asked of the hub"))
+    assert shipped() == ()
+    own = model(tmp_path / "shipped" / "small")
+    assert shipped() == ("small",)
+    assert fetch("small") == own
+    monkeypatch.chdir(tmp_path)
+    model(tmp_path / "small")
+    assert fetch("small") == Path("small")
 
 
 def test_nothing_there(tmp_path: Path) -> None:
