@@ -47,7 +47,8 @@ class Watched(AdamW):
             for group in optimizer.param_groups:
                 for parameter in group["params"]:
                     if parameter.grad is not None:
-                        SEEN[names[id(parameter)]] = whole(parameter.grad).detach().double().numpy().copy()
+                        gradient = whole(parameter.grad.to_dense() if parameter.grad.is_sparse else parameter.grad)
+                        SEEN[names[id(parameter)]] = gradient.detach().double().numpy().copy()
 
         optimizer.register_step_pre_hook(look)
         return optimizer
