@@ -152,7 +152,8 @@ class Answers(Writer):
 @dataclass(frozen=True)
 class Generation(Benchmark):
     """writers: the models; prompts: of one call; longest: their tokens; new: tokens that are written after each; beams:
-    of each case, 1 = greedy; kinds: of prompts, "full" (all of the longest) or "mixed".
+    of each case, 1 = greedy; kinds: of prompts, "full" (all of the longest) or "mixed"; rest: seconds before each turn,
+    for threads of Intel's OpenMP (CTranslate2's) spin for 0.2 after their last work.
     """
 
     name: ClassVar[str] = "generation"
@@ -163,10 +164,11 @@ class Generation(Benchmark):
     new: int = 64
     beams: tuple[int, ...] = (1, 4)
     kinds: tuple[str, ...] = ("full", "mixed")
+    rest: float = 0.4
 
     def small(self) -> Generation:
         tiny = tuple(writer.small() for writer in self.writers)
-        return replace(self, writers=tiny, prompts=3, longest=8, new=4, beams=(1, 2), kinds=("mixed",))
+        return replace(self, writers=tiny, prompts=3, longest=8, new=4, beams=(1, 2), kinds=("mixed",), rest=0.0)
 
     def outcomes(self, repeats: int) -> Iterator[Outcome]:
         for writer in self.writers:
@@ -223,7 +225,7 @@ class Generation(Benchmark):
         what = "greedy" if beams == 1 else f"{beams} beams"
         case = Case(self.name, f"{writer.title}, {what}, {kind} prompts", "new tokens", contenders, settings)
         with processes:
-            done = take_turns(case, repeats)
+            done = take_turns(case, repeats, rest=self.rest)
         said = ", ".join(f"{name} {share:.0%}" for name, share in alike.items() if name != "didact")
         note = f"texts that are those of didact, token for token: {said}"
         return replace(done, notes=(*done.notes, note), facts={f"alike_{name}": share for name, share in alike.items()})

@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
-REST = 0.4
-"""seconds between turns: threads of Intel's OpenMP (CTranslate2's) spin for 0.2 s after their last work"""
 Work = Callable[[int], float]
 """work(round) does the round's work and returns how many units it did (real tokens, sequences …)."""
 
@@ -129,12 +127,12 @@ def take_turns(
     repeats: int,
     clock: Callable[[], float] = time.perf_counter,
     wait: Callable[[], None] = lambda: None,
-    rest: Callable[[float], None] = time.sleep,
+    rest: float = 0.0,
 ) -> Outcome:
     """Get all contenders ready, then `repeats` rounds in each of which every contender works once. wait: until what
-    was asked of a device is done; rest: so many seconds.
+    was asked of a device is done; rest: seconds before each turn.
 
-    Between the turns, not inside them, garbage is collected, and threads come to rest.
+    Garbage is collected between the turns, not inside them.
     """
     works: dict[str, Work] = {}
     first: dict[str, float] = {}
@@ -152,7 +150,7 @@ def take_turns(
         for turn in range(repeats):
             for name, work in works.items():
                 gc.collect()
-                rest(REST)
+                time.sleep(rest)
                 began = clock()
                 done = work(turn)
                 wait()
