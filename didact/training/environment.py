@@ -5,7 +5,9 @@ process wants the cores, the spinning thread holds the core that the one it wait
 encoder, 2 threads on 2 cores): 40 ms a step alone, 190 ms beside one busy process, 570 ms beside two; waiting
 passively 43, 66 and 121 ms. Where bf16 units make a step short, waking a thread weighs more: so they spin a little
 first. BERT-mini at mixed lengths, 2 cores with AMX, ms a step alone and beside one busy process: passively 240 and
-297; spinning 2,000 times 201 and 340; 5,000: 187 and 404; 10,000: 175 and 480; always 172 and 500 to 1,200.
+297; spinning 2,000 times 201 and 340; 5,000: 187 and 404; 10,000: 175 and 480; always 172 and 500 to 1,200. Writing 64
+tokens after 8 prompts by a GPT-2 of 6 x 384: passively 905 and 915; 2,000 times 610 and 1,150; 5,000: 500 and 1,470;
+10,000: 475 and 1,980; 20,000: 450 and 2,900; 50,000: 460 and 5,300.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import os
 import sys
 from pathlib import Path
 
-_SPINS = 2_000  # of GNU's OpenMP before a thread sleeps
+_SPINS = 5_000  # of GNU's OpenMP before a thread sleeps
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # of glibc's mallopt(3)
 _MAPPED, _KEPT = 256 << 20, 512 << 20  # bytes
 

@@ -1,8 +1,8 @@
 """A side that works in a process of its own, with threads that wait as its users' do.
 
 Libraries that share a process share more than its cores. Measured, GPT-2 of 6 x 384, 64 tokens after each of 8 prompts,
-2 cores: didact took 640 ms, and 990 in the turns after CTranslate2, which brings another OpenMP; CTranslate2 took
-1,050 ms where threads sleep at once, as `prepare_environment` has them do for didact, and 580 as it comes.
+2 cores: didact took 640 ms, and 990 in the turns after CTranslate2, which brings another OpenMP; transformers took
+1,230 ms where threads soon sleep, as `prepare_environment` has them do for didact, and 640 as it comes.
 """
 
 from __future__ import annotations
