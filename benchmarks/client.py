@@ -132,9 +132,9 @@ def table(told: Any) -> str:
         scores = [each["score"] for each in own["differences"]]
         largest = f"{max(gaps):.1e} at most" if gaps else ""
         better = f"{min(scores):+.1e} to {max(scores):+.1e}" if scores else ""
-        bleu = own["bleu"]
+        bleu = " | ".join(f"{100 * own['bleu'][side]:.2f}" for side in ("didact", "ctranslate2"))
         same = f"{100 * own['same']:.2f} % of {own['texts']}"
-        rows.append(f"| {beams} | {100 * bleu['didact']:.2f} | {100 * bleu['ctranslate2']:.2f} | {same} | {largest} | {better} |")
+        rows.append(f"| {beams} | {bleu} | {same} | {largest} | {better} |")
     return "\n".join(rows)
 
 
