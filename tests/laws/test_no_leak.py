@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -201,6 +201,8 @@ def test_what_is_asked_and_not_hidden_is_read_as_it_is(objective: Objective) -> 
 @EVERY
 def test_the_example_itself_is_not_written_into(objective: Objective) -> None:
     e = one(3)
-    copy = {name: value.copy() for name, value in vars(e).items() if isinstance(value, np.ndarray)}
+    values = {f.name: getattr(e, f.name) for f in fields(e)}
+    copy = {name: value.copy() for name, value in values.items() if isinstance(value, np.ndarray)}
+    assert {"tokens", "special"} <= set(copy)
     prepared(objective, e, 0)
-    assert all(np.array_equal(vars(e)[name], value) for name, value in copy.items())
+    assert all(np.array_equal(getattr(e, name), value) for name, value in copy.items())
