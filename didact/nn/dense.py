@@ -56,9 +56,14 @@ def _softmax(logits_NTS: Tensor, seen_TS: Tensor) -> Tensor:
 def cross_probabilities(
     q_TNH: Tensor, k_SNH: Tensor, queries: Packed, keys: Packed, scale: float | None = None
 ) -> tuple[Tensor, ...]:
-    """Where the rows of each sequence look in the sequence of the same number, (N, Q, K) each. Differentiable."""
-    each = zip(q_TNH.split(queries.lengths), k_SNH.split(keys.lengths), strict=True)
-    return tuple(torch.softmax(_logits(q, k, scale), -1) for q, k in each)
+    """Where the rows of each sequence look in the sequence of the same number, (N, Q, K) each, in float32 at least
+    whatever autocast says: products as small as these, of many shapes, take several times as long in bfloat16 on a
+    CPU. Differentiable.
+    """
+    with torch.autocast(q_TNH.device.type, enabled=False):
+        exact = torch.promote_types(q_TNH.dtype, torch.float32)
+        each = zip(q_TNH.to(exact).split(queries.lengths), k_SNH.to(exact).split(keys.lengths), strict=True)
+        return tuple(torch.softmax(_logits(q, k, scale), -1) for q, k in each)
 
 
 def probabilities(

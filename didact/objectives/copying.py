@@ -25,10 +25,12 @@ def looks(probabilities: Sequence[Tensor]) -> list[Tensor]:
 
 def contexts(attention: Sequence[Tensor], encoded: Tensor) -> Tensor:
     """(Q, K) of each sequence and what the encoder made of the sources (S, D), end to end -> (T, D): the mean of the
-    source's rows as each row looks at them (eq. 3).
+    source's rows as each row looks at them (eq. 3), in float32 at least, whatever autocast says.
     """
-    sources = encoded.split([a.shape[1] for a in attention])
-    return torch.cat([a.to(rows.dtype) @ rows for a, rows in zip(attention, sources, strict=True)])
+    exact = torch.promote_types(encoded.dtype, torch.float32)
+    sources = encoded.to(exact).split([a.shape[1] for a in attention])
+    with torch.autocast(encoded.device.type, enabled=False):
+        return torch.cat([a.to(exact) @ rows for a, rows in zip(attention, sources, strict=True)])
 
 
 def pointed(attention: Sequence[Tensor], sources: Sequence[Tensor], vocabulary: int) -> Tensor:

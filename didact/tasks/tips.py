@@ -16,6 +16,7 @@ from torch import Tensor
 from didact.batch import Batch, Labels, Loss, Part
 from didact.heads import Gate, Head
 from didact.heads.base import part
+from didact.heads.cross_entropy import cross_entropy
 from didact.nn.core import Hidden
 from didact.objectives import copying
 from didact.objectives.base import Answering
@@ -66,8 +67,8 @@ def copied(model: Answering, batch: Batch, asked: Labels, read: Read, wanted: Te
         0, asked.rows, wanted
     )
     pointed = copying.pointed_at(attention, sources, every)[asked.rows]
-    written = torch.log_softmax(logits.float(), -1).gather(1, wanted[:, None])
-    return copying.mixed(written, gate, pointed[:, None]).squeeze(1)
+    losses, _ = cross_entropy(logits, wanted)
+    return copying.mixed(-losses[:, None], gate, pointed[:, None]).squeeze(1)
 
 
 def losses(task: Translate, model: Answering, batch: Batch) -> Loss:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from nn_tools import RULES, TERMS, distance_terms, pack
 
-from didact.nn.dense import Dense, probabilities
+from didact.nn.dense import Dense, cross_probabilities, probabilities
 
 
 def by_hand(name: str, rule: str, lengths: list[int]) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]:
@@ -75,3 +75,24 @@ def test_dropout_drops_and_scales() -> None:
     out = Dense()(qkv, Dense().plan(packed, seen), dropout=0.25)
     assert 0.98 < float(out.mean()) < 1.02
     assert float(out.std()) > 0.01
+
+
+def test_crossed_under_autocast() -> None:
+    """Where a decoder looks is as exact as in float32, and that it goes back to q and k is as well."""
+    queries, keys = pack([3, 1]), pack([4, 6])
+    draw = torch.Generator().manual_seed(2)
+    q = torch.randn(4, 2, 8, generator=draw, requires_grad=True)
+    k = torch.randn(10, 2, 8, generator=draw, requires_grad=True)
+    wanted = [
+        torch.stack([torch.softmax(q[rows, n] @ k[places, n].T / 8**0.5, -1) for n in range(2)])
+        for rows, places in ((slice(0, 3), slice(0, 4)), (slice(3, 4), slice(4, 10)))
+    ]
+    with torch.autocast("cpu", torch.bfloat16):
+        found = cross_probabilities(q, k, queries, keys)
+    upstream = [torch.randn(p.shape, generator=draw) for p in wanted]
+    for p, own in zip(found, wanted, strict=True):
+        assert p.dtype == torch.float32
+        assert torch.allclose(p, own, atol=1e-6)
+    ours = torch.autograd.grad(found, (q, k), upstream)
+    for mine, own in zip(ours, torch.autograd.grad(wanted, (q, k), upstream), strict=True):
+        assert torch.allclose(mine, own, atol=1e-5)
