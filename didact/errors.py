@@ -30,3 +30,7 @@ class NotANumber(RuntimeError):
 
 class Interrupted(RuntimeError):
     """Training was interrupted and saved; the message says how to go on (exit code 130)."""
+
+
+class Paused(Interrupted):
+    """Training has come to the step at which it was to be left, and is saved."""

@@ -25,12 +25,12 @@ from didact.lab import grid as grids
 from didact.lab.grid import Grid
 from didact.lab.numbers import higher_is_better
 from didact.runs import runfile
-from didact.runs.common import finished, has_begun
+from didact.runs.common import FREE, finished, has_begun
 from didact.runs.schema import FinetuneRun, PretrainRun
 
 PRETRAIN = "pretrain"
 DIVERGED = 3  # the exit code of NotANumber
-MAY_CHANGE = {"run", "start", "hardware", "checkpoints", "record", "quiet", "plugins"}  # between two starts of a cell
+MAY_CHANGE = FREE | {"start"}  # between two starts of a cell
 Say = Callable[[str], None]
 
 

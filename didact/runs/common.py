@@ -51,6 +51,7 @@ def settings_of(run: Run, budget: Budget, seed: int, **more: Any) -> Settings:
         deterministic=h.deterministic,
         keep=run.checkpoints.keep,
         trackers=recorded(run.record),
+        log_every=run.log_every,
         quiet=run.quiet,
         again=again(),
         **more,
@@ -173,7 +174,7 @@ def heard(value: Any, scores: bool = False) -> Any:
 
 
 INPUTS = "inputs.json"
-_FREE = {"run", "hardware", "checkpoints", "record", "quiet", "plugins"}
+FREE = frozenset({"run", "hardware", "checkpoints", "record", "log_every", "quiet", "plugins", "until"})
 """keys that may change between two starts of a run: its folder may be moved, and named in another way"""
 
 
@@ -189,7 +190,7 @@ def begin(run: Run, inputs: Sequence[str | Path] = ()) -> None:
     if path.is_file() and has_begun(run.run):
         before = yaml.safe_load(path.read_text(encoding="utf-8"))
         for name, value in run.model_dump(mode="json").items():
-            if name not in _FREE and before.get(name) != value:
+            if name not in FREE and before.get(name) != value:
                 where, was, now = _apart(name, before.get(name), value)
                 raise InputError(
                     f"{where}: this run was begun with {was!r}, now {now!r}",

@@ -12,7 +12,7 @@ from didact.data import documents
 from didact.data.store import Store
 from didact.data.stored import SplitName
 from didact.data.stream import Mixture, Source, Stream
-from didact.errors import InputError
+from didact.errors import InputError, Paused
 from didact.model import Model, Pretrained
 from didact.objectives import Objective
 from didact.runs import common
@@ -37,8 +37,9 @@ def pretrain_file(path: Path, changes: Sequence[str] = ()) -> Path:
 
 
 def pretrain(run: PretrainRun) -> Path:
-    """Train, or go on, or find the run finished. Returns RUN. Raises InputError before any training starts where
-    something does not fit together.
+    """Train, or go on, or find the run finished. Returns RUN, which has no result.json where it was left at `until`.
+
+    Raises InputError before any training starts where something does not fit together.
     """
     load_plugins(run.plugins)
     if common.finished(run.run) is not None:
@@ -51,26 +52,26 @@ def pretrain(run: PretrainRun) -> Path:
     common.set_threads(run.hardware.threads)
     common.begin(run, _inputs(run))
     validation = run.validation
-    result = fit(
-        step,
-        parts.stream,
-        common.settings_of(
-            run,
-            parts.budget,
-            run.seed,
-            workers=run.data.workers,
-            evaluate_every=validation.every,
-            save_every=run.checkpoints.every,
-            best="loss" if parts.validation and parts.objective.comparable else "",
-            patience=validation.patience,
-        ),
-        RunFolder(run.run),
-        parts.validation,
-        common.exporter(
-            lambda: replace(parts.pretrained, objective=objectives.to_json(parts.objective)),
-            without=parts.objective.teachers,
-        ),
+    settings = common.settings_of(
+        run,
+        parts.budget,
+        run.seed,
+        until=run.until,
+        workers=run.data.workers,
+        evaluate_every=validation.every,
+        save_every=run.checkpoints.every,
+        best="loss" if parts.validation and parts.objective.comparable else "",
+        patience=validation.patience,
     )
+    export = common.exporter(
+        lambda: replace(parts.pretrained, objective=objectives.to_json(parts.objective)),
+        without=parts.objective.teachers,
+    )
+    try:
+        result = fit(step, parts.stream, settings, RunFolder(run.run), parts.validation, export)
+    except Paused as told:
+        say(str(told))
+        return run.run
     from didact.training.flops import step_flops
 
     per_step = step_flops(parts.models, parts.stream[0])

@@ -232,7 +232,8 @@ class Budget(Part):
 class Run(Part):
     """What every run has. run: its folder; seed: what everything that is drawn depends on; plugins: modules of the
     user's own that add families, objectives, selections, corruptions, tasks; record: trackers besides metrics.jsonl,
-    TensorBoard in any case where it is installed; quiet: no progress on the terminal.
+    TensorBoard in any case where it is installed; log_every: steps between two lines of metrics.jsonl; quiet: no
+    progress on the terminal.
     """
 
     run: Path
@@ -243,6 +244,7 @@ class Run(Part):
     schedule: Schedule = Schedule()
     checkpoints: Checkpoints = Checkpoints()
     record: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
+    log_every: int = Field(default=10, ge=1)
     quiet: bool = False
 
 
@@ -250,7 +252,9 @@ class PretrainRun(Run):
     """`didact pretrain RUN.yaml`.
 
     tokenizer: a check that it is the one that made the store, which is what is used; teacher: a checkpoint that an
-    objective learns from (`distilled`), read once and never trained; validation: held-out documents.
+    objective learns from (`distilled`), read once and never trained; validation: held-out documents; until: a step
+    after which the run is saved and left, to go on later with another `until` or with none; budget and schedule stay
+    those of the whole.
     """
 
     tokenizer: str | None = None
@@ -261,6 +265,7 @@ class PretrainRun(Run):
     batch: BatchPart = BatchPart()
     budget: Budget
     validation: Validation = Validation()
+    until: int | None = Field(default=None, ge=1)
 
 
 class TaskData(Part):

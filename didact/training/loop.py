@@ -19,7 +19,7 @@ import torch
 from didact.batch import Batch
 from didact.data.loader import Loader
 from didact.data.stream import Position, Stream
-from didact.errors import InputError, Interrupted, NotANumber
+from didact.errors import InputError, Interrupted, NotANumber, Paused
 from didact.randomness import key
 from didact.training import policy
 from didact.training.checkpoint import RunFolder
@@ -53,7 +53,7 @@ def fit(
     evaluate(step) -> metrics by name; called without gradients, dropout off, in the run's precision, on every rank; it
     asks `step(batch)` for losses and `step(batch, logits=True)` for answers, never a model inside (FSDP).
     export(folder, models): write the models as others read them; called on rank 0 alone.
-    Raises NotANumber (the last good checkpoint stands), Interrupted (saved), InputError.
+    Raises NotANumber (the last good checkpoint stands), Interrupted and Paused (saved), InputError.
     """
     plan = policy.plan(settings.device, settings.precision, settings.kernel, settings.compile)
     with contextlib.ExitStack() as stack:
@@ -116,12 +116,14 @@ class _Loop:
             self._save()
         with contextlib.closing(self._batches()) as batches:
             while not self._stopped():
+                self._leave_if_interrupted()
+                self._leave_if_paused()
                 self._optimize(*next(batches))
                 self._look()
                 improved = (self._due(s.evaluate_every) or self._stopped()) and self._validated()
-                if improved or self._due(s.save_every) or self._save_is_old() or self._interrupted():
+                left = self._interrupted() or p.step == s.until
+                if improved or self._due(s.save_every) or self._save_is_old() or left:
                     self._save()
-                self._leave_if_interrupted()
         if self.evaluate is not None and p.evaluated != p.step:
             self._validated()
         if self.unsaved:
@@ -274,6 +276,11 @@ class _Loop:
         if self._interrupted():
             again = f"; go on with: {self.settings.again}" if self.settings.again else "; the same command goes on"
             raise Interrupted(f"stopped after step {self.progress.step}, saved in {self.keeper.run.path}{again}")
+
+    def _leave_if_paused(self) -> None:
+        until, step = self.settings.until, self.progress.step
+        if until is not None and step >= until:
+            raise Paused(f"left after step {step}, as asked (until), saved in {self.keeper.run.path}")
 
 
 def _summed(counts: Iterable[Mapping[str, float]]) -> dict[str, float]:

@@ -14,7 +14,8 @@ from didact.training.schedule import Budget, Schedule
 
 @dataclass(frozen=True)
 class Settings:
-    """budget: how long; clip: of the global gradient norm, None = off; seed: of dropout.
+    """budget: how long; until: a step after which the run is saved and left, None = its end; clip: of the global
+    gradient norm, None = off; seed: of dropout.
 
     device, precision, kernel, compile: "auto" leaves them to `policy`; parallel: over torchrun's ranks.
     deterministic: have CUDA use only operators that repeat to the bit. workers: processes that prepare data.
@@ -28,6 +29,7 @@ class Settings:
     budget: Budget
     optimizer: AdamW = field(default_factory=AdamW)
     schedule: Schedule = field(default_factory=Schedule)
+    until: int | None = None
     clip: float | None = 1.0
     seed: int = 0
     device: str = "auto"
@@ -50,7 +52,7 @@ class Settings:
     again: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("log_every", "evaluate_every", "save_every", "keep", "patience"):
+        for name in ("until", "log_every", "evaluate_every", "save_every", "keep", "patience"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}; expected 1 or more")

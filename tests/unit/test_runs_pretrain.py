@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 import shutil
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ import torch
 import yaml
 from data_tools import small_store
 from run_tools import SMALL, pretraining, small
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForPreTraining, AutoTokenizer
 
 from didact import hub
@@ -73,6 +75,20 @@ def test_other_settings_need_another_folder(pretrained: Path, world: Path) -> No
     with pytest.raises(InputError, match=r"run\.yaml: seed: this run was begun with 0, now 3"):
         pretrain(run_of(world, pretrained, seed=3))
     pretrain(run_of(world, pretrained, hardware={"compile": "off", "threads": 1}))  # only how, not what
+
+
+def test_a_run_is_left_and_gone_on_with(pretrained: Path, world: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "left"
+    assert pretrain(run_of(world, folder, until=2, log_every=1)) == folder
+    assert not (folder / "result.json").exists()
+    lines = [line for line in metrics(folder) if line["kind"] == "train"]
+    assert [line["step"] for line in lines] == [1, 2]
+    assert all(math.isfinite(line["loss"]) for line in lines)
+    assert hub.load(folder).tokenizer.fingerprint == Store(world / "store").fingerprint
+    pretrain(run_of(world, folder))
+    assert json.loads((folder / "result.json").read_text())["steps"] == 6
+    whole, left = (load_file(run / "last" / "model.safetensors") for run in (pretrained, folder))
+    assert all(torch.equal(value, left[name]) for name, value in whole.items())
 
 
 def test_the_run_file_repeats_the_run(pretrained: Path, tmp_path: Path) -> None:

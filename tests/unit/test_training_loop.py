@@ -17,7 +17,7 @@ from torch import nn
 from training_tools import MADE, quick, step_of, stream_of
 
 import didact
-from didact.errors import InputError, Interrupted, NotANumber
+from didact.errors import InputError, Interrupted, NotANumber, Paused
 from didact.training import policy, ready
 from didact.training.checkpoint import RunFolder
 from didact.training.loop import fit
@@ -88,6 +88,20 @@ def test_a_larger_budget_goes_on(tmp_path: Path) -> None:
     train(tmp_path, quick(4))
     assert train(tmp_path, quick(6)).steps == 6
     assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_left_at_a_step(tmp_path: Path) -> None:
+    """Saved there, left again without a step where it is started again, and at its end as if never left."""
+    train(tmp_path / "whole", quick(6, log_every=2, evaluate_every=3), evaluate=scores(1.0, 2.0))
+    for until, there in ((3, 3), (3, 3), (2, 3), (4, 4)):
+        seen = scores(1.0) if there == 3 else scores()
+        with pytest.raises(Paused, match=rf"left after step {there}, as asked \(until\), saved in"):
+            train(tmp_path / "left", quick(6, log_every=2, evaluate_every=3, until=until), evaluate=seen)
+        assert RunFolder(tmp_path / "left").steps()[-1] == there
+    done = train(tmp_path / "left", quick(6, log_every=2, evaluate_every=3, until=6), evaluate=scores(2.0))
+    assert done.steps == 6
+    for kind in ("train", "validation"):
+        assert lines(tmp_path / "left", kind) == lines(tmp_path / "whole", kind)
 
 
 def test_windows_of_the_log_go_on_too(tmp_path: Path) -> None:
