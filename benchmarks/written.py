@@ -135,7 +135,7 @@ SETTINGS: dict[str, Setting] = {
         better=tuple((f"guided-{n}", f"plain-{n}") for n in STEPS),
     ),
     "questions": Setting(
-        questions, ("bpe", 16000), SMALL | {"layers": 2, "width": 128, "feedforward": 512},
+        questions, ("bpe", 16000), SMALL | {"layers": 2, "width": 128, "feedforward": 512, "dropout": 0.3},
         {"target_length": 48, "scores": ["bleu", "rougeL"], "decoding": {"beams": 4}},
         {"copy": {"copy": True}, "plain": {}}, {"epochs": 10}, rate=1e-3, batch=64, length=96,
         better=(("copy", "plain"),),
