@@ -8,6 +8,7 @@ documents by the first four bytes of theirs, modulo 100. The data lie beside the
     OUT/en, OUT/zh    corpus.txt, little.txt (for many passes), unseen.txt (in neither); {text, pair, tag, answer}/…
     OUT/en            besides: tokenizer, store (of corpus.txt), little-store, {nsp, sop}/{train, dev, test}.tsv; for
                       models that write: write/{train, dev, test}.tsv, marked (a tokenizer with sentinels), marked-store
+    OUT/en-whole      {text, pair, tag, answer}/… once more, with every record that there is
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import argparse
 import json
 import random
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha1
 from pathlib import Path
@@ -39,6 +40,7 @@ PIECES = 4096
 SENTINELS = 32  # of a text of 128 tokens, 15 % in spans of 3 are 7
 TASKS = ("text", "pair", "tag", "answer")
 SIZES = {"train": 4000, "dev": 500, "test": 1500}
+WHOLE = {"train": sys.maxsize, "dev": 500, "test": sys.maxsize}
 PROBES = {"test": 2000, "dev": 500, "train": 4000}
 Records = dict[str, list[str]]
 """split -> the lines of its file"""
@@ -80,11 +82,13 @@ def _lines(data: Path, name: str) -> list[str]:
     return [line for line in read_text(data / name).splitlines() if line.strip()]
 
 
-def _three(train: Iterable[str], test: Iterable[str], key: Callable[[str], str] = str) -> Records:
+def _three(
+    train: Iterable[str], test: Iterable[str], sizes: Mapping[str, int], key: Callable[[str], str] = str
+) -> Records:
     """train and dev out of one file, test out of another; a text of the test file is in neither."""
-    tested = first(test, SIZES["test"], key)
+    tested = first(test, sizes["test"], key)
     seen = {key(line) for line in tested}
-    dev, trained = cut((r for r in train if key(r) not in seen), (SIZES["dev"], SIZES["train"]), key)
+    dev, trained = cut((r for r in train if key(r) not in seen), (sizes["dev"], sizes["train"]), key)
     return {"train": trained, "dev": dev, "test": tested}
 
 
@@ -120,14 +124,14 @@ def _questions(data: Path, name: str) -> list[str]:
     ]
 
 
-def _sick(data: Path) -> Records:
+def _sick(data: Path, sizes: Mapping[str, int]) -> Records:
     """No official split: a fifth of the pairs, by the SHA-1 of their number, is the test file."""
     _, *rows = _lines(data, "pair/sick/SICK.txt")
     pairs = [row.split("\t") for row in rows]
     tested = [int(sha1(p[0].encode()).hexdigest(), 16) % 5 == 0 for p in pairs]
     kept = ["\t".join((p[1], p[2], p[4].strip())) for p in pairs]
     test = [row for row, is_test in zip(kept, tested, strict=True) if is_test]
-    return _three((row for row, is_test in zip(kept, tested, strict=True) if not is_test), test)
+    return _three((row for row, is_test in zip(kept, tested, strict=True) if not is_test), test, sizes)
 
 
 def _ocnli(data: Path, name: str) -> Iterator[str]:
@@ -137,35 +141,35 @@ def _ocnli(data: Path, name: str) -> Iterator[str]:
             yield "\t".join(" ".join(str(row[k]).split()) for k in ("sentence1", "sentence2", "label"))
 
 
-def english(data: Path) -> dict[str, Splits]:
+def english(data: Path, sizes: Mapping[str, int] = SIZES) -> dict[str, Splits]:
     """SST-2 (test: GLUE's dev), SICK, EWT's universal tags, QAMR (trained on its dev file)."""
     sst2 = [_lines(data, f"classify/sst2/{name}.tsv")[1:] for name in ("train", "dev")]
     qamr = [_lines(data, f"qa/qamr/filtered_{name}.tsv") for name in ("dev", "test")]
     return {
-        "text": Splits(_three(sst2[0], sst2[1], lambda line: line.split("\t")[0].strip()), header="text\tlabel"),
-        "pair": Splits(_sick(data), header="premise\thypothesis\tlabel"),
+        "text": Splits(_three(*sst2, sizes, key=lambda line: line.split("\t")[0].strip()), header="text\tlabel"),
+        "pair": Splits(_sick(data, sizes), header="premise\thypothesis\tlabel"),
         "tag": Splits(
-            _three(_sentences(data, "tag/en-ewt/train.conllu.xz"), _sentences(data, "tag/en-ewt/test.conllu")),
+            _three(_sentences(data, "tag/en-ewt/train.conllu.xz"), _sentences(data, "tag/en-ewt/test.conllu"), sizes),
             suffix="jsonl",
         ),
-        "answer": Splits(_three(qamr[0], qamr[1])),
+        "answer": Splits(_three(*qamr, sizes)),
     }
 
 
-def chinese(data: Path) -> dict[str, Splits]:
+def chinese(data: Path, sizes: Mapping[str, int] = SIZES) -> dict[str, Splits]:
     """Book reviews, OCNLI (test: its dev), GSD's universal tags (trained on dev), DRCD (trained on its dev file)."""
     reviews = [_lines(data, f"classify/zh-book-review/{name}.tsv")[1:] for name in ("train", "test")]
     tags = [_sentences(data, f"tag/zh-gsdsimp/{name}.conllu") for name in ("dev", "test")]
     trained, dev = cut(tags[0], (430, 70))
     return {
-        "text": Splits(_three(*reviews, key=_column(1)), header="label\ttext"),
+        "text": Splits(_three(*reviews, sizes, key=_column(1)), header="label\ttext"),
         "pair": Splits(
-            _three(_ocnli(data, "pair/zh-ocnli/train.10k.json"), _ocnli(data, "pair/zh-ocnli/dev.json")),
+            _three(_ocnli(data, "pair/zh-ocnli/train.10k.json"), _ocnli(data, "pair/zh-ocnli/dev.json"), sizes),
             header="premise\thypothesis\tlabel",
         ),
         "tag": Splits({"train": trained, "dev": dev, "test": tags[1]}, suffix="jsonl"),
         "answer": Splits(
-            _three(_questions(data, "qa/zh-drcd/DRCD_dev.json"), _questions(data, "qa/zh-drcd/DRCD_test.json")),
+            _three(_questions(data, "qa/zh-drcd/DRCD_dev.json"), _questions(data, "qa/zh-drcd/DRCD_test.json"), sizes),
             suffix="jsonl",
         ),
     }
@@ -234,7 +238,12 @@ def questions(data: Path) -> Splits:
         sources, targets = (_lines(data, f"seq2seq/squad-questions/{side}-{name}.txt") for side in ("src", "tgt"))
         rows = sorted(("\t".join((a.strip(), b.strip())) for a, b in zip(sources, targets, strict=True)), key=place)
         kept[name] = list({row.split("\t")[0]: row for row in rows}.values())
-    return Splits(_three(kept["dev"], kept["test"], key=_column(0)), header="source\ttarget")
+    return Splits(_three(kept["dev"], kept["test"], SIZES, key=_column(0)), header="source\ttarget")
+
+
+def contexts(data: Path, folder: Path) -> None:
+    """The sentences that QAMR's questions are about."""
+    (folder / "answer" / "contexts.tsv").write_text(read_text(data / "qa/qamr/wiki-sentences.tsv"), encoding="utf-8")
 
 
 def make(out: Path, data: Path) -> None:
@@ -249,26 +258,32 @@ def make(out: Path, data: Path) -> None:
             for name, splits in tasks(data).items():
                 splits.write(folder / name)
             say(f"{folder}: corpora and {', '.join(TASKS)}")
-    english = out / "en"
-    if not (english / "sop").is_dir():
-        (english / "answer" / "contexts.tsv").write_text(read_text(data / "qa/qamr/wiki-sentences.tsv"))
-        for name, splits in relations(english / "unseen.txt").items():
-            splits.write(english / name)
-    if not (english / "tokenizer").is_dir():
-        train_tokenizer([str(english / "corpus.txt")], english / "tokenizer", "wordpiece", PIECES, sample_mb=10)
-    if not (english / "write").is_dir():
-        questions(data).write(english / "write")
-    corpus = [str(english / "corpus.txt")]
-    if not (english / "marked").is_dir():
-        train_tokenizer(corpus, english / "marked", "wordpiece", PIECES, sample_mb=10, sentinels=SENTINELS)
-    little = [str(english / "little.txt")]
+    whole = out / "en-whole"
+    if not (whole / "answer").is_dir():
+        for name, splits in english(data, WHOLE).items():
+            splits.write(whole / name)
+        contexts(data, whole)
+        say(f"{whole}: {', '.join(TASKS)}")
+    ours = out / "en"
+    if not (ours / "sop").is_dir():
+        contexts(data, ours)
+        for name, splits in relations(ours / "unseen.txt").items():
+            splits.write(ours / name)
+    if not (ours / "tokenizer").is_dir():
+        train_tokenizer([str(ours / "corpus.txt")], ours / "tokenizer", "wordpiece", PIECES, sample_mb=10)
+    if not (ours / "write").is_dir():
+        questions(data).write(ours / "write")
+    corpus = [str(ours / "corpus.txt")]
+    if not (ours / "marked").is_dir():
+        train_tokenizer(corpus, ours / "marked", "wordpiece", PIECES, sample_mb=10, sentinels=SENTINELS)
+    little = [str(ours / "little.txt")]
     for name, texts, words, held in (
         ("store", corpus, "tokenizer", 0.02),
         ("little-store", little, "tokenizer", 0.1),
         ("marked-store", corpus, "marked", 0.02),
     ):
-        if not (english / name / "store.json").is_file():
-            prepare_store(texts, str(english / words), english / name, validation=held, processes=1)
+        if not (ours / name / "store.json").is_file():
+            prepare_store(texts, str(ours / words), ours / name, validation=held, processes=1)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

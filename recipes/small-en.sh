@@ -1,10 +1,10 @@
 #!/bin/sh
-# What small-en is trained on, by verbs alone: Wikinews, novels from before 1940 and the documentation of the installed
-# packages -> vocabularies of 8,192 and 16,384 pieces -> a store of each. Every verb goes on where it was interrupted.
+# What small-en is trained on, by verbs alone: Wikinews and novels from before 1940 -> vocabularies of 8,192 and 16,384
+# pieces -> a store of each. Every verb goes on where it was interrupted.
 #   sh recipes/small-en.sh FOLDER_OF_CORPORA runs/small-en
 set -e
 corpora=${1:?folder of en-wikinews.txt.xz and en-novels.txt.xz} out=${2:-runs/small-en} didact=${DIDACT:-.venv/bin/didact}
-texts="$corpora/en-wikinews.txt.xz $corpora/en-novels.txt.xz installed-docs"
+texts="$corpora/en-wikinews.txt.xz $corpora/en-novels.txt.xz"
 mkdir -p "$out"
 for pieces in 8192 16384; do
     [ -e "$out/tokenizer-$pieces/tokenizer.json" ] ||

@@ -2,6 +2,7 @@
 
     RUN/lock                    held (flock) by the one process that trains here
     RUN/metrics.jsonl           one line an event; see `record`
+    RUN/starts.jsonl            one line a start, the first and those that went on: after which step, when, where
     RUN/settled.json            what was decided once for the whole run
     RUN/checkpoints/step-N/     a Hugging Face folder, and `state/` to go on from
     RUN/last, RUN/best          links to checkpoints/step-N
@@ -71,6 +72,10 @@ class RunFolder:
     @property
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
+
+    @property
+    def starts(self) -> Path:
+        return self.path / "starts.jsonl"
 
     def at(self, step: int) -> Path:
         """Where the checkpoint of a step is, or would be."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 from torch import nn
@@ -22,6 +24,14 @@ class Keeper:
     def __init__(self, run: RunFolder, ready: Ready, export: Export | None, recorder: Recorder, keep: int) -> None:
         self.run, self.ready, self.export, self.recorder, self.keep = run, ready, export, recorder, keep
         self.ranks = ready.wrapped.ranks
+
+    def note_start(self, p: Progress) -> None:
+        """A line of starts.jsonl: after which step, when, where. The metrics do not show it: nothing in them changes."""
+        if self.ranks.first:
+            when = datetime.now(UTC).isoformat(timespec="seconds")
+            line = {"step": p.step, "seconds": round(p.seconds, 3), "when": when, **self.ready.environment()}
+            with self.run.starts.open("a", encoding="utf-8") as starts:
+                starts.write(json.dumps(line) + "\n")
 
     def restore(self, p: Progress) -> None:
         """Put weights, moments and links back as the checkpoint that `p` was read from has them."""

@@ -110,20 +110,23 @@ class _Loop:
     def go(self) -> Result:
         """Train until the end."""
         p, s = self.progress, self.settings
+        self._leave_if_paused()
         if p.step and self._done() < 1.0:
             self.recorder.say(f"going on after step {p.step} ({self._done():.1%} of the run)")
         if p.step and self._due(s.evaluate_every) and p.evaluated != p.step and self._validated():
             self._save()
+        if not self._stopped():
+            self.keeper.note_start(p)
         with contextlib.closing(self._batches()) as batches:
             while not self._stopped():
-                self._leave_if_interrupted()
-                self._leave_if_paused()
                 self._optimize(*next(batches))
                 self._look()
                 improved = (self._due(s.evaluate_every) or self._stopped()) and self._validated()
                 left = self._interrupted() or p.step == s.until
                 if improved or self._due(s.save_every) or self._save_is_old() or left:
                     self._save()
+                self._leave_if_interrupted()
+                self._leave_if_paused()
         if self.evaluate is not None and p.evaluated != p.step:
             self._validated()
         if self.unsaved:
@@ -279,7 +282,7 @@ class _Loop:
 
     def _leave_if_paused(self) -> None:
         until, step = self.settings.until, self.progress.step
-        if until is not None and step >= until:
+        if until is not None and step >= until and not self._stopped():
             raise Paused(f"left after step {step}, as asked (until), saved in {self.keeper.run.path}")
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 import os
 import signal
@@ -102,6 +103,9 @@ def test_left_at_a_step(tmp_path: Path) -> None:
     assert done.steps == 6
     for kind in ("train", "validation"):
         assert lines(tmp_path / "left", kind) == lines(tmp_path / "whole", kind)
+    starts = [json.loads(line) for line in (tmp_path / "left" / "starts.jsonl").read_text().splitlines()]
+    assert [start["step"] for start in starts] == [0, 3, 4]
+    assert all(start["threads"] == torch.get_num_threads() and start["when"] for start in starts)
 
 
 def test_windows_of_the_log_go_on_too(tmp_path: Path) -> None:
