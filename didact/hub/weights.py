@@ -13,10 +13,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from didact.errors import InputError
+from didact.tensorfile import write_file
 
 SINGLE = "model.safetensors"
 # In order of preference: whole files, and indices whose "weight_map" names the shard of each tensor.
@@ -53,7 +54,7 @@ def read(folder: Path) -> dict[str, Tensor]:
 def write(tensors: Mapping[str, Tensor], folder: Path) -> None:
     """One model.safetensors, names in order: equal tensors give equal bytes, however they lie in memory."""
     content = {name: tensors[name].contiguous() for name in sorted(tensors)}
-    save_file(content, folder / SINGLE, metadata={"format": "pt"})
+    write_file(content, folder / SINGLE)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -19,10 +19,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from didact.errors import InputError
+from didact.tensorfile import write_file
 from didact.training.parallel import spread, whole
 
 FORMAT = 1
@@ -72,11 +72,11 @@ def write_tensors(folder: Path, prefix: str, tensors: Iterator[tuple[str, Tensor
     for name, tensor in tensors:
         tensor = tensor.detach().cpu().contiguous()
         if part and size + tensor.nbytes > shard:
-            save_file(part, folder / f"{prefix}-{number:05d}.safetensors")
+            write_file(part, folder / f"{prefix}-{number:05d}.safetensors")
             part, size, number = {}, 0, number + 1
         part[name] = tensor
         size += tensor.nbytes
-    save_file(part, folder / f"{prefix}-{number:05d}.safetensors")
+    write_file(part, folder / f"{prefix}-{number:05d}.safetensors")
 
 
 def read_tensors(folder: Path, prefix: str) -> Iterator[tuple[str, Tensor]]:

@@ -57,6 +57,13 @@ def test_what_a_run_leaves(pretrained: Path, world: Path) -> None:
     assert len(model.fill("the [MASK] runs", 3)[0]) == 3
 
 
+def test_who_may_read_the_folder_may_read_the_run(pretrained: Path) -> None:
+    """Groups share runs: no file is its owner's alone, whatever a library thinks of it."""
+    for path in pretrained.rglob("*"):
+        if path.is_file():
+            assert path.stat().st_mode & 0o444 == path.parent.stat().st_mode & 0o444, path
+
+
 def test_others_read_it_as_it_was_trained(pretrained: Path) -> None:
     """Masked words and sentence order are BERT's two heads; transformers opens both and loses nothing."""
     theirs, loading = AutoModelForPreTraining.from_pretrained(pretrained / "last", output_loading_info=True)
