@@ -26,7 +26,7 @@ class Keeper:
         self.ranks = ready.wrapped.ranks
 
     def note_start(self, p: Progress) -> None:
-        """A line of starts.jsonl: after which step, when, where. The metrics do not show it: nothing in them changes."""
+        """A line of starts.jsonl: after which step, when, where. Nothing in the metrics shows it."""
         if self.ranks.first:
             when = datetime.now(UTC).isoformat(timespec="seconds")
             line = {"step": p.step, "seconds": round(p.seconds, 3), "when": when, **self.ready.environment()}
