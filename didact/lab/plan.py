@@ -3,7 +3,7 @@ thrown away, and the two processor times laid a straight line through. Nothing o
 
 Minutes are of one core (this process's time on the processor, so that other processes hardly count), without the start
 of each cell's own process, which is measured once and added. A budget in minutes of the clock is taken for as many of
-one core.
+one core. Fine-tunings that differ in nothing but the weights they start from are measured once.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from didact.exchange import keys
 from didact.lab import grid as grids
 from didact.lab.cells import PRETRAIN, Say, equal_steps
 from didact.lab.flops import flops_of
@@ -74,11 +75,21 @@ def plan_of(grid: Grid, say: Say) -> str:
                 say(f"{arm}: {PRETRAIN} …")
                 rows, starts[arm] = _pretraining(grid, arm, room / arm, steps.get(arm), start)
                 found += rows
+        known: dict[str, tuple[int, Line]] = {}
         for arm in grid.arms:
             source = starts.get(arm, next(iter(starts.values()), None))
             for task in grid.finetune:
-                say(f"{arm}: {task} …")
-                found.append(_finetuning(grid, arm, task, room / arm / task, source, start))
+                run = grids.finetune_run(grid, arm, task, grid.seeds[0], room / arm / task, source and str(source))
+                load_plugins(run.plugins)
+                one = run.model_copy(update={"learning_rates": ()})
+                likeness = _likeness(one)
+                if likeness not in known:
+                    say(f"{arm}: {task} …")
+                    known[likeness] = _finetuning(one, task, room / arm / task)
+                whole, line = known[likeness]
+                runs = max(1, len(run.learning_rates))
+                minutes = (start + runs * (line.step * whole + line.rest)) / 60
+                found.append(Row(arm, task, whole, len(grid.seeds), minutes))
     return table(found)
 
 
@@ -115,16 +126,20 @@ def _pretraining(grid: Grid, arm: str, room: Path, steps: int | None, start: flo
     return [*rows, row(PRETRAIN, whole, seeds)], made
 
 
-def _finetuning(grid: Grid, arm: str, task: str, room: Path, source: Path | None, start: float) -> Row:
-    run = grids.finetune_run(grid, arm, task, grid.seeds[0], room, None if source is None else str(source))
-    one = run.model_copy(update={"learning_rates": ()})
-    load_plugins(one.plugins)
+def _finetuning(run: FinetuneRun, task: str, room: Path) -> tuple[int, Line]:
+    """How many steps it has, and what they take."""
     # only epochs need to know how many sequences there are
-    budget = finetuning_budget(one, 0 if one.budget.epochs is None else len(Files.read(one, Begin.of(one)).train))
-    line, _ = _line(lambda few: _shortened(one, room / f"{task}-{few}", few), finetune)
-    whole = steps_of(budget, line, line.step)
-    runs = max(1, len(run.learning_rates))
-    return Row(arm, task, whole, len(grid.seeds), (start + runs * (line.step * whole + line.rest)) / 60)
+    budget = finetuning_budget(run, 0 if run.budget.epochs is None else len(Files.read(run, Begin.of(run)).train))
+    line, _ = _line(lambda few: _shortened(run, room / f"{task}-{few}", few), finetune)
+    return steps_of(budget, line, line.step), line
+
+
+def _likeness(run: FinetuneRun) -> str:
+    """What the time of a fine-tuning depends on: all but its folder and the weights it starts from."""
+    begin = Begin.of(run)
+    said = run.model_dump(mode="json", by_alias=True, exclude={"run", "start", "scratch", "seed"})
+    model = [begin.family.name, keys.config_to_json(begin.config), begin.tokenizer.fingerprint]
+    return json.dumps([said, model], sort_keys=True)
 
 
 def steps_of(budget: Budget, line: Line, seconds: float) -> int:

@@ -171,21 +171,25 @@ def test_measured_operations_are_those_that_are_counted(tmp_path: Path, world: P
 
 
 def test_a_plan_says_how_long_every_cell_takes(tmp_path: Path, world: Path) -> None:
-    """And leaves nothing behind."""
+    """And leaves nothing behind; fine-tunings that differ in their start alone are measured once."""
     from didact.lab.plan import plan_of
 
     grid = grids.read(small(RECIPES / "static_dynamic.yaml", tmp_path, world))
     grid = grid.model_copy(update={"finetune": {"text": grid.finetune["text"]}, "seeds": (0, 1, 2)})
-    before = sorted(tmp_path.rglob("*"))
-    *rows, total = [[cell.strip() for cell in line.split("|")[1:-1]] for line in plan_of(grid, print).splitlines()[2:]]
+    arms = grid.arms | {"dropped": grid.arms["static"].model_copy(update={"finetune": {"model": {"dropout": 0.3}}})}
+    grid = grid.model_copy(update={"arms": arms})
+    before, said = sorted(tmp_path.rglob("*")), list[str]()
+    lines = plan_of(grid, said.append).splitlines()[2:]
+    *rows, total = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    assert [line for line in said if ": text" in line] == [f"{next(iter(grid.arms))}: text …", "dropped: text …"]
     assert [row[:2] for row in rows] == [
         *([arm, stage] for arm in grid.arms for stage in ("rate on trial", "pretrain")),
         *([arm, "text"] for arm in grid.arms),
     ]
-    assert [row[4] for row in rows] == ["2", "3", "2", "3", "3", "3"]
-    assert [row[2] for row in rows[4:]] == ["2", "2"]
+    assert [row[4] for row in rows] == [*["2", "3"] * 3, "3", "3", "3"]
+    assert [row[2] for row in rows[6:]] == ["2", "2", "2"]
     assert all(float(row[5]) > 0 for row in rows)
-    assert total[4] == "16"
+    assert total[4] == "24"
     assert float(total[6].split()[0]) == pytest.approx(sum(float(row[6]) for row in rows), abs=1)
     assert sorted(tmp_path.rglob("*")) == before
 
