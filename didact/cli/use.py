@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from didact.runs.place import Place
 
 ModelName = Annotated[
     str, typer.Argument(help="A run folder, a checkpoint, a Hugging Face folder or hub name.", metavar="MODEL")
@@ -15,6 +18,8 @@ Plugin = Annotated[
     list[str] | None, typer.Option(help="A Python module of yours, in which the model's task or family is.")
 ]
 Out = Annotated[Path | None, typer.Option(help="Where to write; standard output if absent.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda or mps; auto: CUDA where it is there, else the processor.")]
+Dtype = Annotated[Literal["float32", "bfloat16", "float16"], typer.Option(help="What is computed in.")]
 
 
 def evaluate(
@@ -25,6 +30,8 @@ def evaluate(
         typer.Option(help="YAML: answer, or 'classify: {columns: {text: sentence}}'; if absent, the model's."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Also write the scores there, as JSON.")] = None,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
     plugin: Plugin = None,
 ) -> None:
     """The task's official metric on labelled files, with 95 % intervals."""
@@ -32,22 +39,31 @@ def evaluate(
     from didact.runs.use import evaluate_files
 
     load_plugins(plugin or ())
-    evaluate_files(model, data, task, out)
+    evaluate_files(model, data, task, out, _at(device, dtype))
 
 
-def predict(model: ModelName, files: Files = None, out: Out = None, plugin: Plugin = None) -> None:
+def predict(
+    model: ModelName,
+    files: Files = None,
+    out: Out = None,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    plugin: Plugin = None,
+) -> None:
     """Records in (JSON lines; of files also TSV, CSV, CoNLL …, as in training), JSON lines out, in the same order."""
     from didact.runs.runfile import load_plugins
     from didact.runs.use import predict_files
 
     load_plugins(plugin or ())
-    predict_files(model, files or (), out)
+    predict_files(model, files or (), out, _at(device, dtype))
 
 
 def fill(
     model: ModelName,
     text: Annotated[str, typer.Argument(help="A text with the model's mask token, [MASK] for BERT.")],
     top: Annotated[int, typer.Option(min=1, help="Candidates for each blank.")] = 5,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
     plugin: Plugin = None,
 ) -> None:
     """The likeliest tokens for each blank."""
@@ -55,7 +71,7 @@ def fill(
     from didact.runs.use import fill_text
 
     load_plugins(plugin or ())
-    fill_text(model, text, top)
+    fill_text(model, text, top, _at(device, dtype))
 
 
 def embed(
@@ -63,6 +79,8 @@ def embed(
     out: Annotated[Path, typer.Option(help="Where to write: .npy, rows in the order of the lines.")],
     files: Files = None,
     pooling: Annotated[str, typer.Option(help="mean, cls, last or max; the model's own if it names one.")] = "",
+    device: Device = "auto",
+    dtype: Dtype = "float32",
     plugin: Plugin = None,
 ) -> None:
     """One vector a line of text."""
@@ -70,7 +88,7 @@ def embed(
     from didact.runs.use import embed_files
 
     load_plugins(plugin or ())
-    embed_files(model, files or (), out, pooling)
+    embed_files(model, files or (), out, pooling, _at(device, dtype))
 
 
 def generate(
@@ -89,6 +107,8 @@ def generate(
         bool, typer.Option(help="Read names of special tokens (<mask>, <extra_id_0>) as these; show sentinels.")
     ] = False,
     stream: Annotated[bool, typer.Option(help="Show the text as it is written, in place of JSON lines.")] = False,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
     plugin: Plugin = None,
 ) -> None:
     """What the model writes after each line of text; JSON lines out."""
@@ -97,7 +117,7 @@ def generate(
 
     load_plugins(plugin or ())
     given = {"beams": beams, "answers": answers, "maximum": maximum, "sample": sample, "seed": seed}
-    generate_files(model, files or (), out, given, decoding, stream, special)
+    generate_files(model, files or (), out, given, decoding, stream, special, _at(device, dtype))
 
 
 def fewshot(
@@ -108,6 +128,8 @@ def fewshot(
     data: Annotated[Path | None, typer.Option(help="The questions; if absent, the task file's.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for predictions.jsonl, result.json, accuracy.png.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many questions.")] = None,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
     plugin: Plugin = None,
 ) -> None:
     """A task by examples in the input alone: accuracy by number of shots. Nothing is trained."""
@@ -115,7 +137,14 @@ def fewshot(
     from didact.runs.runfile import load_plugins
 
     load_plugins(plugin or ())
-    fewshot_file(model, task_file, _numbers("shots", shots), _numbers("seeds", seeds), data, out, limit)
+    numbers = _numbers("shots", shots), _numbers("seeds", seeds)
+    fewshot_file(model, task_file, *numbers, data, out, limit, _at(device, dtype))
+
+
+def _at(device: str, dtype: str) -> Place:
+    from didact.runs.place import Place
+
+    return Place(device, dtype)
 
 
 def _numbers(option: str, text: str) -> list[int]:

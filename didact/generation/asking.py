@@ -148,6 +148,6 @@ def look_up(
         own = order[low:high]
         row = torch.from_numpy(which[own] - first).to(model.device)
         value = torch.from_numpy(values[own]).to(model.device)
-        logprobs[own] = (logits[row, value] - logits.logsumexp(-1)[row]).double().cpu().numpy()
+        logprobs[own] = (logits[row, value] - logits.logsumexp(-1)[row]).cpu().double().numpy()
         likeliest[own] = (logits.argmax(-1)[row] == value).cpu().numpy()
     return logprobs, likeliest

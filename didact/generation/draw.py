@@ -57,10 +57,16 @@ def uniforms(seed: int, prompts: np.ndarray, answers: int, step: int) -> Tensor:
     return torch.from_numpy(unit(words(keys(seed, each=each), step))).view(len(prompts), answers)
 
 
+def finest(device: torch.device) -> torch.dtype:
+    """What sums of many small numbers are kept in: float64, or float32 on Apple's devices, which have no other."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 def draw(logits: Tensor, uniform: Tensor) -> Tensor:
     """logits (n, V), uniform (n,) in [0, 1) float64 -> tokens (n,), by inversion of the distribution."""
-    until = logits.double().softmax(1).cumsum(1)
-    token = torch.searchsorted(until, (uniform[:, None] * until[:, -1:]), right=True).squeeze(1)
+    until = logits.to(finest(logits.device)).softmax(1).cumsum(1)
+    at = uniform.to(until.device, until.dtype)[:, None] * until[:, -1:]
+    token = torch.searchsorted(until, at, right=True).squeeze(1)
     # Rounding could put a number on the last border, behind which stand tokens that do not take part.
     last = logits.shape[1] - 1 - (logits > NEVER).int().flip(1).argmax(1)
     return torch.minimum(token, last)

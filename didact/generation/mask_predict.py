@@ -62,7 +62,7 @@ def mask_predict(pretrained: Pretrained, texts: Sequence[str], rounds: int = 10)
         logits[:, never] = float("-inf")
         best = logits.log_softmax(1).max(1)
         tokens[blanks[again]] = best.indices.cpu().numpy()
-        likely[again] = best.values.double().cpu().numpy()
+        likely[again] = best.values.cpu().double().numpy()
     return [
         Answer(
             tokenizer.decode(tokens[sequences.cuts[i] : sequences.cuts[i + 1]]),

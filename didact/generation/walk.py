@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from didact.generation.decoding import Decoding
-from didact.generation.draw import draw, narrowed, uniforms
+from didact.generation.draw import draw, finest, narrowed, uniforms
 from didact.generation.history import History
 from didact.generation.reader import Prompts, Reader
 from didact.generation.rules import Rule, apply
@@ -74,7 +74,7 @@ class Walk:
         history = History(self.reader.before(self.prompts), R, decoding.maximum, device)
         numbers = torch.arange(len(self.prompts), device=device)
         running = torch.ones(len(self.prompts), R, dtype=torch.bool, device=device)
-        scores = torch.zeros(len(self.prompts), R, dtype=torch.float64, device=device)
+        scores = torch.zeros(len(self.prompts), R, dtype=finest(device), device=device)
         lengths = torch.zeros(len(self.prompts), R, dtype=torch.int64, device=device)
         ends = torch.tensor(self.ends, dtype=torch.int64, device=device)
         for step in range(decoding.maximum):
@@ -104,12 +104,12 @@ class Walk:
         scores = apply(self.rules, logits, history).reshape(B * R, V)
         if self.decoding.sample:
             at = uniforms(self.decoding.seed, self.numbers[numbers.cpu().numpy()], R, step)
-            tokens = draw(narrowed(scores, self.decoding), at.flatten().to(logits.device))
+            tokens = draw(narrowed(scores, self.decoding), at.flatten())
         else:
             tokens = top(scores, 1)[1].squeeze(1)
         tokens = tokens.view(B, R)
         chosen = logits.gather(2, tokens[:, :, None]).squeeze(2)
-        return tokens, (chosen - log_total(logits.flatten(0, 1)).view(B, R)).double()
+        return tokens, (chosen - log_total(logits.flatten(0, 1)).view(B, R)).to(finest(logits.device))
 
     def _stopped(self, history: History, numbers: Tensor, running: Tensor) -> Tensor:
         found = [

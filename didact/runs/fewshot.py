@@ -9,7 +9,6 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from didact import hub
 from didact.data.store import write_aside
 from didact.errors import InputError
 from didact.evaluation.fewshot import (
@@ -32,6 +31,7 @@ from didact.evaluation.fewshot import (
 from didact.generation.masked import Order
 from didact.runs import runfile
 from didact.runs.corpus import say
+from didact.runs.place import AUTO, Place
 from didact.runs.schema import Part
 
 
@@ -118,12 +118,13 @@ def fewshot_file(
     data: Path | None = None,
     out: Path | None = None,
     limit: int | None = None,
+    at: Place = AUTO,
 ) -> list[Found]:
     """Put the task of a file to a model; OUT/predictions.jsonl, result.json, accuracy.png; a table on the console.
 
     limit: the first so many questions. Raises InputError.
     """
-    asking, trials = ask_file(name, path, shots, seeds, data, limit)
+    asking, trials = ask_file(name, path, shots, seeds, data, limit, at=at)
     result = as_json(name, asking, trials)
     if out is not None:
         write(out, asking, trials, result)
@@ -140,6 +141,7 @@ def ask_file(
     data: Path | None = None,
     limit: int | None = None,
     keep: Callable[[str], bool] = lambda _id: True,
+    at: Place = AUTO,
 ) -> tuple[Asking, list[Trial]]:
     """Every trial of the task of a file. keep: which questions are asked, by their ids. Raises InputError."""
     chosen: TaskFile = runfile.read(path, TaskFile)
@@ -150,7 +152,7 @@ def ask_file(
     questions = [case for case in _cases(task, where) if keep(case.id)][:limit]
     examples = path.parent / chosen.examples if isinstance(chosen.examples, Path) else chosen.examples
     pool = _cases(task, examples) if examples else []
-    model = hub.load(name)
+    model = at.open(name)
     asking = Asking(task, reader_of(model, task), questions, Pool(task, pool), chosen.scoring)
     trials = []
     for trial in asking.trials(shots, seeds):

@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from didact import hub
 from didact.batch import Batch, Example, Labels
 from didact.data.store import write_aside
 from didact.data.stream import Stream
@@ -32,6 +31,7 @@ from didact.runs.begin import Begin
 from didact.runs.build import batch_of, learned, task_of
 from didact.runs.corpus import say
 from didact.runs.models import check_streams, check_template
+from didact.runs.place import Place
 from didact.runs.runfile import load_plugins, read
 from didact.runs.schema import FinetuneRun
 from didact.runs.write import checked
@@ -229,7 +229,7 @@ def _one(run: FinetuneRun, begin: Begin, files: Files, seed: int, rate: float, f
         evaluate if dev is not None else None,
         common.exporter(lambda: state.now),
     )
-    final = common.able_to_write(hub.load(folder))
+    final = Place(run.hardware.device).open(str(folder))
     assert final.task is not None
     scores = {name: _score(final, d, folder, name, run) for name, d in files.all.items() if name in SPLITS}
     found = {

@@ -12,7 +12,6 @@ from typing import Any, TextIO, cast
 import numpy as np
 import yaml
 
-from didact import hub
 from didact.data.files import decoded, lines, make_folder
 from didact.data.store import write_aside
 from didact.data.tables import parse_json
@@ -23,13 +22,14 @@ from didact.model import Pretrained
 from didact.runs import common
 from didact.runs.build import changed, columns_known, task_of
 from didact.runs.corpus import say
+from didact.runs.place import AUTO, Place
 from didact.tasks import Dataset, Task
 
 LEARNED = ("labels", "problem", "tags", "form", "copy")  # fields that say what a model's heads answer
 _AT_ONCE = 1024  # records predicted together: answers begin to come, and memory stays bounded
 
 
-def evaluate_files(name: str, data: Sequence[Path], task: str | None, out: Path | None) -> None:
+def evaluate_files(name: str, data: Sequence[Path], task: str | None, out: Path | None, at: Place = AUTO) -> None:
     """Score a model on labelled files. task: "answer", or "classify: {columns: {text: sentence}}", where the model has
     none, or its files have other columns.
     """
@@ -37,7 +37,7 @@ def evaluate_files(name: str, data: Sequence[Path], task: str | None, out: Path 
 
     if out is not None:
         make_room(out)
-    model = common.able_to_write(hub.load(name))
+    model = at.open(name)
     asked = _task(model, task)
     found: dict[str, Any] = {}
     for path in data:
@@ -57,11 +57,11 @@ def evaluate_files(name: str, data: Sequence[Path], task: str | None, out: Path 
         write_aside(out, text + "\n")
 
 
-def predict_files(name: str, files: Sequence[Path], out: Path | None) -> None:
+def predict_files(name: str, files: Sequence[Path], out: Path | None, at: Place = AUTO) -> None:
     """JSON lines in, JSON lines out, one for one and in order. Files of another kind (TSV, CSV, Parquet, CoNLL, SQuAD's
     JSON) are read as the model's task reads them, whole, their labels unused.
     """
-    model = common.able_to_write(hub.load(name))
+    model = at.open(name)
     if model.task is None:
         raise InputError(f"{name} was fine-tuned for no task", expected="a checkpoint of `didact finetune`")
     with output(out) as target:
@@ -89,15 +89,15 @@ def _predicted(model: Pretrained, files: Sequence[Path]) -> Iterator[Sequence[Ma
                 raise InputError(problem.found, file=file, row=row, expected=problem.expected) from None
 
 
-def fill_text(name: str, text: str, top: int) -> None:
+def fill_text(name: str, text: str, top: int, at: Place = AUTO) -> None:
     """Print the likeliest tokens of each blank."""
     decoded(text.encode(errors="surrogateescape"), "the text")
-    for number, candidates in enumerate(hub.load(name).fill(text, top), 1):
+    for number, candidates in enumerate(at.open(name).fill(text, top), 1):
         for found in candidates:
             print(f"{number}\t{found.probability:.4f}\t{found.token}")
 
 
-def embed_files(name: str, files: Sequence[Path], out: Path, pooling: str) -> None:
+def embed_files(name: str, files: Sequence[Path], out: Path, pooling: str, at: Place = AUTO) -> None:
     """One vector a line of text, as a .npy file of float32."""
     if pooling not in ("", *POOLINGS):
         raise InputError(f"--pooling: found {pooling!r}", expected=f"one of {', '.join(POOLINGS)}")
@@ -105,7 +105,7 @@ def embed_files(name: str, files: Sequence[Path], out: Path, pooling: str) -> No
     texts = [line for _, _, line in lines_of(files)]
     if not texts:
         raise InputError("no line to embed", file=files[0] if files else "standard input")
-    vectors = hub.load(name).embed(texts, cast(Any, pooling or None))
+    vectors = at.open(name).embed(texts, cast(Any, pooling or None))
     aside = out.with_name(f".{out.name}.aside")
     with aside.open("wb") as file:
         np.save(file, vectors)

@@ -11,11 +11,11 @@ from typing import Any
 
 import yaml
 
-from didact import hub
 from didact.errors import InputError
 from didact.generation import Decoding, generate, stream
 from didact.generation.generate import check_prompts, settled
 from didact.generation.ways import PromptError
+from didact.runs.place import AUTO, Place
 from didact.runs.use import lines_of, output
 
 Line = tuple[str, int, str]
@@ -31,6 +31,7 @@ def generate_files(
     more: str,
     streamed: bool,
     special: bool = False,
+    at: Place = AUTO,
 ) -> None:
     """One prompt a line in; a JSON line each out, {"prompt", "answers": [{"text", "score"}]}, or, streamed, the text of
     each as it is written. given: fields of `Decoding`; more: YAML, others; special: see `generate`.
@@ -41,7 +42,7 @@ def generate_files(
     decoding = decoding_of(given, more)
     if streamed and out is not None:
         raise InputError("--stream with --out", expected="one of them")
-    model = hub.load(name)
+    model = at.open(name)
     if files and not any(path.is_fifo() or path.is_char_device() for path in files):
         for some in _some(files):
             with _placed(some):

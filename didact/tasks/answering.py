@@ -98,7 +98,7 @@ def forced(
                     if asked.values.ndim > 1:  # not a question about tokens
                         continue
                     losses, hits = cross_entropy(logits[: len(asked.values)], asked.values.to(where))
-                    total, right = total + float(losses.double().sum()), right + float(hits.sum())
+                    total, right = total + float(losses.cpu().double().sum()), right + float(hits.sum())
                     count += len(losses)
     finally:
         model.train(training)

@@ -26,6 +26,21 @@ def test_as_many_rows_as_one_likes(first: int, bias: bool) -> None:
             torch.testing.assert_close(product(rows[None, :, None]), expected[None, :, None], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("first", [1, 8, 40])
+def test_in_bfloat16(first: int) -> None:
+    """Laid out or not, to its eight bits."""
+    generator = torch.Generator().manual_seed(0)
+    matrix, bias = torch.randn(70, 24, generator=generator), torch.randn(70, generator=generator)
+    product = Product(matrix.bfloat16(), bias.bfloat16())
+    with torch.inference_mode():
+        for n in (first, 1, 4, 33, 64, 65, 300):
+            rows = torch.randn(n, 24, generator=generator).bfloat16()
+            found = product(rows)
+            assert found.dtype == torch.bfloat16
+            exact = F.linear(rows.double(), matrix.bfloat16().double(), bias.bfloat16().double())
+            assert (found.double() - exact).abs().max() <= 2**-7 * exact.abs().max()
+
+
 def test_tensors_of_inference_and_other_types() -> None:
     with torch.inference_mode():
         matrix = torch.randn(24, 8)
