@@ -35,7 +35,7 @@ from didact.nn.shared import begin_alike, share
 from didact.objectives.base import Objective, answers
 from didact.tasks.answering import Write, batches
 from didact.tasks.answering import predict as predict_with
-from didact.tasks.base import Prediction, Task
+from didact.tasks.base import Counts, Prediction, Task
 from didact.tasks.columns import Source
 from didact.tokenization.tokenizer import Tokenizer, frame
 
@@ -368,23 +368,29 @@ class Pretrained:
             )
         return self.writer
 
-    def predict(self, records: Source, write: Write | None = None) -> list[Prediction]:
+    def predict(
+        self, records: Source, write: Write | None = None, *, number: int = 0, counts: Counts | None = None
+    ) -> list[Prediction]:
         """One prediction a record, JSON-able, in order. records: mappings with the fields of the model's task
         (`{"text": …}`), or a file of such. write: what writes the answers of a task whose answers are texts,
-        None = the model itself, by the task's own settings.
+        None = the model itself, by the task's own settings; number: of the first record, which drawn texts depend on;
+        counts: where what is cut is counted.
 
         Raises InputError where the model was fine-tuned for no task, or a record lacks a field.
         """
         if self.task is None:
             raise InputError("this model was fine-tuned for no task", expected="a checkpoint of `didact finetune`")
-        write = self.write(self.task) if write is None and self.task.written else write
-        return predict_with(self.model, self.task, self.tokenizer, records, write=write)
+        write = self.write(self.task, number) if write is None and self.task.written else write
+        return predict_with(self.model, self.task, self.tokenizer, records, write=write, counts=counts)
 
-    def write(self, task: Task) -> Write:
-        """What writes the answers of a task whose answers are texts: the best one after each prompt."""
+    def write(self, task: Task, number: int = 0) -> Write:
+        """What writes the answers of a task whose answers are texts: the best one after each prompt. number: of the
+        first one.
+        """
 
         def written(prompts: Sequence[Example]) -> list[str]:
             tokens = [example.tokens.tolist() for example in prompts]
-            return [answers[0].text for answers in self._writer.generate_tokens(self, tokens, **task.writing)]
+            found = self._writer.generate_tokens(self, tokens, number=number, **task.writing)
+            return [answers[0].text for answers in found]
 
         return written

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from didact.errors import InputError
 
 _MAY_BE_NONE = ("top_k", "top_p", "min_p", "no_repeat", "phrases", "banned", "stop")
+STEEPEST = 20  # power of a text's length, which with more tokens would not fit into a number
 _ANOTHER = object()
 """instead of a value of another kind"""
 
@@ -81,6 +82,8 @@ class Decoding:
         for name in ("phrases", "banned", "stop"):
             if not all(getattr(self, name)):
                 raise InputError(f"{name} with an empty text", expected="texts of at least one character")
+            if any(map(lone, getattr(self, name))):
+                raise InputError(f"{name} with half a character", expected="texts, whose surrogates come in pairs")
         for name, least in (("maximum", 1), ("minimum", 0), ("beams", 1), ("answers", 1), ("groups", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"{name} {getattr(self, name)}", expected=f"at least {least}")
@@ -88,8 +91,11 @@ class Decoding:
             raise InputError(f"sample {self.sample!r}", expected="true or false")
         if self.minimum > self.maximum:
             raise InputError(f"minimum {self.minimum}", expected=f"at most the maximum, {self.maximum}")
-        if self.coverage_penalty < 0:
-            raise InputError(f"coverage_penalty {self.coverage_penalty}", expected="at least 0")
+        for name in ("coverage_penalty", "diversity"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} {getattr(self, name)}", expected="at least 0")
+        if abs(self.length_penalty) > STEEPEST:
+            raise InputError(f"length_penalty {self.length_penalty:g}", expected=f"from -{STEEPEST} to {STEEPEST}")
         if self.temperature <= 0 or self.repetition_penalty <= 0:
             raise InputError("a temperature or repetition penalty of 0 or less", expected="a number above 0")
         if self.top_k < 0 or not 0 < self.top_p <= 1 or not 0 <= self.min_p <= 1 or self.no_repeat < 0:
@@ -127,6 +133,11 @@ class Decoding:
     def searches(self) -> bool:
         """Whether several hypotheses are compared."""
         return self.beams > 1 or bool(self.phrases)
+
+
+def lone(text: str) -> bool:
+    """Whether half a character stands in it (a surrogate without the other one), which no tokenizer reads."""
+    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _like(said: Any, wanted: Any) -> Any:

@@ -12,11 +12,11 @@ import torch
 from didact.errors import InputError
 from didact.generation.beams import search
 from didact.generation.constrained import room
-from didact.generation.decoding import Decoding
+from didact.generation.decoding import Decoding, lone
 from didact.generation.reader import Prompts
 from didact.generation.rules import AtLeast, Banned, Forbidden, Forced, NoRepeat, Repetition, Rule, Unwritten
 from didact.generation.texts import Following, Pieces, Stopping
-from didact.generation.walk import Hypothesis, Walk
+from didact.generation.walk import Hypothesis, NothingLeft, Walk
 from didact.generation.ways import PromptError, Way, way_of
 from didact.model import Answer, Pretrained
 from didact.tokenization.tokenizer import Tokenizer
@@ -29,6 +29,7 @@ def generate(
     decoding: Decoding | None = None,
     batch: int = 32,
     special: bool = False,
+    number: int = 0,
     **settings: Any,
 ) -> list[list[Answer]]:
     """The answers to each prompt, best first (drawn ones in the order of their numbers).
@@ -36,12 +37,16 @@ def generate(
     decoding: how; settings: fields of `Decoding` that are to be otherwise. batch: prompts that are worked on together,
     those of similar length; what is found does not depend on it, but for rounding. special: names of special tokens in
     the prompts stand for these tokens ("The <extra_id_0> sat", "The <mask> sat"), and sentinels stay in the answers;
-    not for prompts with other people's text in them, which could end them or say what they are. Raises InputError for
-    settings that do not go together, prompts that do not fit, phrases that cannot appear, and models that do not write.
+    not for prompts with other people's text in them, which could end them or say what they are. number: of the first
+    prompt, which what is drawn depends on: where 256 have been answered before, 256.
+
+    Raises InputError for settings that do not go together, prompts that do not fit, phrases that cannot appear, and
+    models that do not write.
     """
     decoding = settled(decoding, settings)
     way = way_of(pretrained, decoding.begin, decoding.first)
-    return _answers(pretrained, way.prompts(pretrained, _texts(prompts), special), way, decoding, batch, special)
+    tokens = way.prompts(pretrained, _texts(prompts), special)
+    return _answers(pretrained, tokens, way, decoding, batch, special, number)
 
 
 def generate_tokens(
@@ -50,6 +55,7 @@ def generate_tokens(
     decoding: Decoding | None = None,
     batch: int = 32,
     special: bool = False,
+    number: int = 0,
     **settings: Any,
 ) -> list[list[Answer]]:
     """`generate` after prompts that are tokens already, read as they are: whatever begins a text is among them.
@@ -58,7 +64,8 @@ def generate_tokens(
     """
     decoding = settled(decoding, settings)
     way = way_of(pretrained, decoding.begin, decoding.first)
-    return _answers(pretrained, _tokens(prompts, pretrained.model.config.pieces), way, decoding, batch, special)
+    tokens = _tokens(prompts, pretrained.model.config.pieces)
+    return _answers(pretrained, tokens, way, decoding, batch, special, number)
 
 
 def check_prompts(pretrained: Pretrained, prompts: Sequence[str], decoding: Decoding, special: bool = False) -> None:
@@ -75,6 +82,8 @@ def _texts(prompts: Sequence[str]) -> list[str]:
     for number, prompt in enumerate(prompts, 1):
         if not isinstance(prompt, str):
             raise PromptError(number, type(prompt).__name__, "a text")
+        if lone(prompt):
+            raise PromptError(number, f"half a character in {prompt[:40]!r}", "a text, whose surrogates come in pairs")
     return list(prompts)
 
 
@@ -93,13 +102,13 @@ def _tokens(prompts: Prompts, pieces: int) -> list[list[int]]:
 
 
 def _answers(
-    pretrained: Pretrained, tokens: Prompts, way: Way, decoding: Decoding, batch: int, special: bool
+    pretrained: Pretrained, tokens: Prompts, way: Way, decoding: Decoding, batch: int, special: bool, number: int
 ) -> list[list[Answer]]:
     if not isinstance(batch, int) or batch < 1:
         raise InputError(f"batch {batch!r}", expected="at least 1")
     way.check_room(pretrained.maximum, tokens, decoding.maximum)
-    rules, phrases = rules_of(decoding, way, pretrained.tokenizer), _phrases(decoding, pretrained.tokenizer)
     says = _says(pretrained, special)
+    rules, phrases = rules_of(decoding, way, says), _phrases(decoding, pretrained.tokenizer)
     followings = [Following(says, tuple(own) if way.continues else ()) for own in tokens]
     stopping = [Stopping(following, decoding.stop) for following in followings] if decoding.stop else []
     answers: list[list[Answer]] = [[] for _ in tokens]
@@ -111,15 +120,22 @@ def _answers(
             if decoding.searches:
                 found = search(way.reader, own, decoding, way.ends, rules, stops, [phrases] * len(own))
             else:
-                walk = Walk(way.reader, own, decoding, way.ends, rules, stops, some)
-                for _ in walk.steps():
-                    pass
+                walk = Walk(way.reader, own, decoding, way.ends, rules, stops, [number + i for i in some])
+                try:
+                    for _ in walk.steps():
+                        pass
+                except NothingLeft as problem:
+                    raise _nothing(some[problem.place]) from None
                 found = walk.hypotheses
             for i, hypotheses in zip(some, found, strict=True):
                 if not hypotheses:
-                    raise PromptError(i + 1, "nothing can be written by these rules", "fewer rules")
+                    raise _nothing(i)
                 answers[i] = [_answer(one, followings[i], stopping[i] if stopping else None, way) for one in hypotheses]
     return answers
+
+
+def _nothing(place: int) -> PromptError:
+    return PromptError(place + 1, "nothing can be written by these rules", "fewer rules")
 
 
 def _says(pretrained: Pretrained, special: bool) -> Tokenizer:
@@ -128,9 +144,14 @@ def _says(pretrained: Pretrained, special: bool) -> Tokenizer:
 
 
 def stream(
-    pretrained: Pretrained, prompt: str, decoding: Decoding | None = None, special: bool = False, **settings: Any
+    pretrained: Pretrained,
+    prompt: str,
+    decoding: Decoding | None = None,
+    special: bool = False,
+    number: int = 0,
+    **settings: Any,
 ) -> Iterator[str]:
-    """What is written after one prompt, piece by piece as it is; no piece ends within a character. special: see
+    """What is written after one prompt, piece by piece as it is; no piece ends within a character. special, number: see
     `generate`.
 
     Raises InputError as `generate`, and for beams, whose first words are known only at the end.
@@ -141,18 +162,22 @@ def stream(
     way = way_of(pretrained, decoding.begin, decoding.first)
     (tokens,) = way.prompts(pretrained, _texts([prompt]), special)
     way.check_room(pretrained.maximum, [tokens], decoding.maximum)
-    following = Following(_says(pretrained, special), tuple(tokens) if way.continues else ())
+    says = _says(pretrained, special)
+    following = Following(says, tuple(tokens) if way.continues else ())
     stopping = Stopping(following, decoding.stop) if decoding.stop else None
-    rules, stops = rules_of(decoding, way, pretrained.tokenizer), [] if stopping is None else [stopping]
-    walk = Walk(way.reader, [tokens], decoding, way.ends, rules, stops)
+    rules, stops = rules_of(decoding, way, says), [] if stopping is None else [stopping]
+    walk = Walk(way.reader, [tokens], decoding, way.ends, rules, stops, [number])
     return _pieces(walk, Pieces(following, stopping), way)
 
 
 def _pieces(walk: Walk, pieces: Pieces, way: Way) -> Iterator[str]:
     steps = walk.steps()
     while True:
-        with torch.inference_mode():  # not around the yield: it would be the caller's as well
-            taken = next(steps, None)
+        try:
+            with torch.inference_mode():  # not around the yield: it would be the caller's as well
+                taken = next(steps, None)
+        except NothingLeft:
+            raise _nothing(0) from None
         if taken is None:
             break
         token = int(taken.tokens[0, 0])

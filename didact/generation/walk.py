@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from didact.generation.decoding import Decoding
-from didact.generation.draw import draw, finest, narrowed, uniforms
+from didact.generation.draw import NEVER, draw, finest, narrowed, uniforms
 from didact.generation.history import History
 from didact.generation.reader import Prompts, Reader
 from didact.generation.rules import Rule, apply
@@ -43,6 +43,14 @@ class Taken:
     prompts: Tensor
     tokens: Tensor
     running: Tensor
+
+
+class NothingLeft(Exception):
+    """The rules forbid every token after one of the prompts. place: its, in the batch."""
+
+    def __init__(self, place: int) -> None:
+        super().__init__(f"nothing can be written after prompt {place}")
+        self.place = place
 
 
 class Walk:
@@ -78,7 +86,7 @@ class Walk:
         lengths = torch.zeros(len(self.prompts), R, dtype=torch.int64, device=device)
         ends = torch.tensor(self.ends, dtype=torch.int64, device=device)
         for step in range(decoding.maximum):
-            tokens, likely = self._take(logits, history, numbers, step)
+            tokens, likely = self._take(logits, history, numbers, step, running)
             history.add(tokens)
             scores += torch.where(running, likely, 0.0)
             lengths += running
@@ -98,10 +106,14 @@ class Walk:
                 numbers, running, scores, lengths = (x[left] for x in (numbers, running, scores, lengths))
             logits = self.reader.read(history.tokens[:, :, -1])
 
-    def _take(self, logits: Tensor, history: History, numbers: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """The next token of each and how likely the model thinks it, (B, R)."""
+    def _take(
+        self, logits: Tensor, history: History, numbers: Tensor, step: int, running: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The next token of each, and how likely the model thinks it, (B, R). NothingLeft where one has none."""
         B, R, V = logits.shape
         scores = apply(self.rules, logits, history).reshape(B * R, V)
+        if self.rules and bool((stuck := running & (scores.amax(1) == NEVER).view(B, R)).any()):
+            raise NothingLeft(int(numbers[stuck.any(1)][0]))
         if self.decoding.sample:
             at = uniforms(self.decoding.seed, self.numbers[numbers.cpu().numpy()], R, step)
             tokens = draw(narrowed(scores, self.decoding), at.flatten())

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from didact.data.files import make_folder
 from didact.data.store import write_aside
 from didact.errors import InputError
 from didact.evaluation.fewshot import (
@@ -75,7 +76,11 @@ class TaskFile(Part):
     def _names_are_text(cls, values: Any) -> Any:
         """YAML reads the labels 0 and true as a number and a truth value."""
         if isinstance(values, Mapping) and isinstance(values.get("labels"), Mapping):
-            values = {**values, "labels": {str(name): words for name, words in values["labels"].items()}}
+            labels = {str(name): words for name, words in values["labels"].items()}
+            if len(labels) < len(values["labels"]):
+                names = [str(name) for name in values["labels"]]
+                raise ValueError(f"labels: {next(n for n in names if names.count(n) > 1)!r} once")
+            values = {**values, "labels": labels}
         return values
 
     @model_validator(mode="after")
@@ -124,6 +129,8 @@ def fewshot_file(
 
     limit: the first so many questions. Raises InputError.
     """
+    if out is not None:
+        make_folder(out)
     asking, trials = ask_file(name, path, shots, seeds, data, limit, at=at)
     result = as_json(name, asking, trials)
     if out is not None:

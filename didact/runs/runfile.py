@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -46,7 +46,7 @@ def values_of(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as problem:
         raise InputError(f"cannot be read: {problem}", file=path, expected="a YAML file in UTF-8") from None
     try:
-        values = yaml.safe_load(text)
+        values = yaml.load(text, _EachOnce)
     except yaml.MarkedYAMLError as problem:
         row = None if problem.problem_mark is None else problem.problem_mark.line + 1
         raise InputError(f"not YAML: {problem.problem}", file=path, row=row) from None
@@ -56,6 +56,19 @@ def values_of(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise InputError(f"found {type(values).__name__}", file=path, expected="keys and values")
     return values
+
+
+class _EachOnce(yaml.SafeLoader):
+    """YAML's own loader takes the last of two keys of one name, and says nothing of the other."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key_node.tag != "tag:yaml.org,2002:merge" and isinstance(key, Hashable) and key in seen:
+                raise yaml.MarkedYAMLError(problem=f"{key!r} stands there twice", problem_mark=key_node.start_mark)
+            seen |= {key} if isinstance(key, Hashable) else set()
+        return super().construct_mapping(node, deep)
 
 
 def checked(schema: Any, values: object, file: str | Path | None = None, prefix: str = "") -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO, cast
@@ -24,6 +25,7 @@ from didact.runs.build import changed, columns_known, task_of
 from didact.runs.corpus import say
 from didact.runs.place import AUTO, Place
 from didact.tasks import Dataset, Task
+from didact.tasks.base import Counts
 
 LEARNED = ("labels", "problem", "tags", "form", "copy")  # fields that say what a model's heads answer
 _AT_ONCE = 1024  # records predicted together: answers begin to come, and memory stays bounded
@@ -64,18 +66,21 @@ def predict_files(name: str, files: Sequence[Path], out: Path | None, at: Place 
     model = at.open(name)
     if model.task is None:
         raise InputError(f"{name} was fine-tuned for no task", expected="a checkpoint of `didact finetune`")
+    counts: Counts = Counter()
     with output(out) as target:
-        for predictions in _predicted(model, files):
+        for predictions in _predicted(model, files, counts):
             for prediction in predictions:
                 target.write(json.dumps(prediction, ensure_ascii=False) + "\n")
             target.flush()
+    for what, count in counts.items():
+        say(f"{count:,} {what}")
 
 
-def _predicted(model: Pretrained, files: Sequence[Path]) -> Iterator[Sequence[Mapping[str, Any]]]:
-    """The predictions, file by file, some records at a time."""
+def _predicted(model: Pretrained, files: Sequence[Path], counts: Counts) -> Iterator[Sequence[Mapping[str, Any]]]:
+    """The predictions, file by file, some records at a time. counts: where what is cut is counted."""
     for source in files or (None,):
         if source is not None and ".jsonl" not in source.suffixes:
-            yield model.predict(source)
+            yield model.predict(source, counts=counts)
             continue
         for file, first, records in _records([] if source is None else [source]):
             if first > 1:  # what has no id is called by its number, in the file and not in this portion
@@ -83,7 +88,7 @@ def _predicted(model: Pretrained, files: Sequence[Path]) -> Iterator[Sequence[Ma
                     r if r.get("id") is not None else {**r, "id": str(i)} for i, r in enumerate(records, first - 1)
                 ]
             try:
-                yield model.predict(records)
+                yield model.predict(records, number=first - 1, counts=counts)
             except InputError as problem:
                 row = None if problem.row is None else first + problem.row - 1
                 raise InputError(problem.found, file=file, row=row, expected=problem.expected) from None

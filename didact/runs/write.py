@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import yaml
 
@@ -15,6 +15,7 @@ from didact.errors import InputError
 from didact.generation import Decoding, generate, stream
 from didact.generation.generate import check_prompts, settled
 from didact.generation.ways import PromptError
+from didact.model import Pretrained
 from didact.runs.place import AUTO, Place
 from didact.runs.use import lines_of, output
 
@@ -45,25 +46,47 @@ def generate_files(
     model = at.open(name)
     if files and not any(path.is_fifo() or path.is_char_device() for path in files):
         for some in _some(files):
-            with _placed(some):
-                check_prompts(model, [prompt for _, _, prompt in some], decoding, special)
+            _check(model, some, decoding, special)
     with output(out) as target:
-        for some in _some(files):
+        number = 0
+        for some in _some(files, 1 if streamed else _AT_ONCE):
             if streamed:
-                for line in some:
-                    with _placed([line]):
-                        for piece in stream(model, line[2], decoding, special):
-                            target.write(piece)
-                            target.flush()
-                    target.write("\n")
-                continue
-            prompts = [prompt for _, _, prompt in some]
-            with _placed(some):
-                every = generate(model, prompts, decoding, special=special)
-            for prompt, answers in zip(prompts, every, strict=True):
-                found = [{"text": answer.text, "score": answer.score} for answer in answers]
-                target.write(json.dumps({"prompt": prompt, "answers": found}, ensure_ascii=False) + "\n")
+                _stream(model, some, decoding, special, number, target)
+            else:
+                _write(model, some, decoding, special, number, target)
+            number += len(some)
+
+
+def _stream(
+    model: Pretrained, some: Sequence[Line], decoding: Decoding, special: bool, number: int, target: TextIO
+) -> None:
+    """A line, piece by piece as it is written. number: its own, from 0."""
+    with _placed(some):
+        for piece in stream(model, some[0][2], decoding, special, number):
+            target.write(piece)
             target.flush()
+    target.write("\n")
+    target.flush()
+
+
+def _write(
+    model: Pretrained, some: Sequence[Line], decoding: Decoding, special: bool, number: int, target: TextIO
+) -> None:
+    """A JSON line each; what is wrong with one costs none of those before it. number: of the first, from 0."""
+    try:
+        _check(model, some, decoding, special)
+        wrong = None
+    except _Misplaced as problem:
+        some, wrong = some[: problem.number - 1], problem
+    prompts = [prompt for _, _, prompt in some]
+    with _placed(some):
+        every = generate(model, prompts, decoding, special=special, number=number)
+    for prompt, answers in zip(prompts, every, strict=True):
+        found = [{"text": answer.text, "score": answer.score} for answer in answers]
+        target.write(json.dumps({"prompt": prompt, "answers": found}, ensure_ascii=False) + "\n")
+    target.flush()
+    if wrong is not None:
+        raise wrong
 
 
 def decoding_of(given: Mapping[str, Any], more: str) -> Decoding:
@@ -88,11 +111,23 @@ def checked(values: Mapping[str, Any], where: str) -> Decoding:
         raise InputError(f"{where}: {problem.found}", expected=problem.expected) from None
 
 
-def _some(files: Sequence[Path]) -> Iterator[list[Line]]:
+def _some(files: Sequence[Path], most: int = _AT_ONCE) -> Iterator[list[Line]]:
     """Lines of one file, some at a time."""
     for _, own in groupby(lines_of(files), key=lambda line: line[0]):
-        while some := list(islice(own, _AT_ONCE)):
+        while some := list(islice(own, most)):
             yield some
+
+
+class _Misplaced(InputError):
+    """What is wrong with one of some lines, said of its file and row. number: which, from 1."""
+
+    number: int
+
+
+def _check(model: Pretrained, some: Sequence[Line], decoding: Decoding, special: bool) -> None:
+    """That the lines leave room to write. Raises _Misplaced."""
+    with _placed(some):
+        check_prompts(model, [prompt for _, _, prompt in some], decoding, special)
 
 
 @contextlib.contextmanager
@@ -102,4 +137,6 @@ def _placed(some: Sequence[Line]) -> Iterator[None]:
         yield
     except PromptError as problem:
         file, row, _ = some[problem.number - 1]
-        raise problem.at(file, row) from None
+        placed = _Misplaced(problem.wrong, file=file, row=row, expected=problem.expected)
+        placed.number = problem.number
+        raise placed from None

@@ -21,7 +21,7 @@ from didact.data.lay import lay_prepared
 from didact.errors import InputError
 from didact.heads.cross_entropy import cross_entropy
 from didact.randomness import generators, keys
-from didact.tasks.base import Array, Dataset, Prediction, Task
+from didact.tasks.base import Array, Counts, Dataset, Prediction, Task
 from didact.tasks.columns import Source
 from didact.tokenization.tokenizer import Tokenizer
 
@@ -154,9 +154,12 @@ def predict(
     records: Source,
     batch_tokens: int = 8192,
     write: Write | None = None,
+    counts: Counts | None = None,
 ) -> list[Prediction]:
     """Records without labels (a file, or mappings from Python) -> one prediction a record, JSON-able. write: as in
-    `answer`.
+    `answer`; counts: where what is cut is counted.
     """
     dataset = task.read(records, tokenizer, labelled=False)
+    if counts is not None:
+        counts.update(dataset.counts)
     return task.decode(dataset, answer(model, task, dataset, batch_tokens, write=write))

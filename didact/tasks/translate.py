@@ -8,7 +8,7 @@ Shapes: L tokens of a source, n of a target.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, get_args
@@ -128,6 +128,19 @@ class Translate(Task):
             raise ValueError("copy and smoothing: expected one of them, copied tokens are not spread")
         self.heads()
         _ = self.teacher  # which check their own
+        if self.target_length is not None and self.target_length < 1:
+            raise InputError(f"target_length {self.target_length}", expected="at least 1")
+        if len(set(self.scores)) < len(self.scores):
+            raise InputError(f"scores {', '.join(self.scores)}", expected="each once")
+        self._check_plain(("teaching_k", "teaching_least"), self.teaching is None, "teaching")
+        self._check_plain(("guide", "guide_strength"), not self.guided, "guided")
+        self._check_plain(("looking",), not self.looks, "guided or copy")
+
+    def _check_plain(self, names: Iterable[str], idle: bool, without: str) -> None:
+        """That settings without effect are left as they are: who sets one believes that it does something."""
+        for name in names:
+            if idle and getattr(self, name) != type(self).__dataclass_fields__[name].default:
+                raise InputError(f"{name} {getattr(self, name)!r} without {without}", expected=f"{without} as well")
 
     def heads(self) -> Mapping[str, Head]:
         own: dict[str, Head] = {forms.HEAD: Vocabulary(smoothing=self.smoothing)}

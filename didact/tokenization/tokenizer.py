@@ -201,7 +201,9 @@ class Tokenizer:
     @cached_property
     def surfaces(self) -> tuple[bytes, ...]:
         """What each token adds to a text in whose middle it stands; see `didact.tokenization.surfaces`."""
-        return surfaces(self._backend, self.tokens(range(self.vocabulary)), self._ending)
+        pieces = self.tokens(range(self.vocabulary))
+        found = surfaces(self._backend, pieces, self._ending)
+        return tuple(pieces[i].encode() if i in self._shown else own for i, own in enumerate(found))
 
     @cached_property
     def fallback(self) -> frozenset[int]:

@@ -67,7 +67,12 @@ class Asking:
         check_answers(self.reader, self.task, self.questions)
 
     def trials(self, shots: Sequence[int], seeds: Sequence[int]) -> Iterator[Trial]:
-        """One after the other. Without demonstrations seeds make no difference: the first one's trial is all."""
+        """One after the other. Without demonstrations seeds make no difference: the first one's trial is all.
+
+        Raises InputError where there are too few examples for the most shots, before anything is asked.
+        """
+        for i, case in enumerate(self.questions):
+            self.pool.draw(case, i, max(shots, default=0), seeds[0])
         for count in shots:
             for seed in seeds if count else seeds[:1]:
                 for number in range(len(self.task.templates)):

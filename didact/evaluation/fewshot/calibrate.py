@@ -44,7 +44,8 @@ def pmi(words: Sequence[Sequence[str]], scored: Sequence[Scored], domain: Sequen
 
 def calibrated(sums: Floats, empty: Sequence[Floats]) -> Floats:
     """sums (c,): of the question; empty: of each of e inputs without content, (c,) -> (c,): W = diag(p)^-1, b = 0."""
-    return sums - np.log(np.mean([shares(own) for own in empty], axis=0))
+    believed = [own - np.logaddexp.reduce(own) for own in empty]  # in logarithms: a long answer's share may be e^-800
+    return sums - (np.logaddexp.reduce(believed, axis=0) - np.log(len(believed)))
 
 
 def over_words(words: Sequence[Sequence[str]], values: Sequence[float]) -> Floats:

@@ -35,14 +35,21 @@ class Template:
             raise InputError(f"template {text!r}: {problem}", expected="names in braces") from None
         parts: list[tuple[str, str | None]] = []
         cut: int | None = None
+        text_so_far = ""  # a doubled brace ends a piece, too, without a field
         for literal, name, form, conversion in pieces:
-            if form or conversion or (name is not None and (not name or any(c in name for c in ".[]!:"))):
+            text_so_far += literal
+            if name is None:
+                continue
+            if form or conversion or not name or any(c in name for c in ".[]!:"):
                 raise InputError(f"template {text!r}: {{{name}}}", expected="a plain name in braces")
             if name == ANSWER:
                 if cut is not None:
                     raise InputError(f"template {text!r} has two answers", expected="one {answer}")
                 cut = len(parts) + 1
-            parts.append((literal, None if name == ANSWER else name))
+            parts.append((text_so_far, None if name == ANSWER else name))
+            text_so_far = ""
+        if text_so_far:
+            parts.append((text_so_far, None))
         if cut is None:
             raise InputError(f"template {text!r} has no {{answer}}", expected="one, where the answer stands")
         return Template(tuple(parts[:cut]), tuple(parts[cut:]))

@@ -120,12 +120,15 @@ def _first_round(id: str) -> bool:
 
 
 def _row(asking: Asking, trials: Sequence[Trial], shots: int) -> dict[str, Any]:
-    """shown: the share of questions whose key is among their demonstrations; answered: accuracy on these."""
+    """shown: the share of questions whose key is among the demonstrations that fitted; answered: accuracy on these."""
     (found,) = summary(asking, trials)
     right = [[c == case.gold for c, case in zip(t.chosen("sum"), asking.questions, strict=True)] for t in trials]
     shown = [
-        [any(asking.pool.cases[d].fields == case.fields for d in own) for case, own in pairs]
-        for pairs in (list(zip(asking.questions, t.drawn, strict=True)) for t in trials)
+        [
+            any(asking.pool.cases[d].fields == case.fields for d in own[prompt.dropped :])
+            for case, own, prompt in zip(asking.questions, t.drawn, t.prompts, strict=True)
+        ]
+        for t in trials
     ]
     hit, seen = np.array(right, bool), np.array(shown, bool)
     return {

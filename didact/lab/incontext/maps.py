@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from didact.errors import InputError
 from didact.randomness import generator
 
 
@@ -37,6 +38,12 @@ class Maps:
     sizes: tuple[int, ...]
     pairs: int
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.held < self.values:
+            raise InputError(f"held {self.held} of {self.values} values", expected=f"1 to {self.values - 1}")
+        if not self.sizes or not 0 < min(self.sizes) <= max(self.sizes) <= self.keys:
+            raise InputError(f"sizes {list(self.sizes)}", expected=f"some, from 1 to {self.keys}, the keys")
 
     def held_out(self) -> NDArray[np.bool_]:
         """(K, V): whether a key never has a value in the corpus."""
