@@ -12,7 +12,7 @@ from fewshot_tools import bart, bart_of_bytes, bert, gpt, t5
 
 from didact.errors import InputError
 from didact.evaluation.fewshot import SCORINGS, Asking, Fewshot, Pool, Template, cases, floors, reader_of, summary
-from didact.evaluation.fewshot.calibrate import calibration_error, over_words
+from didact.evaluation.fewshot.calibrate import calibrated, calibration_error, over_words
 from didact.evaluation.fewshot.prompts import fitted, written
 from didact.evaluation.fewshot.readers import BlankReader, ConditionalReader
 from didact.generation.borders import Pieces as PiecesOf
@@ -397,6 +397,17 @@ def test_answers_that_no_score_can_tell() -> None:
     assert "label '1': the tokenizer cannot write '好'" in refused(bert(), both)
 
 
+@pytest.mark.parametrize("model", [gpt(40), bert(40), bart(40)], ids=["gpt2", "bert", "bart"])
+def test_an_answer_longer_than_the_model_reads_is_said_of_its_record(model: Pretrained) -> None:
+    task = Fewshot("choose", (Template.parse("{text} {answer}"),), choices="options", answer="gold")
+    fields = {"text": "the cat", "options": ["sat", "a fine film " * 30], "gold": 0}
+    own = cases(task, [(7, fields)], "records.jsonl")
+    with pytest.raises(
+        InputError, match=r"records\.jsonl:7: options .*: an answer of \d+ tokens; expected fewer than 40"
+    ):
+        Asking(task, reader_of(model, task), own, Pool(task, own), ("sum",))
+
+
 def test_choices_that_no_score_can_tell() -> None:
     task = Fewshot("choose", (Template.parse("{text}: {answer}."),), choices="choices", answer="right")
     record: dict[str, Any] = {"text": "the cat", "right": 1}
@@ -427,6 +438,31 @@ def test_trials_and_their_summary() -> None:
         assert f.each == tuple(right)
         assert f.accuracy.value == pytest.approx(np.mean(right))
         assert f.accuracy.low <= f.accuracy.value <= f.accuracy.high
+
+
+def test_a_domain_with_braces() -> None:
+    """Doubled braces are text: what stands around the answer goes on to the nearest field."""
+    assert Template.parse("{text} Say {{x}}: {answer}").domain == ("Say {x}: ", "")
+    parsed = Template.parse("{text} so \\boxed{{{answer}}} it is {{ok}} end {more}")
+    assert parsed.domain == ("so \\boxed{", "} it is {ok} end")
+    assert parsed.sides({"text": "T", "more": "M"}) == ("T so \\boxed{", "} it is {ok} end M")
+
+
+def test_calibration_of_what_is_hardly_possible() -> None:
+    """An answer whose share is e^-2000 has one, and no warning is made of it."""
+    sums, empty = np.array([-10.0, -2200.0]), [np.array([-5.0, -2005.0]), np.array([-7.0, -2107.0])]
+    found = calibrated(sums, empty)
+    assert np.isfinite(found).all()
+    assert found[0] == pytest.approx(-10.0)
+    assert found[1] == pytest.approx(-2200.0 + 2000.0 + np.log(2.0))
+
+
+def test_too_few_examples_are_said_before_anything_is_asked() -> None:
+    own = made()
+    reader = reader_of(gpt(), TASK)
+    asking = Asking(TASK, reader, own[:2], Pool(TASK, own[:3]), ("sum",), progress=lambda _n: pytest.fail("asked"))
+    with pytest.raises(InputError, match="expected 5, the shots"):
+        next(iter(asking.trials((0, 1, 5), (0,))))
 
 
 def test_calibration_error() -> None:

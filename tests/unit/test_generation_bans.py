@@ -8,6 +8,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+from fewshot_tools import t5
 from writing_tools import a_writer, wide
 
 from didact.config import ModelConfig, Position
@@ -15,7 +16,7 @@ from didact.generation import WRITER, Decoding, generate
 from didact.generation.generate import rules_of
 from didact.generation.history import History
 from didact.generation.rules import apply
-from didact.generation.ways import Way
+from didact.generation.ways import PromptError, Way
 from didact.heads import Vocabulary
 from didact.model import Model, Pretrained
 from didact.tokenization.tokenizer import Tokenizer
@@ -132,3 +133,30 @@ def test_a_phrase_without_spaces(writer: Pretrained) -> None:
     (found,) = generate(writer, ["a"], maximum=12, beams=4, phrases=("我",))[0]
     assert "我" in found.text
     assert " 我" not in found.text
+
+
+def test_a_sentinel_that_is_shown_can_be_banned() -> None:
+    model = t5()
+    name = model.tokenizer.token(model.tokenizer.sentinels[1])
+    drawn: dict[str, Any] = {"sample": True, "answers": 40, "maximum": 12, "special": True}
+    prompt = ["the <extra_id_0> sat"]
+    assert any(name in one.text for one in generate(model, prompt, **drawn)[0])
+    assert not any(name in one.text for one in generate(model, prompt, banned=[name], **drawn)[0])
+
+
+@pytest.mark.parametrize("settings", [{}, {"sample": True}, {"beams": 3}], ids=["greedy", "drawn", "beams"])
+def test_where_nothing_is_left_nothing_is_written(settings: dict[str, Any]) -> None:
+    """Of so few words, none of which may come twice, no long text can be made."""
+    tokenizer = train(["A C G T"] * 5, "word", 20)[0]
+    config = ModelConfig(
+        vocabulary=tokenizer.vocabulary, width=16, layers=1, heads=2, feedforward=16, segments=0, visibility="causal"
+    )
+    model = Model(config, {"vocabulary": Vocabulary()}, torch.Generator().manual_seed(0)).eval()
+    own = {"no_repeat": 1, "minimum": 40, "maximum": 40, **settings}
+    one = Pretrained(model, tokenizer, "gpt2", writer=WRITER)
+    assert len(one.generate(["A", "C G"], maximum=3, **settings)) == 2
+    with pytest.raises(PromptError, match=r"prompt [12]: nothing can be written by these rules; expected fewer rules"):
+        one.generate(["A", "C G"], **own)
+    if "beams" not in settings:
+        with pytest.raises(PromptError, match="prompt 1: nothing can be written"):
+            list(one.stream("A", **own))

@@ -58,6 +58,22 @@ def test_what_would_have_no_effect(name: str) -> None:
     assert getattr(Decoding(**(settings | where)), name) == settings[name]
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"beams": 2, "length_penalty": 400.0}, "length_penalty 400; expected from -20 to 20"),
+        ({"beams": 2, "length_penalty": -1e6}, "length_penalty -1e+06"),
+        ({"beams": 4, "groups": 2, "diversity": -1.0}, "diversity -1.0; expected at least 0"),
+        ({"stop": "a\ud800"}, "stop with half a character"),
+        ({"banned": ["\udfff"]}, "banned with half a character"),
+    ],
+)
+def test_out_of_bounds(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError) as found:
+        Decoding(**settings)
+    assert said in str(found.value)
+
+
 def test_one_thing_said_in_several_ways() -> None:
     plain = Decoding(stop=("a",), maximum=4)
     assert plain == Decoding(stop="a", maximum=np.int64(4))  # type: ignore[arg-type]

@@ -255,6 +255,7 @@ BAD = {
     "one prompt of tokens": (lambda w, _: generate_tokens(w, [1, 2]), "prompt 1: 1; expected a list of tokens"),
     "a token beyond": (lambda w, _: generate_tokens(w, [[1, 257]]), "prompt 1: token 257; expected one of 0 to 256"),
     "a token below": (lambda w, _: generate_tokens(w, [[-5]]), "prompt 1: token -5"),
+    "half a character": (lambda w, _: generate(w, ["a", "b\ud800"]), "prompt 2: half a character in"),
     "no batch": (lambda w, _: generate(w, ["a"], batch=0), "batch 0; expected at least 1"),
     "less than no batch": (lambda w, _: generate(w, ["a"], batch=-1), "batch -1"),
 }
@@ -330,6 +331,35 @@ def test_what_is_wrong_with_a_line_is_said_of_its_row(
         bound = given | {"beams": 2}
         with pytest.raises(InputError, match=r"a\.txt:1: nothing can be written by these rules; expected fewer rules"):
             generate_files(str(tmp_path / "m"), files[:1], out, bound, "{phrases: [ab], banned: [ab]}", False)
+
+
+def test_every_line_has_a_draw_of_its_own(
+    writer: Pretrained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever portions the lines come in, and line by line: as of all of them at once."""
+    monkeypatch.setattr("didact.runs.write._AT_ONCE", 2)
+    hub.export(writer, tmp_path / "m")
+    (tmp_path / "a.txt").write_text("the cat\n" * 5)
+    given = {"beams": 1, "answers": 1, "maximum": 8, "sample": True, "seed": 3}
+    generate_files(str(tmp_path / "m"), [tmp_path / "a.txt"], tmp_path / "out.jsonl", given, "", False)
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    texts = [row["answers"][0]["text"] for row in rows]
+    assert texts == [own[0].text for own in generate(writer, ["the cat"] * 5, maximum=8, sample=True, seed=3)]
+    assert len(set(texts)) == 5
+    generate_files(str(tmp_path / "m"), [tmp_path / "a.txt"], None, given, "", True)
+    assert capsys.readouterr().out == "".join(f"{text}\n" for text in texts)
+
+
+def test_a_bad_line_costs_none_before_it(
+    writer: Pretrained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where lines come from standard input, to standard output."""
+    hub.export(writer, tmp_path / "m")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a\nb\n" + b"x" * 95 + b"\nc\n")))
+    given = {"beams": 1, "answers": 1, "maximum": 4, "sample": False, "seed": 0}
+    with pytest.raises(InputError, match="standard input:3: 95 tokens"):
+        generate_files(str(tmp_path / "m"), [], None, given, "", False)
+    assert [json.loads(line)["prompt"] for line in capsys.readouterr().out.splitlines()] == ["a", "b"]
 
 
 def test_training_and_writing_agree(writer: Pretrained) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import tokenizers
+from fewshot_tools import sentinels
 from tokenizers import decoders, models
 
 from didact.generation.texts import Following, Pieces, Stopping
@@ -38,6 +39,7 @@ MADE: dict[str, Callable[[], Tokenizer]] = {
     "fallback, spaces kept": lambda: by_hand([*BYTES, "▁a", "b", "▁"], GEMMA, byte_fallback=True),
     "pieces named like bytes": lambda: by_hand(["<0x41>", "▁a", "b"], decoders.Metaspace()),
     "metaspace": lambda: by_hand(["▁the", "▁cat", "s", "▁"], decoders.Metaspace()),
+    "sentinels shown": lambda: sentinels().showing,
     "ends of words": lambda: by_hand(["the</w>", "c", "at</w>"], decoders.BPEDecoder(), end_of_word_suffix="</w>"),
 }
 
@@ -133,3 +135,14 @@ def test_a_decoder_that_rewrites_what_was_given() -> None:
     pieces = Pieces(Following(tokenizer))
     assert [pieces.add(token) for token in (4, 2, 3, 4, 4)] == ["c", "a", "X", "c", "c"]
     assert pieces.end() == ""
+
+
+def test_a_sentinel_ends_a_text_however_far_it_stands() -> None:
+    """What it adds to a text is its name: a stop text as any other (docs/generation.md)."""
+    shown = sentinels().showing
+    first, second = shown.sentinels[:2]
+    stopping = Stopping(Following(shown), (shown.token(second),))
+    for count in (1, 4, 40):
+        tokens = [first, *spelled(shown, "the cat sat on the mat ")[:1] * count]
+        assert not stopping(tokens)
+        assert stopping([*tokens, second])

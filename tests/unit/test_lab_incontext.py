@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,6 +77,14 @@ def test_the_whole_road(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "could be known" in capsys.readouterr().out
     with pytest.raises(InputError, match="begun with another plan"):
         incontext.run(tmp_path / "out", PLAN)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"held": 0}, {"held": 8}, {"sizes": (1, 31)}, {"sizes": ()}, {"sizes": (0,)}], ids=str
+)
+def test_maps_that_cannot_be(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="expected"):
+        Maps(**({"keys": 30, "values": 8, "held": 2, "sizes": (1, 3), "pairs": 12} | wrong))
 
 
 def test_it_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,6 +81,7 @@ def test_how_many_are_asked(place: Path) -> None:
         ({"balance": "kind"}, "no field 'kind'"),
         ({"labels": {1: "good", 0: ""}}, "label '0' with an empty answer; expected words that stand for it"),
         ({"labels": {1: [], 0: "bad"}}, "label '1' with an empty answer"),
+        ({"labels": {1: "good", "1": "great", 0: "bad"}}, "labels: '1' once"),
         ({"labels": {1: "good", 0: ["bad", "good"]}}, "label '1': 'good' has the same tokens as an answer of '0'"),
     ],
 )
@@ -89,6 +90,14 @@ def test_a_mistake_is_one_clear_line(place: Path, changes: dict[str, Any], said:
         put(place, changes)
     assert said in str(problem.value)
     assert "\n" not in str(problem.value).replace("\\n", "")
+
+
+def test_where_to_write_is_seen_to_first(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("didact.runs.fewshot.ask_file", lambda *_, **__: pytest.fail("asked"))
+    (place / "file").write_text("")
+    for out in (place / "file", place / "file" / "deeper"):
+        with pytest.raises(InputError, match="expected (a folder|one that can be written in)"):
+            put(place, out=out)
 
 
 def test_numbers() -> None:

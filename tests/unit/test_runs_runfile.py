@@ -69,6 +69,7 @@ def test_the_resolved_file_repeats_the_run(tmp_path: Path) -> None:
         ({"run": "r", "budget": {"steps": 1}}, [], "data: missing"),
         ("- a\n- b\n", [], "run.yaml: found list; expected keys and values"),
         ("run: a\nseed: [1\n", [], "run.yaml:3: not YAML"),
+        ("run: a\nbudget: {steps: 1,\n  steps: 2}\n", [], "run.yaml:3: not YAML: 'steps' stands there twice"),
         ("run: a\nseed: \a1\n", [], "run.yaml:2: not YAML: special characters"),
     ],
 )

@@ -75,6 +75,22 @@ def test_to_write_after_a_text(family: str, world: Path, tmp_path: Path, capsys:
     assert json.loads((tmp_path / "out.jsonl").read_text())["target"] == written[0]
 
 
+def test_what_is_cut_is_said_and_every_record_has_a_draw_of_its_own(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = writing_start(world, tmp_path / "start", "bart")
+    changes = translating(world, decoding={"sample": True, "minimum": 3})
+    run = finetune(run_of(world, tmp_path / "run", start, **changes, budget={"steps": 2}))
+    monkeypatch.setattr("didact.runs.use._AT_ONCE", 2)
+    (tmp_path / "new.jsonl").write_text((json.dumps({"source": "river stone " * 60}) + "\n") * 5, encoding="utf-8")
+    capsys.readouterr()
+    predict_files(str(run), [tmp_path / "new.jsonl"], tmp_path / "out.jsonl")
+    assert "5 sources cut to the length" in capsys.readouterr().err
+    texts = [json.loads(line)["target"] for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert texts == [row["target"] for row in didact.load(run).predict(["river stone " * 60] * 5)]
+    assert len(set(texts)) == 5
+
+
 def test_a_model_that_does_not_write_is_told_before_training(world: Path, pretrained: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="at most 64 in all"):
         finetune(run_of(world, tmp_path / "run", pretrained, **translating(world, target_length=60)))

@@ -280,7 +280,23 @@ def test_evaluate_and_predict_by_what_writes() -> None:
         evaluate(model, task, found, write=lambda _: ["one"])
 
 
-@pytest.mark.parametrize("wrong", [{"scores": ()}, {"scores": ("blue",)}, {"share": 0.0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"scores": ()},
+        {"scores": ("blue",)},
+        {"scores": ("bleu", "bleu")},
+        {"share": 0.0},
+        {"target_length": 0},
+        {"target_length": -3},
+        {"teaching_k": 10.0},
+        {"guide": "monotonic"},
+        {"guide_strength": 0.5, "copy": True},
+        {"looking": 5},
+    ],
+    ids=str,
+)
 def test_wrong_settings(wrong: dict[str, Any]) -> None:
+    """Those too that would have no effect."""
     with pytest.raises(ValueError, match="expected"):
         Translate(**wrong)

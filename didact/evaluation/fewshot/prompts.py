@@ -6,6 +6,7 @@ it does not fit without any, the beginning of the text is cut, then its end. All
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -33,11 +34,19 @@ def check_names(reader: Reader, task: Fewshot, cases: Sequence[Case]) -> None:
 
 
 def check_answers(reader: Reader, task: Fewshot, questions: Sequence[Case]) -> None:
-    """Raises InputError for an answer that the tokenizer cannot write, and for two whose tokens are the same: no score
-    could tell what they say.
+    """Raises InputError for an answer that the tokenizer cannot write, for two whose tokens are the same, so that no
+    score could tell what they say, and for one that is as long as what the model reads.
     """
     kind = "label" if task.choices is None else task.choices
     asked = list({case.words: case for case in reversed(questions)}.values())
+    most = math.inf if reader.model.maximum is None else reader.model.maximum
+    for case in asked:
+        file, row = (None, None) if task.choices is None else (case.file, case.row)
+        for name, some in zip(case.names, case.words, strict=True):
+            for own in reader.model.tokenizer.encode_many(list(some)):
+                if len(own) >= most:
+                    found = f"{kind} {name[:40]!r}: an answer of {len(own)} tokens"
+                    raise InputError(found, file=file, row=row, expected=f"fewer than {most}, which the model reads")
     for template in task.templates:
         words = [[word for own in case.words for word in own] for case in asked]
         prompts = [written(task, template, [], case.fields, own) for case, own in zip(asked, words, strict=True)]
