@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from typing import Any
+
+from didact.errors import InputError
 
 
 def check_counts(**counts: int | None) -> None:
@@ -33,3 +37,12 @@ def check_dropout(**rates: float | None) -> None:
     for name, rate in rates.items():
         if rate is not None and not 0.0 <= rate < 1.0:
             raise ValueError(f"{name} {rate}: a share, from 0 to below 1")
+
+
+def check_plain(settings: Any, names: Iterable[str], where: str, expected: str) -> None:
+    """InputError where one of these fields of a dataclass, which have no effect `where` things are as they are, is not
+    as it comes: who sets one believes that it does something.
+    """
+    for name in names:
+        if getattr(settings, name) != type(settings).__dataclass_fields__[name].default:
+            raise InputError(f"{name} {getattr(settings, name)!r}, and {where}", expected=expected)

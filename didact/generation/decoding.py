@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import Any, Literal
 
+from didact.bounds import check_plain
 from didact.errors import InputError
 
 _MAY_BE_NONE = ("top_k", "top_p", "min_p", "no_repeat", "phrases", "banned", "stop")
@@ -107,7 +108,7 @@ class Decoding:
 
     def _check_together(self) -> None:
         if not self.sample:
-            self._check_plain(("temperature", "top_k", "top_p", "min_p", "seed"), "nothing is drawn", "sample: true")
+            check_plain(self, ("temperature", "top_k", "top_p", "min_p", "seed"), "nothing is drawn", "sample: true")
         if self.beams > 1 and self.sample:
             raise InputError("beams that are sampled", expected="beams 1, or sample false")
         if self.beams % self.groups:
@@ -117,17 +118,11 @@ class Decoding:
         if self.phrases and (self.sample or self.groups > 1 or self.stop):
             raise InputError("phrases that must appear", expected="beam search without groups and stop texts")
         if not self.searches:
-            self._check_plain(
-                ("length_penalty", "early_stopping", "coverage_penalty"), "there is one beam", "several beams"
+            check_plain(
+                self, ("length_penalty", "early_stopping", "coverage_penalty"), "there is one beam", "several beams"
             )
         if self.groups == 1:
-            self._check_plain(("diversity",), "there is one group", "several groups")
-
-    def _check_plain(self, names: Iterable[str], where: str, expected: str) -> None:
-        """That these settings, which have no effect where it is so, are left as they are."""
-        for name in names:
-            if getattr(self, name) != type(self).__dataclass_fields__[name].default:
-                raise InputError(f"{name} {getattr(self, name)!r}, and {where}", expected=expected)
+            check_plain(self, ("diversity",), "there is one group", "several groups")
 
     @property
     def searches(self) -> bool:

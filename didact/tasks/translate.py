@@ -8,7 +8,7 @@ Shapes: L tokens of a source, n of a target.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, get_args
@@ -17,6 +17,7 @@ import numpy as np
 from torch import Tensor
 
 from didact.batch import Batch, Example, Labels, Loss, Prepared
+from didact.bounds import check_plain
 from didact.config import ModelConfig
 from didact.data.parallel import parallel, sides
 from didact.errors import InputError
@@ -132,15 +133,12 @@ class Translate(Task):
             raise InputError(f"target_length {self.target_length}", expected="at least 1")
         if len(set(self.scores)) < len(self.scores):
             raise InputError(f"scores {', '.join(self.scores)}", expected="each once")
-        self._check_plain(("teaching_k", "teaching_least"), self.teaching is None, "teaching")
-        self._check_plain(("guide", "guide_strength"), not self.guided, "guided")
-        self._check_plain(("looking",), not self.looks, "guided or copy")
-
-    def _check_plain(self, names: Iterable[str], idle: bool, without: str) -> None:
-        """That settings without effect are left as they are: who sets one believes that it does something."""
-        for name in names:
-            if idle and getattr(self, name) != type(self).__dataclass_fields__[name].default:
-                raise InputError(f"{name} {getattr(self, name)!r} without {without}", expected=f"{without} as well")
+        if self.teaching is None:
+            check_plain(self, ("teaching_k", "teaching_least"), "nothing is sampled", "teaching as well")
+        if not self.guided:
+            check_plain(self, ("guide", "guide_strength"), "nothing is guided", "guided as well")
+        if not self.looks:
+            check_plain(self, ("looking",), "nobody asks where rows look", "guided or copy as well")
 
     def heads(self) -> Mapping[str, Head]:
         own: dict[str, Head] = {forms.HEAD: Vocabulary(smoothing=self.smoothing)}

@@ -96,7 +96,7 @@ def test_where_to_write_is_seen_to_first(place: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("didact.runs.fewshot.ask_file", lambda *_, **__: pytest.fail("asked"))
     (place / "file").write_text("")
     for out in (place / "file", place / "file" / "deeper"):
-        with pytest.raises(InputError, match="expected (a folder|one that can be written in)"):
+        with pytest.raises(InputError, match=r"expected (a folder|one that can be written in)"):
             put(place, out=out)
 
 
