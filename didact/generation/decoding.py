@@ -13,6 +13,7 @@ from didact.errors import InputError
 
 _MAY_BE_NONE = ("top_k", "top_p", "min_p", "no_repeat", "phrases", "banned", "stop")
 STEEPEST = 20  # power of a text's length, which with more tokens would not fit into a number
+COLDEST = 1e-20  # logits divided by less would not fit into a number
 _ANOTHER = object()
 """instead of a value of another kind"""
 
@@ -99,6 +100,8 @@ class Decoding:
             raise InputError(f"length_penalty {self.length_penalty:g}", expected=f"from -{STEEPEST} to {STEEPEST}")
         if self.temperature <= 0 or self.repetition_penalty <= 0:
             raise InputError("a temperature or repetition penalty of 0 or less", expected="a number above 0")
+        if self.temperature < COLDEST:
+            raise InputError(f"temperature {self.temperature:g}", expected=f"{COLDEST:g} or more, or sample: false")
         if self.top_k < 0 or not 0 < self.top_p <= 1 or not 0 <= self.min_p <= 1 or self.no_repeat < 0:
             raise InputError(
                 f"top_k {self.top_k}, top_p {self.top_p}, min_p {self.min_p}, no_repeat {self.no_repeat}",

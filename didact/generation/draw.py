@@ -41,7 +41,7 @@ def min_p(logits: Tensor, p: float) -> Tensor:
 def narrowed(logits: Tensor, decoding: Decoding) -> Tensor:
     """The logits that the token is drawn from, (n, V): temperature, then top-k, top-p and min-p in this order."""
     if decoding.temperature != 1.0:
-        logits = (logits - logits.amax(1, keepdim=True)) / decoding.temperature  # or a low one gives infinities
+        logits = logits / decoding.temperature
     if decoding.top_k:
         logits = top_k(logits, decoding.top_k)
     if decoding.top_p < 1.0:

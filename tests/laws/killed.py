@@ -77,7 +77,7 @@ class Events:
         self.folder, self.fatal, self.names = str(folder), fatal, []
         register_optimizer_step_post_hook(lambda *_: self.happened("step"))
         sys.addaudithook(self.audit)
-        self.write, state.save_file = state.save_file, self.save_file
+        self.write, state.write_file = state.write_file, self.write_file
 
     def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event.startswith(("open", "os.", "shutil.")):
@@ -90,7 +90,7 @@ class Events:
         if len(self.names) == self.fatal:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def save_file(self, tensors: dict[str, torch.Tensor], file: Path) -> None:
+    def write_file(self, tensors: dict[str, torch.Tensor], file: Path) -> None:
         self.write(tensors, file)
         if len(self.names) + 1 == self.fatal:
             self.fatal, fatal = None, self.fatal  # what is done here is no event

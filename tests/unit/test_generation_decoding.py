@@ -64,6 +64,7 @@ def test_what_would_have_no_effect(name: str) -> None:
         ({"beams": 2, "length_penalty": 400.0}, "length_penalty 400; expected from -20 to 20"),
         ({"beams": 2, "length_penalty": -1e6}, "length_penalty -1e+06"),
         ({"beams": 4, "groups": 2, "diversity": -1.0}, "diversity -1.0; expected at least 0"),
+        ({"sample": True, "temperature": 1e-40}, "temperature 1e-40; expected 1e-20 or more, or sample: false"),
         ({"stop": "a\ud800"}, "stop with half a character"),
         ({"banned": ["\udfff"]}, "banned with half a character"),
     ],

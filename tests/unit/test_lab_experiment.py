@@ -79,13 +79,19 @@ def _words_and_questions(folder: Path, rng: random.Random) -> None:
 def small(recipe: Path, folder: Path, world: Path) -> Path:
     """The recipe with its sizes, and nothing else, made small; what it starts from is a model of that size."""
     values: dict[str, Any] = grids.read(recipe).model_dump(mode="json")
-    model = values["pretrain"]["model"]
-    values["pretrain"] |= SMALL | {"data": values["pretrain"]["data"] | {"train": str(world / "store"), "length": 32}}
-    started = "start" in model
-    values["pretrain"]["model"] = (
-        {"start": str(world / "begun")} if started else SMALL["model"] | {"family": model["family"]}
-    )
+    if values["pretrain"] is not None:
+        model = values["pretrain"]["model"]
+        data = values["pretrain"]["data"] | {"train": str(world / "store"), "length": 32}
+        values["pretrain"] |= SMALL | {"data": data}
+        started = "start" in model
+        values["pretrain"]["model"] = (
+            {"start": str(world / "begun")} if started else SMALL["model"] | {"family": model["family"]}
+        )
+        values["learning_rates"] |= {"pretrain": [1e-3, 2e-3], "finetune": [1e-3]}
+        values["budget"] |= {"steps": 3} if values["budget"]["equal"] != "tokens" else {"tokens": 300}
     for arm in values["arms"].values():
+        if "start" in arm["finetune"]:
+            arm["finetune"] |= {"start": str(world / "begun"), "learning_rates": []}
         if arm["pretrain"]:
             arm["pretrain"] = {
                 key: str(world / "store")
@@ -104,8 +110,6 @@ def small(recipe: Path, folder: Path, world: Path) -> Path:
         run["optimizer"] = {"freeze": 1} if "freeze" in run.get("optimizer", {}) else {}
         run |= {"length": 32, "batch": SMALL["batch"], "budget": {"steps": 2}, "quiet": True}
     values["seeds"] = values["seeds"][:1]
-    values["learning_rates"] |= {"pretrain": [1e-3, 2e-3], "finetune": [1e-3]}
-    values["budget"] |= {"steps": 3} if values["budget"]["equal"] != "tokens" else {"tokens": 300}
     path = folder / recipe.name
     path.write_text(yaml.safe_dump(values))
     return path
