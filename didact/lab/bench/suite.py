@@ -58,6 +58,6 @@ def chosen(
     if texts is not None:
         found = [replace(b, texts=texts) if isinstance(b, Finetuning | Inference | Storing) else b for b in found]
     if precision is not None:
-        several = (StepBenchmark, Finetuning, Inference)
+        several = (StepBenchmark, Finetuning, Inference, Generation)
         found = [replace(b, precisions=(precision,)) if isinstance(b, several) else b for b in found]
     return [benchmark.small() for benchmark in found] if small else found
