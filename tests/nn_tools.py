@@ -23,6 +23,7 @@ from didact.config import (
 )
 from didact.nn.distance import DistanceTerms
 from didact.nn.kernel import Kernel
+from didact.nn.position import POSITIONS
 from didact.packed import Packed
 from didact.visibility import (
     EVERYBODY,
@@ -108,6 +109,12 @@ CONFIGS |= {
     "opposed, pre-norm, windows": {"core": "opposed", "norms": PRE_NORM, "windows": (2, None), "layers": 3},
     "opposed, rotary, shared": {"core": "opposed", "position": Position("rotary", None), "layer_groups": 1},
     "opposed, mixed layers": {"core": "opposed", "mix": Mix(layers="all"), "embedding_width": 6},
+}
+
+EVERY_CORE: dict[str, dict[str, Any]] = {
+    **CONFIGS,
+    **{f"norms: {name}": {"norms": norms} for name, norms in NORMS.items()},
+    **{f"positions: {entry.name}": {"position": Position(entry.name, maximum=64)} for entry in POSITIONS},
 }
 
 

@@ -14,31 +14,24 @@ import pytest
 import torch
 from elsewhere import PLACE, Elsewhere, elsewhere, move
 from fewshot_tools import bart, bert, gpt
-from nn_tools import CONFIGS, NORMS
+from nn_tools import EVERY_CORE
 from task_tools import CASES, model_of, tokenizer
 from torch import Tensor, nn
 from training_tools import MADE, masked, step_of, stream_of
 from writing_tools import a_writer
 
-from didact.config import Decoder, ModelConfig, Position
+from didact.config import Decoder, ModelConfig
 from didact.generation import WRITER
 from didact.generation.conditional import score_after
 from didact.generation.mask_predict import mask_predict
 from didact.generation.masked import Blank, fill_in
 from didact.generation.score import score
 from didact.model import Model, Pretrained
-from didact.nn.position import POSITIONS
 from didact.objectives import Objective
 from didact.tasks import Embed, Translate
 from didact.tasks.answering import answer, forced
 from didact.training.clipping import clip
 from didact.training.optim import AdamW, trained
-
-CORES: dict[str, dict[str, Any]] = {
-    **{name: {"tied": False, **own} if own.get("core") == "recurrent" else own for name, own in CONFIGS.items()},
-    **{f"norms: {name}": {"norms": norms} for name, norms in NORMS.items()},
-    **{f"positions: {entry.name}": {"position": Position(entry.name, maximum=64)} for entry in POSITIONS},
-}
 
 
 def learned(objective: Objective, changes: dict[str, Any], away: bool) -> tuple[float, list[Tensor]]:
@@ -77,9 +70,10 @@ def test_every_objective_is_learned(objective: Objective) -> None:
     check_learning(objective, {"dropout": 0.0})
 
 
-@pytest.mark.parametrize("name", CORES)
+@pytest.mark.parametrize("name", EVERY_CORE)
 def test_every_core_learns(name: str) -> None:
-    check_learning(masked(), {"dropout": 0.0, **CORES[name]})
+    untied = {"tied": False} if EVERY_CORE[name].get("core") == "recurrent" else {}
+    check_learning(masked(), {"dropout": 0.0, **untied, **EVERY_CORE[name]})
 
 
 def both(model: nn.Module, act: Callable[[nn.Module], Any]) -> tuple[Any, Any]:

@@ -11,29 +11,22 @@ import numpy as np
 import pytest
 import torch
 from fewshot_tools import bart, bert, gpt
-from nn_tools import CONFIGS, NORMS, pack, tiny
+from nn_tools import EVERY_CORE, pack, tiny
 from task_tools import CASES, model_of, tokenizer
 from writing_tools import a_writer
 
 from didact.batch import Side
-from didact.config import Position
 from didact.generation import WRITER
 from didact.generation.conditional import score_after
 from didact.generation.mask_predict import mask_predict
 from didact.generation.masked import Blank, fill_in
 from didact.generation.score import score
 from didact.model import Model, Pretrained
-from didact.nn.position import POSITIONS
 from didact.tasks import Embed
 from didact.tasks.answering import answer, forced
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bf16", "fp16"])
 NEAR = {torch.bfloat16: 0.05, torch.float16: 0.01}  # of the largest number: 8 and 11 bits through some layers
-CORES: dict[str, dict[str, Any]] = {
-    **CONFIGS,
-    **{f"norms: {name}": {"norms": norms} for name, norms in NORMS.items()},
-    **{f"positions: {entry.name}": {"position": Position(entry.name, maximum=64)} for entry in POSITIONS},
-}
 
 
 def in_half(model: Model, dtype: torch.dtype) -> Model:
@@ -47,10 +40,10 @@ def check(wanted: Any, found: Any, dtype: torch.dtype) -> None:
 
 
 @DTYPES
-@pytest.mark.parametrize("name", CORES)
+@pytest.mark.parametrize("name", EVERY_CORE)
 @torch.no_grad()
 def test_every_core(name: str, dtype: torch.dtype) -> None:
-    model = Model(tiny(**({"init_std": 0.1} | CORES[name])), {}, torch.Generator().manual_seed(0)).eval()
+    model = Model(tiny(**({"init_std": 0.1} | EVERY_CORE[name])), {}, torch.Generator().manual_seed(0)).eval()
     side = Side(pack([5, 1, 9, 5]))
     found = in_half(model, dtype).hidden(side).main
     assert found.dtype == dtype
