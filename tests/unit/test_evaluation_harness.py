@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from fewshot_tools import gpt
 
+from didact.errors import InputError
 from didact.generation import generate_tokens
 from didact.generation.borders import Pieces
 from didact.generation.score import score_pieces
@@ -56,3 +57,15 @@ def test_contexts_are_seen_whole_where_training_showed_them(adapter: Any) -> Non
     assert total == pytest.approx(expected.total, abs=1e-4)
     (causal,) = score_pieces(gpt(64), [Pieces(context, continuation)])
     assert abs(total - causal.total) > 1e-3
+
+
+def test_only_sampled_text_is_refused(adapter: Any) -> None:
+    """A temperature without sampling is greedy, as in the harness's own backend."""
+    model = adapter(gpt(64))
+    plain, warm, drawn = ({"until": ["."], "max_gen_toks": 9, **more} for more in (
+        {}, {"temperature": 0.7, "do_sample": False}, {"temperature": 0.7, "do_sample": True},
+    ))  # fmt: skip
+    one, other = ([SimpleNamespace(args=("the cat", settings))] for settings in (plain, warm))
+    assert model.generate_until(one) == model.generate_until(other)
+    with pytest.raises(InputError, match="the task wants sampled text"):
+        model.generate_until([SimpleNamespace(args=("the cat", drawn))])
