@@ -6,6 +6,7 @@ processes. Workers send numpy arrays, not tensors: tensors travel through shared
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import warnings
 from collections.abc import Iterator
@@ -53,7 +54,8 @@ class Loader:
                 worker_init_fn=_ignore_interrupts,
                 generator=torch.Generator(),  # of its own: drawing from torch's would change the run's dropout
             )
-            items = iter(loader)
+            with _interrupts_later():
+                items = iter(loader)
         for item in items:
             if isinstance(item, Exception):
                 raise item
@@ -86,6 +88,19 @@ class _Items(Dataset[Item | Exception]):
         except Exception as error:
             error.add_note("(in a data worker)")
             return error
+
+
+@contextlib.contextmanager
+def _interrupts_later() -> Iterator[None]:
+    """Processes that are begun meanwhile hear no Ctrl-C from their first moment on; this one hears it afterwards."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows, whose new processes inherit nothing
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _ignore_interrupts(_worker: int) -> None:

@@ -88,7 +88,14 @@ def test_it_starts_where_it_is_told() -> None:
 SCRIPT = """
 import signal, sys
 sys.path[:0] = {path!r}
+import time
+from didact.data import loader
 from test_data_loader import BySequences, Loader, stream
+ready = loader._ignore_interrupts
+def late(worker):  # the second one is still on its way when the first has answered
+    time.sleep({late} * worker)
+    ready(worker)
+loader._ignore_interrupts = late
 asked = []
 steps = iter(Loader(stream(BySequences(4)), workers=2, ahead=2))
 next(steps)
@@ -102,8 +109,9 @@ for _ in range(20):  # whoever was interrupted may still finish what was begun
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="process groups")
-def test_an_interruption_is_for_the_main_process_alone() -> None:
-    script = SCRIPT.format(path=[str(Path(__file__).parent), *sys.path])
+@pytest.mark.parametrize("late", [0.0, 1.5])
+def test_an_interruption_is_for_the_main_process_alone(late: float) -> None:
+    script = SCRIPT.format(path=[str(Path(__file__).parent), *sys.path], late=late)
     command = [sys.executable, "-c", script]
     with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True, text=True) as process:
         assert process.stdout is not None
