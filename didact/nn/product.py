@@ -20,6 +20,11 @@ from torch import Tensor, nn
 FEWEST, MOST = 4, 128  # rows for which rearranging a matrix pays; of 3 rows it is read as well as it is
 
 
+def has_bf16() -> bool:
+    """Whether this processor multiplies bfloat16 itself (AVX512-BF16, AMX) and does not only imitate it."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
 class Product:
     """rows (…, K) -> rows matrixᵀ + bias (…, V), for a matrix (V, K) and bias (V,) that do not change.
 
@@ -32,9 +37,7 @@ class Product:
         self._laid: Tensor | None = None
         self._most = 0
         here, exact = matrix.device.type == "cpu", matrix.dtype == torch.float32
-        half = matrix.dtype == torch.bfloat16 and (
-            torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-        )
+        half = matrix.dtype == torch.bfloat16 and has_bf16()
         self._mkl = here and exact and torch.backends.mkl.is_available()
         self._can = self._mkl or (here and (exact or half) and torch.backends.mkldnn.is_available())
 

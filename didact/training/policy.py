@@ -27,6 +27,7 @@ from typing import Literal
 import torch
 
 from didact.errors import InputError
+from didact.nn.product import has_bf16
 
 Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -45,15 +46,11 @@ class Rule:
     compiles: bool
 
 
-def _cpu_has_bf16() -> bool:
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-
-
 POLICY: tuple[Rule, ...] = (
     Rule("CUDA with bf16", lambda d: d.type == "cuda" and _capability(d) >= (8, 0), "bf16", "auto", True),
     Rule("CUDA without bf16", lambda d: d.type == "cuda", "fp16", "grouped", True),
     Rule("MPS", lambda d: d.type == "mps", "fp32", "grouped", False),
-    Rule("CPU with bf16 units", lambda d: d.type == "cpu" and _cpu_has_bf16(), "bf16", "grouped", True),
+    Rule("CPU with bf16 units", lambda d: d.type == "cpu" and has_bf16(), "bf16", "grouped", True),
     Rule("CPU", lambda d: d.type == "cpu", "fp32", "grouped", True),
 )
 

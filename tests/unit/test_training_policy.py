@@ -23,7 +23,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
         device: str = "cpu", bf16: bool = False, capability: tuple[int, int] = (8, 0), compiler: bool = True
     ) -> None:
         monkeypatch.setattr(policy, "pick_device", lambda _name: torch.device(device))
-        monkeypatch.setattr(policy, "_cpu_has_bf16", lambda: bf16)
+        monkeypatch.setattr(policy, "has_bf16", lambda: bf16)
         monkeypatch.setattr(policy, "_capability", lambda _device: capability)
         monkeypatch.setattr(policy, "compiler_missing", lambda _d: "" if compiler else "no C++ compiler is installed")
 

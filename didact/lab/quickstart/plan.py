@@ -10,7 +10,6 @@ import yaml
 from pydantic import Field, model_validator
 
 from didact.data.store import write_aside
-from didact.errors import InputError
 from didact.runs import runfile
 from didact.runs.schema import FinetuneRun, Part, PretrainRun
 
@@ -61,11 +60,7 @@ class Plan(Part):
 
 def read(file: Path) -> Plan:
     """The plan in a file, every run file of it checked. Raises InputError."""
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as problem:
-        raise InputError(f"cannot be read: {problem}", file=file) from None
-    plan: Plan = runfile.checked(Plan, values, file=file)
+    plan: Plan = runfile.read(file, Plan)
     pretrain_run(plan, Path("out"))
     for task in plan.tasks:
         finetune_run(plan, Path("out"), task, PRETRAINED)
