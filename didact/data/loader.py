@@ -6,7 +6,6 @@ processes. Workers send numpy arrays, not tensors: tensors travel through shared
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import warnings
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from didact.batch import Batch
 from didact.data.stream import Item, Position, Stream
+from didact.interrupts import interrupts_later
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Loader:
                 worker_init_fn=_ignore_interrupts,
                 generator=torch.Generator(),  # of its own: drawing from torch's would change the run's dropout
             )
-            with _interrupts_later():
+            with interrupts_later():
                 items = iter(loader)
         for item in items:
             if isinstance(item, Exception):
@@ -88,19 +88,6 @@ class _Items(Dataset[Item | Exception]):
         except Exception as error:
             error.add_note("(in a data worker)")
             return error
-
-
-@contextlib.contextmanager
-def _interrupts_later() -> Iterator[None]:
-    """Processes that are begun meanwhile hear no Ctrl-C from their first moment on; this one hears it afterwards."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows, whose new processes inherit nothing
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _ignore_interrupts(_worker: int) -> None:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from didact.interrupts import interrupts_later
+
 if TYPE_CHECKING:
     from didact.nn.core import Stack
 
@@ -50,7 +52,17 @@ def inductor_of_processors(graph: torch.fx.GraphModule, inputs: Sequence[Any]) -
     from torch._inductor.compile_fx import compile_fx
 
     with config.patch(ban_recompute_used_far_apart=False):
-        return compile_fx(graph, inputs)
+        return compile_fx(graph, inputs, inner_compile=_undisturbed)
+
+
+def _undisturbed(graph: torch.fx.GraphModule, inputs: Sequence[Any], **settings: Any) -> Any:
+    """torch's inner compiler, whose C++ compilers hear no Ctrl-C: one that is killed leaves half a library in the cache,
+    at which every later run of the same code would end.
+    """
+    from torch._inductor.compile_fx import compile_fx_inner
+
+    with interrupts_later():
+        return compile_fx_inner(graph, inputs, **settings)
 
 
 def ragged(*values: Any) -> None:
