@@ -56,8 +56,8 @@ def inductor_of_processors(graph: torch.fx.GraphModule, inputs: Sequence[Any]) -
 
 
 def _undisturbed(graph: torch.fx.GraphModule, inputs: Sequence[Any], **settings: Any) -> Any:
-    """torch's inner compiler, whose C++ compilers hear no Ctrl-C: one that is killed leaves half a library in the cache,
-    at which every later run of the same code would end.
+    """torch's inner compiler, whose C++ compilers hear no Ctrl-C: one that is killed leaves half a library in the
+    cache, at which every later run of the same code would end.
     """
     from torch._inductor.compile_fx import compile_fx_inner
 
