@@ -9,7 +9,7 @@ quickstart: .venv/installed
 	$(BIN)/didact lab quickstart --out $(RUNS)/quickstart
 
 quickstart-long: .venv/installed
-	$(BIN)/didact lab quickstart --long --out $(RUNS)/quickstart-long
+	$(BIN)/didact lab quickstart-long --out $(RUNS)/quickstart-long
 
 test: .venv/installed-dev lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist worksteal

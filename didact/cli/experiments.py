@@ -12,11 +12,11 @@ def lab(
     name: Annotated[
         str,
         typer.Argument(
-            help='"quickstart", "incontext", or a file (YAML): a grid, GLUE, a quickstart.', metavar="NAME|FILE.yaml"
+            help='"quickstart", "quickstart-long", "incontext", or a file (YAML): a grid, GLUE, a quickstart.',
+            metavar="NAME|FILE.yaml",
         ),
     ],
     out: Annotated[Path | None, typer.Option(help="Folder to write; runs/NAME if absent.")] = None,
-    long: Annotated[bool, typer.Option("--long", help="quickstart: hours instead of minutes.")] = False,
     plan: Annotated[
         bool, typer.Option("--plan", help="A grid: measure short runs, print every cell's minutes.")
     ] = False,
@@ -27,7 +27,7 @@ def lab(
     """Run a grid of runs, or all of GLUE, and say what came of it. Finished cells are skipped."""
     from didact import lab as room
 
-    room.run(name, out, long=long, plan=plan, jobs=jobs)
+    room.run(name, out, plan=plan, jobs=jobs)
 
 
 def bench(

@@ -91,5 +91,3 @@ def test_it_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert runfile.read(PLAN, Plan).shots[0] == 0
     monkeypatch.setattr(incontext, "run", lambda out: out / "result.json")
     assert lab.run("incontext", tmp_path) == tmp_path / "result.json"
-    with pytest.raises(InputError, match="--long"):
-        lab.run("incontext", tmp_path, long=True)

@@ -11,15 +11,12 @@ import yaml
 from didact.data.installed_docs import TASKS
 from didact.errors import InputError
 from didact.lab.quickstart import plan as plans
-from didact.lab.quickstart.plan import FOLDER
 from didact.runs.build import task_of
 
-SHIPPED = ("quickstart.yaml", "quickstart-long.yaml")
 
-
-@pytest.fixture(params=SHIPPED)
+@pytest.fixture(params=list(plans.shipped()))
 def shipped(request: pytest.FixtureRequest) -> plans.Plan:
-    return plans.read(FOLDER / request.param)
+    return plans.read(plans.shipped()[request.param])
 
 
 def test_shipped_plans_have_all_four_tasks_and_three_seeds(shipped: plans.Plan) -> None:

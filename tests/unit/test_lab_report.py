@@ -144,9 +144,7 @@ def test_nothing_finished_is_a_report_all_the_same(file: Path, tmp_path: Path) -
     assert (tmp_path / "out/report.html").is_file()
 
 
-def test_long_is_for_the_quickstart(file: Path) -> None:
-    with pytest.raises(ValueError, match="--long"):
-        run(str(file), long=True)
+def test_plans_and_jobs_are_for_grids(file: Path) -> None:
     with pytest.raises(ValueError, match="--plan"):
         run("quickstart", plan=True)
     with pytest.raises(ValueError, match="--jobs"):

@@ -23,12 +23,12 @@ from didact.training.environment import cores
 from didact.training.policy import pick_device
 
 
-def run(out: Path, *, long: bool = False, plan: Path | None = None) -> Path:
-    """Carry out the plan (quickstart.yaml, or quickstart-long.yaml) in `out`; the path of OUT/report.html.
+def run(out: Path, *, plan: Path = FOLDER / "quickstart.yaml") -> Path:
+    """Carry out the plan in `out`; the path of OUT/report.html.
 
     Raises InputError where `out` was begun with another plan, and whatever ended a stage.
     """
-    chosen = plans.read(plan or FOLDER / ("quickstart-long.yaml" if long else "quickstart.yaml"))
+    chosen = plans.read(plan)
     _begin(chosen, out)
     device = pick_device().type
     threads = 1 if device == "cpu" else max(1, cores() // 2)

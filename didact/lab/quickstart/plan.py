@@ -58,6 +58,11 @@ class Plan(Part):
         return {PRETRAINED: f"{name}, adapted", START: f"{name} as it comes", SCRATCH: "from scratch"}
 
 
+def shipped() -> dict[str, Path]:
+    """The plans that come with didact, by name."""
+    return {file.stem: file for file in sorted(FOLDER.glob("quickstart*.yaml"))}
+
+
 def read(file: Path) -> Plan:
     """The plan in a file, every run file of it checked. Raises InputError."""
     plan: Plan = runfile.read(file, Plan)
