@@ -1,8 +1,10 @@
 """The small English encoder that comes with didact: put where it is shipped, and its first steps repeated.
 
 python -m benchmarks.small_en ship RUN NOTES.md    RUN's last checkpoint, in bfloat16, into didact/shipped/small-en,
-                                                   with the run file, its first losses and a card with these notes;
-                                                   says what rounding the weights costs on held-out documents
+                                                   with the run file, its first losses, its curve and a card with these
+                                                   notes; says what rounding the weights costs on held-out documents
+python -m benchmarks.small_en seams RUN            where RUN was interrupted, and how far its loss moved there, in
+                                                   standard deviations of how far it moves anywhere else
 python -m benchmarks.small_en check STORE          the shipped run file for as many steps, from nothing: the largest
                                                    difference from the losses that were shipped; 1 above 1e-3
 """
@@ -14,14 +16,16 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from didact import hub
 from didact.errors import InputError
 from didact.hub.fetch import SHIPPED
+from didact.lab.figures import validation_curve
 from didact.runs import runfile
 from didact.runs.pretrain import assemble, pretrain
 from didact.runs.schema import PretrainRun
@@ -30,7 +34,8 @@ from didact.training.step import Step
 NAME = "small-en"
 STEPS = 200  # whose losses are shipped
 NEAR = 1e-3  # of a loss: what another processor may differ by
-LOSSES, RUN_FILE = "first_losses.json", "run.yaml"
+LOSSES, RUN_FILE, CURVE = "first_losses.json", "run.yaml", "curve.png"
+AROUND = 100  # steps on either side of an interruption, whose mean losses are compared
 
 
 def ship(run: Path, notes: Path, target: Path) -> dict[str, dict[str, float]]:
@@ -43,6 +48,7 @@ def ship(run: Path, notes: Path, target: Path) -> dict[str, dict[str, float]]:
     portable = file.model_copy(update={"run": Path("runs") / NAME, "until": None})
     (target / RUN_FILE).write_text(runfile.dump(portable), encoding="utf-8")
     (target / LOSSES).write_text(json.dumps(losses(run), indent=0) + "\n", encoding="utf-8")
+    draw(run, target / CURVE)
     pretrained = hub.load(target)
     card = hub.card(pretrained, NAME, license="apache-2.0", language="en", notes=notes.read_text(encoding="utf-8"))
     (target / "README.md").write_text(str(card), encoding="utf-8")
@@ -51,12 +57,74 @@ def ship(run: Path, notes: Path, target: Path) -> dict[str, dict[str, float]]:
 
 def losses(run: Path) -> list[float]:
     """Of the first steps, one each."""
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    found = {line["step"]: line["loss"] for line in lines if line["kind"] == "train"}
+    found = {step: loss for step, _, loss in _steps(run)}
     missing = [step for step in range(1, STEPS + 1) if step not in found]
     if missing:
         raise InputError(f"no loss of step {missing[0]}", file=run / "metrics.jsonl", expected="log_every: 1")
     return [found[step] for step in range(1, STEPS + 1)]
+
+
+def _steps(run: Path) -> Iterator[tuple[int, int, float]]:
+    """(step, real tokens so far, loss) of every step that was logged."""
+    for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+        event = json.loads(line)
+        if event["kind"] == "train":
+            yield event["step"], event["tokens"], event["loss"]
+
+
+def interruptions(run: Path) -> list[int]:
+    """After which steps the run went on from a checkpoint."""
+    starts = [json.loads(line) for line in (run / "starts.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [start["step"] for start in starts if start["step"] > 0]
+
+
+def seams(run: Path) -> list[tuple[int, float, float, float]]:
+    """(step, mean loss of the AROUND steps before, after, how far that is from the usual) of every interruption.
+
+    The usual: the same difference around every step that is AROUND steps from all interruptions, its mean and standard
+    deviation.
+    """
+    steps = list(_steps(run))
+    if [step for step, _, _ in steps] != list(range(1, len(steps) + 1)):
+        raise InputError("losses of some steps alone", file=run / "metrics.jsonl", expected="log_every: 1")
+    loss = np.array([loss for _, _, loss in steps])
+    sums = np.concatenate([[0.0], np.cumsum(loss)])
+    means = (sums[AROUND:] - sums[:-AROUND]) / AROUND  # [i]: of steps i + 1 to i + AROUND
+    found = [step for step in interruptions(run) if AROUND <= step <= len(loss) - AROUND]
+    moved = {step: means[step] - means[step - AROUND] for step in range(AROUND, len(loss) - AROUND + 1)}
+    # of the second half of the run, where the loss no longer falls steeply
+    usual = [
+        moved[step] for step in moved if step > len(loss) // 2 and all(abs(step - other) > AROUND for other in found)
+    ]
+    mean, deviation = float(np.mean(usual)), float(np.std(usual))
+    return [(s, float(means[s - AROUND]), float(means[s]), (float(moved[s]) - mean) / deviation) for s in found]
+
+
+def draw(run: Path, file: Path) -> None:
+    """The loss in training, as means of a four-hundredth of the run, and in validation, against real tokens; a line
+    where the run was interrupted."""
+    from matplotlib.figure import Figure
+
+    steps = list(_steps(run))
+    size = max(1, len(steps) // 400)
+    means = [
+        (part[-1][1], sum(loss for _, _, loss in part) / len(part))
+        for part in (steps[at : at + size] for at in range(0, len(steps), size))
+    ]
+    logged, so_far = [step for step, _, _ in steps], [tokens for _, tokens, _ in steps]
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(*zip(*means, strict=True), linewidth=0.8, label="training")
+    for name in (name for name in ("mlm/loss", "mlm@15/loss") if validation_curve(run / "metrics.jsonl", name)[0]):
+        axes.plot(*validation_curve(run / "metrics.jsonl", name), marker=".", linewidth=1, label=f"held out, {name}")
+    for number, step in enumerate(interruptions(run)):
+        label = "interrupted" if number == 0 else None
+        axes.axvline(float(np.interp(step, logged, so_far)), color="0.6", linewidth=0.8, linestyle="--", label=label)
+    axes.set_xlabel("real tokens")
+    axes.set_ylabel("nats a masked word piece")
+    axes.grid(linewidth=0.3)
+    axes.legend(fontsize=8)
+    figure.savefig(file, dpi=110)
 
 
 @torch.no_grad()
@@ -85,6 +153,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shipping = verbs.add_parser("ship")
     shipping.add_argument("run", type=Path)
     shipping.add_argument("notes", type=Path)
+    seaming = verbs.add_parser("seams")
+    seaming.add_argument("run", type=Path)
     checking = verbs.add_parser("check")
     checking.add_argument("store", type=Path)
     for verb in (shipping, checking):
@@ -96,6 +166,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{metric}: {trained:.5f} as trained, {figures['shipped'][metric]:.5f} as shipped")
         size = sum(path.stat().st_size for path in given.folder.rglob("*") if path.is_file())
         print(f"{given.folder}: {size / 1e6:.2f} MB")
+        return 0
+    if given.verb == "seams":
+        for step, before, after, moved in seams(given.run):
+            print(f"after step {step}: {before:.4f} before, {after:.4f} after, {moved:+.2f} standard deviations")
         return 0
     worst = check(given.store, given.folder)
     print(f"the first {STEPS} losses differ by at most {worst:.2e} of themselves")
