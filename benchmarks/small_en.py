@@ -79,10 +79,10 @@ def interruptions(run: Path) -> list[int]:
 
 
 def seams(run: Path) -> list[tuple[int, float, float, float]]:
-    """(step, mean loss of the AROUND steps before, after, how far that is from the usual) of every interruption.
+    """(step, mean loss of the AROUND steps before, after, by how much more it moved than usual) of every interruption.
 
-    The usual: the same difference around every step that is AROUND steps from all interruptions, its mean and standard
-    deviation.
+    Usual is the mean movement from AROUND steps to the next AROUND; the last figure is in standard deviations of such a
+    movement, as the noise of single steps makes them (half the variance of their differences).
     """
     steps = list(_steps(run))
     if [step for step, _, _ in steps] != list(range(1, len(steps) + 1)):
@@ -90,14 +90,14 @@ def seams(run: Path) -> list[tuple[int, float, float, float]]:
     loss = np.array([loss for _, _, loss in steps])
     sums = np.concatenate([[0.0], np.cumsum(loss)])
     means = (sums[AROUND:] - sums[:-AROUND]) / AROUND  # [i]: of steps i + 1 to i + AROUND
-    found = [step for step in interruptions(run) if AROUND <= step <= len(loss) - AROUND]
-    moved = {step: means[step] - means[step - AROUND] for step in range(AROUND, len(loss) - AROUND + 1)}
-    # of the second half of the run, where the loss no longer falls steeply
-    usual = [
-        moved[step] for step in moved if step > len(loss) // 2 and all(abs(step - other) > AROUND for other in found)
+    moved = means[AROUND:] - means[:-AROUND]  # [i]: at step i + AROUND
+    usual = float(np.median(moved))
+    noise = float(np.sqrt(np.var(np.diff(loss[len(loss) // 2 :])) / AROUND))
+    return [
+        (step, float(means[step - AROUND]), float(means[step]), (float(moved[step - AROUND]) - usual) / noise)
+        for step in interruptions(run)
+        if AROUND <= step <= len(loss) - AROUND
     ]
-    mean, deviation = float(np.mean(usual)), float(np.std(usual))
-    return [(s, float(means[s - AROUND]), float(means[s]), (float(moved[s]) - mean) / deviation) for s in found]
 
 
 def draw(run: Path, file: Path) -> None:

@@ -1,0 +1,66 @@
+"""What is told of the run that small-en comes from: its first losses, its interruptions, whether one shows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import small_en
+from didact.errors import InputError
+
+STEPS = 1200
+
+
+def run_of(folder: Path, losses: np.ndarray, starts: tuple[int, ...] = (0,), every: int = 1) -> Path:
+    lines = [
+        {"step": step, "kind": "train", "loss": loss, "tokens": 100 * step}
+        for step, loss in enumerate(losses.tolist(), 1)
+        if step % every == 0
+    ]
+    lines.insert(500, {"step": 500, "kind": "validation", "mlm/loss": 5.0})
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "starts.jsonl").write_text("".join(json.dumps({"step": step}) + "\n" for step in starts))
+    return folder
+
+
+def falling() -> np.ndarray:
+    """A curve as runs have them: falling, with the noise of batches."""
+    return 4 + 5 * np.exp(-np.arange(STEPS) / 80) + np.random.default_rng(0).normal(0, 0.1, STEPS)
+
+
+def test_a_loss_for_every_step(tmp_path: Path) -> None:
+    losses = falling()
+    assert small_en.losses(run_of(tmp_path, losses)) == losses[:200].tolist()
+    with pytest.raises(InputError, match="no loss of step 1; expected log_every: 1"):
+        small_en.losses(run_of(tmp_path, losses, every=10))
+
+
+def test_an_interruption_that_leaves_no_seam(tmp_path: Path) -> None:
+    losses = falling()
+    ((step, before, after, moved),) = small_en.seams(run_of(tmp_path, losses, (0, 900)))
+    assert step == 900
+    assert before == pytest.approx(losses[800:900].mean())
+    assert after == pytest.approx(losses[900:1000].mean())
+    assert abs(moved) < 3
+
+
+def test_a_seam_is_seen(tmp_path: Path) -> None:
+    losses = falling()
+    losses[900:] += 0.1  # a batch's own noise: no single step shows it
+    found = small_en.seams(run_of(tmp_path, losses, (0, 700, 900)))
+    assert [step for step, *_ in found] == [700, 900]
+    assert abs(found[0][3]) < 3
+    assert found[1][3] > 4
+
+
+def test_steps_left_out_are_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="losses of some steps alone"):
+        small_en.seams(run_of(tmp_path, falling(), (0, 900), every=2))
+
+
+def test_the_curve_is_drawn(tmp_path: Path) -> None:
+    small_en.draw(run_of(tmp_path, falling(), (0, 900), every=7), tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
