@@ -9,6 +9,7 @@ import tokenizers
 import torch
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
+from didact.evaluation.fewshot import Fewshot, Template, cases
 from didact.exchange import keys
 from didact.families import BART, BERT, GPT2, T5
 from didact.heads import Vocabulary
@@ -21,6 +22,25 @@ CORPUS = [
     "the cat sat on the mat. is it true? yes, no, maybe. N/A answer: it was great, it was awful.",
 ]
 SMALL: dict[str, Any] = {"width": 24, "layers": 2, "heads": 3, "feedforward": 96, "pooler": False}
+TASK = Fewshot(
+    "reviews",
+    (Template.parse("Review: {text}\nSentiment: {answer}"),),
+    {"1": ("good",), "0": ("bad", "very bad")},
+    description="Say what the review thinks.",
+)
+TEXTS = (
+    "a fine film",
+    "a dull film",
+    "the cat sat",
+    "it was great",
+    "it was awful",
+    "the mat is fine",
+    "a cat",
+    "dull",
+)
+RECORDS: list[dict[str, Any]] = [
+    {"text": text, "label": i % 3 == 0, "kind": "ab"[i % 2]} for i, text in enumerate(TEXTS)
+]
 
 
 @cache
@@ -103,3 +123,9 @@ def _model(family: Any, tokenizer: Tokenizer, seed: int, more: dict[str, Any]) -
     config = keys.changed(base, SMALL | {"init_std": 0.3} | more)
     model = Model(config, {"vocabulary": Vocabulary()}, torch.Generator().manual_seed(seed)).eval()
     return Pretrained(model, tokenizer, family.name)
+
+
+def made(task: Fewshot = TASK, records: list[dict[str, Any]] | None = None) -> list[Any]:
+    """The task's cases of these records."""
+    given = [{**record, "label": int(record["label"])} for record in records or RECORDS]
+    return cases(task, enumerate(given, 1), "file")
