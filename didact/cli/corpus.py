@@ -78,7 +78,9 @@ def prepare(
         float, typer.Option(min=0, max=0.5, help="Share of documents held out, by their hash.")
     ] = 0.01,
     processes: Annotated[int, typer.Option(min=0, help="0 = one a core. The store's bytes do not depend on it.")] = 0,
-    segmenter: Annotated[str | None, typer.Option(help="Words of scripts without spaces: jieba (installed).")] = None,
+    segmenter: Annotated[
+        str | None, typer.Option(help="Words of scripts without spaces: jieba (pip install 'didact[zh]').")
+    ] = None,
     layout: Layout = "paragraphs",
     column: Column = "text",
 ) -> None:

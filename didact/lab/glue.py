@@ -35,9 +35,9 @@ FOLDERS: dict[Name, str] = {
 
 
 class GlueRun(Part):
-    """A GLUE file. glue: the folder of the official download (CoLA/train.tsv, MNLI/dev_matched.tsv …); start: the
-    checkpoint; tasks: some of the nine; finetune: keys of a fine-tuning run that all tasks share; own: keys of single
-    tasks, which replace them ({"rte": {"budget": {"epochs": 10}}}).
+    """A GLUE file. glue: the folder of the official download (CoLA/train.tsv, MNLI/dev_matched.tsv …); run: the folder
+    to write; start: the checkpoint; tasks: some of the nine; finetune: keys of a fine-tuning run that all tasks
+    share; own: keys of single tasks, which replace them ({"rte": {"budget": {"epochs": 10}}}).
     """
 
     glue: Path

@@ -36,10 +36,10 @@ class Arm(Part):
 class Rates(Part):
     """Peak learning rates tried for each arm; empty: the base run's own. Chosen on dev, never on test.
 
-    pretrain: tried with the first seed, chosen by the validation figure `by`; smallest: whether its smallest value is
-    the best, null = by its name: of losses, bits and errors the smallest, of all else (accuracy, f1) the largest;
-    share: of the budget that a trial takes, 1 = all of it, and the best trial is then the first seed's run; finetune:
-    tried inside every fine-tuning run, chosen by its own main metric on dev.
+    pretrain: tried with the first seed; by: the validation figure that chooses among them; smallest: whether its
+    smallest value is the best, null = by its name: of losses, bits and errors the smallest, of all else (accuracy, f1)
+    the largest; share: of the budget that a trial takes, 1 = all of it, and the best trial is then the first seed's
+    run; finetune: tried inside every fine-tuning run, chosen by its own main metric on dev.
     """
 
     pretrain: LearningRates = ()
@@ -52,8 +52,8 @@ class Rates(Part):
 class Equal(Part):
     """What all arms get the same amount of while pre-training.
 
-    steps: `steps` optimizer steps each; tokens: `tokens` real tokens each; flops: the reference arm takes `steps`,
-    every other arm the number of steps whose measured FLOPs come to the same.
+    equal: of what: optimizer steps, real tokens, or measured FLOPs, where the reference arm takes `steps` and every
+    other arm the number of steps that come to the same; steps: each, or the reference's; tokens: each.
     """
 
     equal: Literal["steps", "tokens", "flops"]
@@ -82,12 +82,13 @@ class Paper(Part):
 class Grid(Part):
     """`didact lab GRID.yaml`.
 
-    grid: its name; question: what it is to answer, one line for the report; pretrain: the base pre-training run, a
-    file (beside the grid) or its content, or none; finetune: the base fine-tuning runs by task name; `run`, `start`
-    and `seed` of both are filled in; arms; reference: the arm the others are compared with, the first unless named;
-    seeds: one whole chain of runs each; pretrain_once: whether only the first seed pre-trains, and all fine-tune what
-    came of it: intervals are then of fine-tuning and test examples, and know nothing of pre-training's seed; floors:
-    task -> metric -> what a trivial method reaches on the test file; papers: published figures for the report.
+    grid: its name; question: what it is to answer, one line for the report; pretrain: the base pre-training run, a file
+    (beside the grid) or its content, or none; finetune: the base fine-tuning runs by task name; `run`, `start` and
+    `seed` of both are filled in; arms: what is compared, by name; reference: the arm the others are compared with, the
+    first unless named; seeds: one whole chain of runs each; budget: what all arms get the same amount of;
+    pretrain_once: whether only the first seed pre-trains, and all fine-tune what came of it: intervals are then of
+    fine-tuning and test examples, and know nothing of pre-training's seed; floors: task -> metric -> what a trivial
+    method reaches on the test file; papers: published figures for the report.
     """
 
     grid: str = Field(min_length=1, pattern=r"^[A-Za-z0-9._-]+$")

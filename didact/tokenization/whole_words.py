@@ -27,6 +27,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from didact.errors import InputError
+
 Bits = NDArray[np.bool_]
 Integers = NDArray[np.int64]
 Segmenter = Callable[[str], Iterable[str]]
@@ -199,14 +201,18 @@ def words(text: str, segmenter: Segmenter | None = None) -> list[str]:
 def jieba_segmenter() -> Segmenter:
     """Chinese words by jieba (extra `zh`), whose dictionary is loaded on the first call.
 
-    Raises ModuleNotFoundError where jieba is not installed.
+    Raises InputError where jieba is not installed.
     """
+    import importlib
     import logging
     import warnings
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # jieba 0.42.1 predates raw strings for regular expressions
-        import jieba
+        try:
+            jieba = importlib.import_module("jieba")
+        except ModuleNotFoundError:
+            raise InputError("Chinese words, but no jieba is installed", expected="pip install 'didact[zh]'") from None
 
     jieba.setLogLevel(logging.WARNING)
     dictionary = jieba.Tokenizer()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
+from didact.errors import InputError
 from didact.tokenization import whole_words
 from didact.tokenization.tokenizer import Tokenizer
 from didact.tokenization.train import train
@@ -125,6 +128,12 @@ def test_jieba() -> None:
     pytest.importorskip("jieba", reason="the extra zh is not installed")
     segmenter = dict(whole_words.SEGMENTERS)["jieba"]()
     assert whole_words.words("我爱北京天安门，好。", segmenter) == ["我", "爱", "北京", "天安门", "，", "好", "。"]
+
+
+def test_jieba_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jieba", None)
+    with pytest.raises(InputError, match=r"no jieba is installed; expected pip install 'didact\[zh\]'"):
+        whole_words.jieba_segmenter()
 
 
 def test_white_space_alone_belongs_to_the_word_after_it() -> None:

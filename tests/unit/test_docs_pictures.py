@@ -11,7 +11,7 @@ import pytest
 from didact.objectives import OBJECTIVES, Combined
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-DRAWING = runpy.run_path(str(DOCS / "pictures.py"))
+DRAWING = runpy.run_path(str(DOCS / "made" / "pictures.py"))
 PICTURES = DRAWING["PICTURES"]
 
 DRAWN = {

@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parent
 
 
 class TokenizerPart(Part):
-    """As `didact tokenizer` takes them."""
+    """kind: of model; vocabulary: pieces; cased: whether capitals and accents are kept."""
 
     kind: Literal["wordpiece", "bpe", "unigram"] = "wordpiece"
     vocabulary: int = Field(default=8192, ge=300)
@@ -28,10 +28,11 @@ class TokenizerPart(Part):
 class Plan(Part):
     """search: folders in which packages are looked for, this Python's own if there are none; start: a checkpoint that
     pre-training goes on from, with its own tokenizer, null = fresh weights and a tokenizer of this corpus;
-    pretrain: a run file for `didact pretrain` without `run` and `data.train`; finetune: one for `didact finetune`
-    without `run`, `start`, `scratch` and the task's own, which stand in `tasks` and replace it key by key;
-    sizes: records of each task's files, {"topic": {"train": 6000, "dev": 800, "test": 2000}};
-    validation: the share of documents held out while pre-training.
+    tokenizer: the one that is made, as `didact tokenizer` takes it; pretrain: a run file for `didact pretrain`
+    without `run` and `data.train`; finetune: one for `didact finetune` without `run`, `start`, `scratch` and the
+    task's own; tasks: keys of each task's runs, which replace these one by one; sizes: records of each task's files,
+    {"topic": {"train": 6000, "dev": 800, "test": 2000}}; validation: the share of documents held out while
+    pre-training.
     """
 
     search: tuple[Path, ...] = ()

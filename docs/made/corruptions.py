@@ -29,6 +29,7 @@ from didact.objectives import (
 )
 from didact.objectives.corruption import Pieces
 from didact.randomness import keys
+from made import MADE
 
 TEXT = "The river runs past the mill . Nobody works there now . Its wheel still turns ."
 SPECIALS = ("<s>", "</s>", "[M]", *(f"<{i}>" for i in range(6)), "[R]", "[S]", "[X]")
@@ -110,11 +111,11 @@ def sides(prepared: Prepared) -> list[str]:
     return lines
 
 
-def page(made: str) -> str:
+def corruptions() -> str:
     """docs/corruptions.md."""
     parts = [
         "# Corruptions: what becomes of a text before it is read",
-        made,
+        MADE,
         "An encoder-decoder can be taught by any way of breaking a text, since it writes the text anew. A corruption "
         "is a pure function of a text and a key, and corruptions follow each other: each reads what the one before it "
         "wrote. Here is one text, and what each makes of it.",

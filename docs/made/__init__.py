@@ -1,0 +1,3 @@
+"""The pages that are made from the code, one a file."""
+
+MADE = "<!-- Made by docs/generate.py from the code. Change the docstring, not this page. -->"
