@@ -5,9 +5,12 @@ translation evaluation", for the paired form), and the t interval over seeds.
 A resample is a weight for every example (how often it was drawn), so all resamples of a score are matrix products
 (`tasks.metrics`). Examples that belong together (questions on one paragraph) are drawn together. With several seeds the
 same examples are drawn for every seed and the seeds' scores are averaged; the interval is then about the expected score
-of the recipe on new examples. Its seeds can be resampled too: S - 1 of S, since the mean of as many as there are would
-vary by only (S - 1) / S of what the mean of S seeds does (Rao & Wu, 1988, "Resampling inference with complex survey
-data", §2).
+of the recipe on new examples. It can be about new seeds too: they add s² / S to the variance, s² that between the seeds'
+scores, and since of two or three seeds s² is a guess, a reach r of the examples' interval becomes t √((r / z)² + s² / S)
+with t and z quantiles of Student's and the normal distribution. Student's degrees of freedom are those of the whole sum
+(Satterthwaite, 1946, "An approximate distribution of estimates of variance components"), of S - 1 for the seeds of
+either side, the examples taken as many. So it is r where seeds do not differ, and Student's or Welch's (1947) interval
+where they alone do. What seeds answer differently on the same examples counts twice: rather too wide than too narrow.
 
 Shapes: S seeds, n examples, k numbers of each, R resamples.
 """
@@ -67,11 +70,13 @@ def interval(
     """The score and its bootstrap interval.
 
     units: metric.units(…) of one run (n, k), or of each seed's run on the same examples; groups (n,): examples of equal
-    group are drawn together, None = each alone; resample_seeds: draw seeds too; of a single one nothing is known.
+    group are drawn together, None = each alone, and of fewer than two groups no interval is known; resample_seeds: the
+    interval is about new seeds too; what they would do a single one does not tell, and adds nothing.
     """
     runs = _runs(units)
-    values = _resampled(metric, runs, _groups(groups, runs), resamples, seed, resample_seeds)
-    return _percentiles(_value(metric, runs), values, level)
+    values = _resampled(metric, runs, _groups(groups, runs), resamples, seed)
+    own = _scores(metric, runs)
+    return _around(float(own.mean()), values, [own] if resample_seeds else [], level)
 
 
 def difference(
@@ -93,10 +98,9 @@ def difference(
     if len(a[0]) != len(b[0]):
         raise ValueError(f"{len(a[0])} examples against {len(b[0])}: a paired difference needs the same examples")
     drawn = _groups(groups, a)
-    ours = _resampled(metric, a, drawn, resamples, seed, resample_seeds)
-    theirs = _resampled(metric, b, drawn, resamples, seed, resample_seeds, stream=1)
-    value = _value(metric, a) - _value(metric, b)
-    return _percentiles(value, ours - theirs, level)
+    values = _resampled(metric, a, drawn, resamples, seed) - _resampled(metric, b, drawn, resamples, seed)
+    ours, theirs = _scores(metric, a), _scores(metric, b)
+    return _around(float(ours.mean() - theirs.mean()), values, [ours, theirs] if resample_seeds else [], level)
 
 
 def over_seeds(values: Sequence[float], level: float = 0.95) -> Interval:
@@ -128,29 +132,19 @@ def _groups(groups: Sequence[Any] | None, runs: list[Floats]) -> NDArray[np.int6
     return np.array([numbers[group] for group in groups], np.int64)
 
 
-def _value(metric: Metric, runs: list[Floats]) -> float:
-    return float(np.mean([metric.over(run, np.ones((1, len(run))))[0] for run in runs]))
+def _scores(metric: Metric, runs: list[Floats]) -> Floats:
+    """(S,) of each seed, on all examples."""
+    return np.array([metric.over(run, np.ones((1, len(run))))[0] for run in runs])
 
 
-def _resampled(
-    metric: Metric,
-    runs: list[Floats],
-    groups: NDArray[np.int64],
-    resamples: int,
-    seed: int,
-    resample_seeds: bool,
-    stream: int = 0,
-) -> Floats:
-    """(R,) scores, averaged over seeds. The examples drawn depend on `seed` alone, the seeds also on `stream`."""
-    if not len(groups) or not resamples:
+def _resampled(metric: Metric, runs: list[Floats], groups: NDArray[np.int64], resamples: int, seed: int) -> Floats:
+    """(R,) scores, averaged over seeds; none where fewer than two groups leave nothing to draw. The examples drawn
+    depend on `seed` alone.
+    """
+    if not resamples or not len(groups) or not groups.max():
         return np.zeros(0)
-    scores = [np.stack([metric.over(run, weights) for run in runs]) for weights in draws(groups, resamples, seed)]
-    by_seed = np.concatenate(scores, axis=1)
-    if not resample_seeds:
-        return by_seed.mean(0)
-    seeds, count = by_seed.shape
-    drawn = generator(seed, 2, stream).integers(seeds, size=(max(1, seeds - 1), count))
-    return np.take_along_axis(by_seed, drawn, axis=0).mean(0)
+    blocks = draws(groups, resamples, seed)
+    return np.concatenate([np.mean([metric.over(run, weights) for run in runs], axis=0) for weights in blocks])
 
 
 def draws(groups: NDArray[np.int64], resamples: int, seed: int) -> Iterator[Floats]:
@@ -164,9 +158,25 @@ def draws(groups: NDArray[np.int64], resamples: int, seed: int) -> Iterator[Floa
         yield times[:, groups].astype(np.float64)
 
 
-def _percentiles(value: float, values: Floats, level: float) -> Interval:
+def _around(value: float, values: Floats, sides: Sequence[Floats], level: float) -> Interval:
+    """The percentiles of the resampled values, and what seeds add; sides: the seeds' scores of each, (S,)."""
     kept = values[np.isfinite(values)]  # a resample without any case of a conditional score has no value
     if not len(kept):
         return Interval(value, math.nan, math.nan, level)
-    low, high = np.quantile(kept, [0.5 - level / 2, 0.5 + level / 2])
-    return Interval(value, float(low), float(high), level)
+    low, high = (float(bound) for bound in np.quantile(kept, [0.5 - level / 2, 0.5 + level / 2]))
+    shares = [(float(own.var(ddof=1)) / len(own), len(own) - 1) for own in sides if len(own) > 1]
+    if not any(share for share, _ in shares):
+        return Interval(value, low, high, level)
+    from scipy.stats import norm, t
+
+    seeds = sum(share for share, _ in shares)
+    whole = seeds + float(kept.var())
+    freedom = 1 / sum((share / whole) ** 2 / own for share, own in shares)
+    student, normal = float(t.ppf(0.5 + level / 2, freedom)), float(norm.ppf(0.5 + level / 2))
+
+    def further(reach: float) -> float:
+        """By how much a bound moves; one beyond the value, as of a biased score, counts as no reach."""
+        reach = max(reach, 0.0)
+        return student * math.hypot(reach / normal, math.sqrt(seeds)) - reach
+
+    return Interval(value, low - further(value - low), high + further(high - value), level)

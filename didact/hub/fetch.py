@@ -43,6 +43,16 @@ def shipped() -> tuple[str, ...]:
     return tuple(sorted(folder.parent.name for folder in SHIPPED.glob("*/config.json")))
 
 
+def weights_in(folder: Path) -> tuple[Path, ...]:
+    """The files of weights that `fetch` would open here; none where there is no checkpoint."""
+    try:
+        place = within(folder)
+    except InputError:
+        return ()
+    found = (sorted(place.glob(pattern)) for pattern in (*PREFERRED, *FALLBACK))
+    return tuple(next(filter(None, found), ()))
+
+
 def within(folder: Path) -> Path:
     """The checkpoint that this local folder stands for. Raises InputError where there is none."""
     if any((folder / name).is_file() for name in MARKS):

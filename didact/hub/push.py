@@ -27,6 +27,8 @@ PIPELINES = {
 """slot -> the hub's name of what such a model does, the most specific first"""
 LOOKING_BACK = {**PIPELINES, "vocabulary": "text-generation"}
 """the same for models whose rows see what came before them alone"""
+WRITING = {**PIPELINES, "vocabulary": "text2text-generation"}
+"""the same for models with a decoder"""
 
 
 def push(
@@ -64,7 +66,8 @@ def card(
 
     slots = {head.slot for head in pretrained.model.specs.values()}
     sentences = any(isinstance(head, EmbeddingHead) for head in pretrained.model.specs.values())
-    pipelines = LOOKING_BACK if pretrained.model.config.visibility == "causal" else PIPELINES
+    config = pretrained.model.config
+    pipelines = LOOKING_BACK if config.visibility == "causal" else PIPELINES if config.decoder is None else WRITING
     data = ModelCardData(
         license=license,
         language=language,

@@ -12,6 +12,7 @@ not taken, which is no failure where another one's does not (RATE.diverged besid
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from didact.lab import grid as grids
 from didact.lab.grid import Grid
 from didact.lab.numbers import higher_is_better
 from didact.runs import runfile
-from didact.runs.common import FREE, finished, has_begun
+from didact.runs.common import FREE, check_inputs, finished, has_begun
 from didact.runs.schema import FinetuneRun, PretrainRun
 
 PRETRAIN = "pretrain"
@@ -57,13 +58,44 @@ class Cell:
         return self.folder.with_name(self.folder.name + ".log")
 
     @property
-    def diverged(self) -> Path:
-        """What a trial that diverged leaves behind: its last words. It is not begun again."""
+    def mark(self) -> Path:
+        """What a trial that diverged leaves behind: its last words, and the run that they are of."""
         return self.folder.with_name(self.folder.name + ".diverged")
+
+    @property
+    def diverged(self) -> bool:
+        """Whether this very run, on this hardware, diverged: then it is not begun again."""
+        if not self.mark.is_file():
+            return False
+        try:
+            told = json.loads(self.mark.read_text(encoding="utf-8"))["run"]
+        except (ValueError, KeyError, TypeError):
+            return False  # an older mark, which does not say of what run it is
+        return told == self._as_it_runs()
+
+    def leave_mark(self, reason: str) -> None:
+        told = {"reason": reason, "run": self._as_it_runs()}
+        self.mark.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+    def _as_it_runs(self) -> dict[str, Any]:
+        """What of the run decides whether it diverges: not where it lies, nor how often it is saved."""
+        return self.run.model_dump(mode="json", by_alias=True, exclude=set(FREE - {"hardware", "plugins"}))
 
     @property
     def name(self) -> str:
         return f"{self.arm}, seed {self.seed}, {self.stage}" + ("" if self.rate is None else f" at {self.rate:g}")
+
+    def validated(self) -> dict[str, float]:
+        """Pre-training's validation figures, of the checkpoint that others start from: the best, else the last."""
+        result = self.result() or {}
+        best, figures = result.get("best_step"), result.get("validation") or {}
+        if best is None or best == result.get("steps"):
+            return figures
+        for line in (self.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+            event = json.loads(line)
+            if event.get("kind") == "validation" and event.get("step") == best:
+                return {name: math.nan if event.get(name) is None else float(event[name]) for name in figures}
+        return figures
 
     def result(self) -> dict[str, Any] | None:
         """What the run left behind, its undefined figures not a number; None where it has not finished."""
@@ -131,12 +163,14 @@ def _finetune_cells(
     grid: Grid, out: Path, arm: str, seed: int, starts: Mapping[tuple[str, int], Path], carried: Carried
 ) -> list[Cell]:
     """The fine-tunings of one arm and seed that have something to start from; failures of the others. An arm that is
-    not pre-trained takes its shape and its tokenizer from the first arm that is.
+    not pre-trained takes its shape and its tokenizer from the first arm that is, from whatever seed of it is there.
     """
     root = grid.seeds[0] if grid.pretrain_once else seed
     own = grids.pretrained(grid, arm)
-    source = arm if own else next((other for other in grid.arms if (other, root) in starts), arm)
+    source = arm if own else next((other for other in grid.arms if grids.pretrained(grid, other)), arm)
     start = starts.get((source, root))
+    if start is None and not own:
+        start = next((path for (other, _), path in starts.items() if other == source), None)
     if grid.pretrain is not None and start is None:
         reason = f"not run: no pre-trained weights of {source}, seed {root}"
         carried.failures += [Failure(f"{arm}, seed {seed}, {task}", reason) for task in grid.finetune]
@@ -167,7 +201,7 @@ def _choose_rates(grid: Grid, out: Path, carried: Carried, run: Runner, say: Say
     cells = [_trial_cell(grid, out, arm, rate, carried) for arm in tuned for rate in grid.rates(arm)]
     done = _tried(cells, carried, run, say)
     for cell in done:
-        validation = (cell.result() or {}).get("validation", {})
+        validation = cell.validated()
         if by not in validation:
             raise InputError(
                 f"learning_rates.by: {by!r} is no validation figure of {cell.name}",
@@ -176,8 +210,12 @@ def _choose_rates(grid: Grid, out: Path, carried: Carried, run: Runner, say: Say
         assert cell.rate is not None
         carried.tried.setdefault(cell.arm, {})[cell.rate] = float(validation[by])
     for cell in cells:
-        if cell.diverged.is_file() and cell.rate is not None:
+        if cell.diverged and cell.rate is not None:
             carried.tried.setdefault(cell.arm, {})[cell.rate] = math.nan
+    for arm in dict.fromkeys(cell.arm for cell in cells if cell not in done and not cell.diverged):
+        # Of the others one would be best, and in the next start perhaps another: nothing is trained at either.
+        say(f"{arm}: no learning rate is chosen, since one has not been tried to its end")
+        carried.tried.pop(arm, None)
     smallest = grid.learning_rates.smallest
     best = min if (not higher_is_better(by) if smallest is None else smallest) else max
     for arm, found in carried.tried.items():
@@ -189,19 +227,19 @@ def _choose_rates(grid: Grid, out: Path, carried: Carried, run: Runner, say: Say
             carried.rates[arm] = next(iter(found))
             say(f"{arm}: learning rate {carried.rates[arm]:g}, the first: {by} is undefined at all {len(found)} tried")
     whole = grid.learning_rates.share == 1.0
-    carried.discarded = [cell for cell in done if not (whole and cell.rate == carried.rates[cell.arm])]
+    carried.discarded = [cell for cell in done if not (whole and cell.rate == carried.rates.get(cell.arm))]
 
 
 def _tried(cells: Sequence[Cell], carried: Carried, run: Runner, say: Say) -> list[Cell]:
     """The trials that have a result. One that diverged beside another of its arm that did not is no failure."""
     failed = len(carried.failures)
-    done = _carry([cell for cell in cells if not cell.diverged.is_file()], carried, run, say, keep=False)
+    done = _carry([cell for cell in cells if not cell.diverged], carried, run, say, keep=False)
     named, ended = {cell.name: cell for cell in cells}, {cell.arm for cell in done}
     for failure in carried.failures[failed:]:
         cell = named[failure.name]
         if failure.code == DIVERGED and cell.arm in ended:
             carried.failures.remove(failure)
-            cell.diverged.write_text(failure.reason + "\n", encoding="utf-8")
+            cell.leave_mark(failure.reason)
             say(f"{cell.name}: diverged, not taken")
     return done
 
@@ -247,7 +285,8 @@ def _carry(cells: Sequence[Cell], carried: Carried, run: Runner, say: Say, keep:
 
 def _write(cell: Cell) -> None:
     """Write a cell's run file, unless the cell is finished: its file says what came of what. An InputError where its
-    folder belongs to a run with other settings that has begun, or a finished one to a run from other weights.
+    folder belongs to a run with other settings that has begun, or a finished one to a run from other weights or on
+    other data.
     """
     if cell.file.is_file() and has_begun(cell.folder):
         before = yaml.safe_load(cell.file.read_text(encoding="utf-8"))
@@ -267,14 +306,18 @@ def _write(cell: Cell) -> None:
                     file=cell.file,
                     expected="another --out, or that cell's folder removed",
                 )
+            check_inputs(cell.folder, cell.run.inputs)
             return
     cell.file.parent.mkdir(parents=True, exist_ok=True)
     cell.file.write_text(runfile.dump(cell.run), encoding="utf-8")
 
 
 def _begun(values: Mapping[str, Any]) -> str | None:
-    """What a cell starts from; weights of the same grid by their place in OUT, which may have been moved."""
+    """What a cell starts from; weights of the same grid by their place in OUT, which may have been moved; where only
+    their shape is taken, the arm alone.
+    """
     start, out = values.get("start"), Path(values["run"]).parents[3]
     if start is None or not Path(start).is_relative_to(out):
         return start
-    return Path(start).relative_to(out).as_posix()
+    place = Path(start).relative_to(out)
+    return (place.parents[1] if values.get("scratch") else place).as_posix()

@@ -93,6 +93,8 @@ def run_all(
                         ended(command, seconds[command.name], code)
                 left = f" (+ {len(waiting)} to come)" if waiting else ""
                 show(" | ".join(f"{c.name}: {last_line(c.log)}" for c in running) + left)
+            if signals.caught:  # while the last one ended: nothing further is begun
+                raise Interrupted(AGAIN)
     except BaseException:
         for one in running.values():
             one.process.terminate()

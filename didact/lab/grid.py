@@ -168,8 +168,18 @@ def read(path: Path) -> Grid:
     for arm in loaded.arms:
         if pretrained(loaded, arm):
             pretrain_run(loaded, arm, loaded.seeds[0], Path("run"), file=path)
-        for task in loaded.finetune:
-            finetune_run(loaded, arm, task, loaded.seeds[0], Path("run"), "start", file=path)
+    for task in loaded.finetune:
+        runs = {
+            arm: finetune_run(loaded, arm, task, loaded.seeds[0], Path("run"), "start", file=path)
+            for arm in loaded.arms
+        }
+        tested = [arm for arm, run in runs.items() if run.data.test is not None]
+        if untested := [arm for arm in runs if tested and arm not in tested]:
+            raise InputError(
+                f"arms.{untested[0]}: {task} has no test file, that of {tested[0]} has one",
+                file=path,
+                expected="data.test for every arm, or for none",
+            )
     return loaded
 
 

@@ -94,7 +94,7 @@ def collect(cells: Iterable[Cell], discarded: Iterable[Cell] = ()) -> Results:
             continue
         with _named(cell.folder / "result.json"):
             if not isinstance(cell.run, FinetuneRun):
-                scores += [_score(cell, "validation", k, v) for k, v in (result["validation"] or {}).items()]
+                scores += [_score(cell, "validation", k, v) for k, v in cell.validated().items()]
                 spent.append(_spent(cell, result, cell.run.optimizer.learning_rate))
                 continue
             of_seed = result["seeds"][str(cell.seed)]

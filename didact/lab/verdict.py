@@ -22,6 +22,7 @@ from didact.lab import grid as grids
 from didact.lab.cells import PRETRAIN
 from didact.lab.grid import Grid
 from didact.lab.numbers import higher_is_better, shown
+from didact.lab.questions import other_questions
 from didact.lab.results import Results
 from didact.lab.sheets import Sheet
 from didact.runs.models import DEFAULT
@@ -42,7 +43,7 @@ class Comparison:
     """One metric of one arm. value: with its interval; change: less the reference arm's, None for the reference
     itself and where nothing can be paired; how: over what the interval is; seeds: of the difference, the fewer of both
     sides; higher: whether more is better; elsewhere: why it is no comparison, "another test file" than those it stands
-    beside or "its generator" instead of the model; empty where it is one.
+    beside, "other validation questions", or "its generator" instead of the model; empty where it is one.
     """
 
     stage: str
@@ -73,7 +74,11 @@ def compare(grid: Grid, results: Results, sheets: Sheets) -> list[Comparison]:
         for arm in grid.arms:
             values = results.of(arm, stage, split, metric)
             judged = exact.get((arm, stage), {}).get(metric) if split == "test" else None
-            elsewhere = _elsewhere(grid, results, sheets, arm, stage, split) or _companion(grid, arm, stage, metric)
+            elsewhere = (
+                _elsewhere(grid, results, sheets, arm, stage, split)
+                or _companion(grid, arm, stage, metric)
+                or (_questions(grid, arm, stage, metric) if results.of(grid.first, stage, split, metric) else "")
+            )
             if judged is None and values:
                 alone = elsewhere or arm == grid.first
                 judged = _over_seeds(values, {} if alone else results.of(grid.first, stage, split, metric))
@@ -124,6 +129,14 @@ def _companion(grid: Grid, arm: str, stage: str, metric: str) -> str:
             name = objective.answered_by(run.objective[objective.kind] or {}).get(loss)
             return "" if name is None else f"its {name}"
     return ""
+
+
+def _questions(grid: Grid, arm: str, stage: str, metric: str) -> str:
+    """Said where a figure of pre-training answers other questions than the reference arm's of the same name."""
+    if stage != PRETRAIN or not all(grids.pretrained(grid, one) for one in (arm, grid.first)):
+        return ""
+    ours, theirs = (grids.pretrain_run(grid, one, grid.seeds[0], Path("run")) for one in (arm, grid.first))
+    return other_questions(ours, theirs, metric)
 
 
 def _over_seeds(values: Mapping[int, float], base: Mapping[int, float]) -> _Judged:

@@ -164,8 +164,12 @@ class Combined(Objective):
         return alone(self, example, rng)
 
     def ask(self, flat: Flat, keys: Keys) -> Flat:
+        """The first part that asks about single tokens draws as it would alone, so that {masked: {}} hides the same
+        words whatever stands beside it; the others draw by their place.
+        """
+        chief = next((number for number, part in enumerate(self.parts) if part.relation is None), 0)
         for number, part in enumerate(self.parts):
-            flat = part.ask(flat, words(keys, np.full(len(keys), number)))
+            flat = part.ask(flat, keys if number == chief else words(keys, np.full(len(keys), number)))
         return flat
 
     def loss(self, models: Mapping[str, Answering], batch: Batch) -> Loss:

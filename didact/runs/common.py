@@ -10,6 +10,7 @@ import shlex
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,6 +23,7 @@ from didact.data.store import write_aside
 from didact.data.stored import META, sha256
 from didact.errors import InputError
 from didact.hub import export
+from didact.hub.fetch import weights_in
 from didact.model import Model, Pretrained
 from didact.objectives import Objective
 from didact.runs.runfile import dump
@@ -179,14 +181,14 @@ FREE = frozenset({"run", "hardware", "checkpoints", "record", "log_every", "quie
 
 
 def begin(run: Run, inputs: Sequence[str | Path] = ()) -> None:
-    """Write the resolved run file, and what `inputs` hold (data files, stores). A folder begun with other settings or
-    other data is refused, since its results would be mixed, or not those of this data; one in which nothing but these
-    stands takes others. Data that is no longer here is not missed.
+    """Write the resolved run file, and what `inputs` hold (data files, stores, checkpoints). A folder begun with other
+    settings or other inputs is refused, since its results would be mixed, or not those of these; one in which nothing
+    but these stands takes others. Inputs that are no longer here are not missed.
     """
     make_folder(run.run)
     path, data = run.run / RUN_FILE, run.run / INPUTS
     digests = {str(path): digest for path in inputs if (digest := _digest(path))}
-    known = json.loads(data.read_text(encoding="utf-8")) if data.is_file() else {}
+    known = _known(run.run)
     if path.is_file() and has_begun(run.run):
         before = yaml.safe_load(path.read_text(encoding="utf-8"))
         for name, value in run.model_dump(mode="json").items():
@@ -197,18 +199,30 @@ def begin(run: Run, inputs: Sequence[str | Path] = ()) -> None:
                     file=path,
                     expected="the same, or another folder (run=…)",
                 )
-        for name, digest in digests.items():
-            if known.get(name, digest) != digest:
-                raise InputError(
-                    f"other data than this run ({run.run}) was begun with",
-                    file=name,
-                    expected="the same, or another folder (run=…)",
-                )
+        check_inputs(run.run, inputs)
         digests = known or digests
     if first():
         write_aside(path, dump(run))
         if digests != known:
             write_aside(data, json.dumps(digests, indent=2, ensure_ascii=False) + "\n")
+
+
+def check_inputs(folder: Path, inputs: Sequence[str | Path]) -> None:
+    """InputError where one of the inputs is not what the run in `folder` was begun with."""
+    known = _known(folder)
+    for path in inputs:
+        digest = _digest(path)
+        if digest and known.get(str(path), digest) != digest:
+            raise InputError(
+                f"not what this run ({folder}) was begun with",
+                file=path,
+                expected="the same content, or another folder for the run",
+            )
+
+
+def _known(folder: Path) -> dict[str, str]:
+    data = folder / INPUTS
+    return json.loads(data.read_text(encoding="utf-8")) if data.is_file() else {}
 
 
 def has_begun(folder: Path) -> bool:
@@ -226,11 +240,18 @@ def _apart(name: str, before: Any, now: Any) -> tuple[str, Any, Any]:
 
 
 def _digest(path: str | Path) -> str:
-    """What a file holds, the files of a path with braces, or a store, whose meta data holds its files' sums; "" of what
-    does not lie here.
+    """What a file holds, the files of a path with braces, a checkpoint's weights, or a store, whose meta data holds its
+    files' sums; "" of what does not lie here.
     """
     files = sides(path) or (Path(path).expanduser(),)
-    files = tuple(file / META if file.is_dir() else file for file in files)
-    if not all(file.is_file() for file in files):
+    if len(files) == 1 and files[0].is_dir():
+        files = (files[0] / META,) if (files[0] / META).is_file() else weights_in(files[0])
+    if not files or not all(file.is_file() for file in files):
         return ""
-    return " ".join(map(sha256, files))
+    return " ".join(_sum(file, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
+
+
+@cache
+def _sum(file: Path, size: int, changed: int) -> str:  # noqa: ARG001
+    """Asked often of the same file: a grid's cells read the same data."""
+    return sha256(file)

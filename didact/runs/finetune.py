@@ -55,8 +55,7 @@ def finetune_file(path: Path, changes: Sequence[str] = ()) -> Path:
 def finetune(run: FinetuneRun) -> Path:
     """Train every seed, or go on, or find the run finished. Returns RUN."""
     load_plugins(run.plugins)
-    train = run.data.train if isinstance(run.data.train, tuple) else (run.data.train,)
-    common.begin(run, [path for path in (*train, run.data.dev, run.data.test) if path is not None])
+    common.begin(run, run.inputs)
     if (before := common.finished(run.run)) is not None:
         say(f"{run.run} is finished; another folder (run=…) starts another run")
         _report(run, before)

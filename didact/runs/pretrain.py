@@ -43,14 +43,14 @@ def pretrain(run: PretrainRun) -> Path:
     """
     load_plugins(run.plugins)
     if common.finished(run.run) is not None:
-        common.begin(run, _inputs(run))
+        common.begin(run, run.inputs)
         say(f"{run.run} is finished; another folder (run=…) starts another run")
         return run.run
     parts = assemble(run)
     step = Step(parts.models, parts.objective)
     common.check_freeze(run, step)
     common.set_threads(run.hardware.threads)
-    common.begin(run, _inputs(run))
+    common.begin(run, run.inputs)
     validation = run.validation
     settings = common.settings_of(
         run,
@@ -89,11 +89,6 @@ def pretrain(run: PretrainRun) -> Path:
         },
     )
     return run.run
-
-
-def _inputs(run: PretrainRun) -> list[Path]:
-    """The stores that are read."""
-    return [run.data.train] if isinstance(run.data.train, Path) else [part.store for part in run.data.train]
 
 
 @dataclass(frozen=True)

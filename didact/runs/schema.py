@@ -267,6 +267,14 @@ class PretrainRun(Run):
     validation: Validation = Validation()
     until: int | None = Field(default=None, ge=1)
 
+    @property
+    def inputs(self) -> list[str | Path]:
+        """What is read: stores, and the checkpoints that it starts or learns from."""
+        train, model = self.data.train, self.model
+        stores = [train] if isinstance(train, Path) else [part.store for part in train]
+        starts = (model.start, model.start_tiled, model.start_thinned, self.teacher)
+        return [*stores, *(start for start in starts if start is not None)]
+
 
 class TaskData(Part):
     """Labelled files. train: one or several; dev: what the best checkpoint and the learning rate are chosen on; test:
@@ -304,6 +312,13 @@ class FinetuneRun(Run):
     learning_rates: LearningRates = ()
     optimizer: Optimizer = Optimizer(learning_rate=5e-5, betas=(0.9, 0.999), eps=1e-8)
     patience: int | None = Field(default=None, ge=1)
+
+    @property
+    def inputs(self) -> list[str | Path]:
+        """What is read: labelled files, and the checkpoint whose weights it starts from."""
+        train = self.data.train if isinstance(self.data.train, tuple) else (self.data.train,)
+        start = None if self.scratch else self.start
+        return [path for path in (*train, self.data.dev, self.data.test, start) if path is not None]
 
     @field_validator("seeds")
     @classmethod

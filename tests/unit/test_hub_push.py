@@ -9,6 +9,7 @@ from typing import Any
 
 import huggingface_hub
 import pytest
+from fewshot_tools import bart, t5
 from hub_tools import CONFIG, same, small
 from huggingface_hub import ModelCard
 
@@ -48,6 +49,11 @@ def test_push(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_model_that_looks_back_writes_text(tmp_path: Path) -> None:
     given = small(tmp_path / "m", {"vocabulary": Vocabulary()}, replace(CONFIG, visibility="causal"))
     assert ModelCard(str(hub.card(given, "a/b"))).data.to_dict()["pipeline_tag"] == "text-generation"
+
+
+def test_a_model_with_a_decoder_writes_another_text() -> None:
+    for given in (bart(), t5()):
+        assert ModelCard(str(hub.card(given, "a/b"))).data.to_dict()["pipeline_tag"] == "text2text-generation"
 
 
 @pytest.mark.parametrize(

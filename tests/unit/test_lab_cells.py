@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from didact.errors import InputError
 from didact.lab.cells import PRETRAIN, Carried, Cell, Failure, Say, carry_out
 from didact.lab.grid import Grid
+from didact.runs.common import INPUTS, begin
 from didact.runs.runfile import checked
 from didact.runs.schema import PretrainRun
 
@@ -34,16 +36,16 @@ def grid(**changes: Any) -> Grid:
 class Pretend:
     """A runner that writes a plausible result.json, and fails where told."""
 
-    def __init__(self, fails: tuple[str, ...] = ()) -> None:
+    def __init__(self, fails: tuple[str, ...] = (), code: int = 3) -> None:
         self.ran: list[str] = []
-        self.fails = fails
+        self.fails, self.code = fails, code
 
     def __call__(self, cells: Sequence[Cell], _say: Say) -> list[Failure]:
         for cell in cells:
             self.ran.append(cell.name)
             if cell.name not in self.fails:
                 self.one(cell)
-        return [Failure(cell.name, "loss is not a number", 3) for cell in cells if cell.name in self.fails]
+        return [Failure(cell.name, "loss is not a number", self.code) for cell in cells if cell.name in self.fails]
 
     @staticmethod
     def one(cell: Cell) -> None:
@@ -117,13 +119,27 @@ def test_finished_cells_are_skipped(tmp_path: Path) -> None:
 
 
 def test_a_failed_cell_loses_those_that_need_it_and_no_others(tmp_path: Path) -> None:
-    runner = Pretend(fails=("low, seed 0, pretrain",))
+    runner = Pretend(fails=("high, seed 0, pretrain",))
     done, _ = carried(grid(), tmp_path, runner)
-    assert [(f.name, f.code) for f in done.failures] == [("low, seed 0, pretrain", 3), ("low, seed 0, topic", 0)]
+    assert [(f.name, f.code) for f in done.failures] == [("high, seed 0, pretrain", 3), ("high, seed 0, topic", 0)]
     assert "loss is not a number" in done.failures[0].reason
-    scratch = next(c for c in done.cells if (c.arm, c.seed, c.stage) == ("scratch", 0, "topic"))
-    assert scratch.run.start == str(tmp_path / "cells/high/0/pretrain")  # type: ignore[union-attr]
     assert len(done.cells) == 8
+
+
+def test_fresh_weights_have_the_shape_of_one_arm_whatever_fails(tmp_path: Path) -> None:
+    """The first that is pre-trained, for every seed: another's would be another architecture."""
+    lost = "low, seed 1, pretrain"
+    done, _ = carried(grid(), tmp_path, Pretend(fails=(lost,)))
+    scratch = {c.seed: c.run.start for c in done.cells if c.arm == "scratch"}  # type: ignore[union-attr]
+    assert scratch == dict.fromkeys((0, 1), str(tmp_path / "cells/low/0/pretrain"))
+    again, _ = carried(grid(), tmp_path, runner := Pretend())
+    assert runner.ran == [lost, "low, seed 1, topic"]
+    assert not again.failures
+    first = grid(seeds=[1, 0])
+    done, _ = carried(first, tmp_path / "other", Pretend(fails=("low, seed 1, pretrain", "low, seed 0, pretrain")))
+    assert {f.name for f in done.failures if f.code == 0} == {
+        f"{arm}, seed {seed}, topic" for arm in ("low", "scratch") for seed in (0, 1)
+    }
 
 
 def test_learning_rates_are_tried_with_the_first_seed(tmp_path: Path) -> None:
@@ -156,6 +172,43 @@ def test_a_rate_that_diverges_on_trial_is_not_taken_and_fails_nothing(tmp_path: 
     done, _ = carried(grid(learning_rates=rates, **only), tmp_path, again)
     assert again.ran == []
     assert done.rates == {"a": 5e-4, "b": 1e-3}
+
+
+def test_no_rate_is_chosen_while_one_has_not_been_tried_to_its_end(tmp_path: Path) -> None:
+    """Killed by accident, it may yet be the best: training at another would be mixed with it in the next start."""
+    only = {"finetune": {}, "arms": {"a": {}, "b": {}}, "seeds": [0, 1]}
+    rates = {"pretrain": [2e-3, 1e-3], "by": "nll", "share": 0.3}
+    lost = "a, seed 0, pretrain at 0.001"
+    done, said = carried(grid(learning_rates=rates, **only), tmp_path, Pretend(fails=(lost,), code=-9))
+    assert [f.name for f in done.failures] == [lost]
+    assert done.rates == {"b": 1e-3}
+    assert {cell.arm for cell in done.cells} == {"b"}
+    assert "a: no learning rate is chosen, since one has not been tried to its end" in said
+    done, _ = carried(grid(learning_rates=rates, **only), tmp_path, again := Pretend())
+    assert again.ran == [lost, "a, seed 0, pretrain", "a, seed 1, pretrain"]
+    assert done.rates == {"a": 1e-3, "b": 1e-3}
+
+
+def test_what_diverged_is_tried_again_with_other_settings(tmp_path: Path) -> None:
+    only = {"finetune": {}, "arms": {"a": {}}, "seeds": [0]}
+    rates = {"pretrain": [1e-3, 5e-4], "by": "nll"}
+    lost = "a, seed 0, pretrain at 0.001"
+    carried(grid(learning_rates=rates, **only), tmp_path, Pretend(fails=(lost,)))
+    careful = BASE | {"hardware": {"precision": "fp32"}}
+    done, _ = carried(grid(learning_rates=rates, pretrain=careful, **only), tmp_path, again := Pretend())
+    assert again.ran == [lost]
+    assert done.rates == {"a": 1e-3}
+
+
+def test_figures_are_of_the_checkpoint_that_others_start_from(tmp_path: Path) -> None:
+    lines = [{"step": step, "kind": "validation", "nll": nll} for step, nll in ((5, 1.5), (10, 2.5))]
+    for best, nll in ((5, 1.5), (10, 2.5), (None, 2.5)):
+        cell = Cell("a", 0, PRETRAIN, checked(PretrainRun, BASE | {"run": str(tmp_path / str(best))}))
+        cell.folder.mkdir()
+        (cell.folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        result = {"steps": 10, "best_step": best, "validation": {"nll": 2.5}}
+        (cell.folder / "result.json").write_text(json.dumps(result))
+        assert cell.validated() == {"nll": nll}
 
 
 def test_an_arm_whose_rates_all_diverge_has_failed(tmp_path: Path) -> None:
@@ -252,9 +305,58 @@ def test_a_finished_cell_keeps_what_it_was_started_from(tmp_path: Path) -> None:
 
 
 def test_fresh_weights_keep_the_shape_that_they_took(tmp_path: Path) -> None:
-    carried(grid(), tmp_path, Pretend(fails=("low, seed 0, pretrain",)))
-    with pytest.raises(InputError, match="was started from cells/high/0/pretrain, it would now be from cells/low/0"):
-        carried(grid(), tmp_path, Pretend())
+    arms = {"high": {"pretrain": {"model.layers": 3}}, "low": {}, "scratch": {"pretrain": False}}
+    carried(grid(arms=arms), tmp_path, Pretend())
+    swapped = {"low": {}, "high": {"pretrain": {"model.layers": 3}}, "scratch": {"pretrain": False}}
+    with pytest.raises(InputError, match="was started from cells/high, it would now be from cells/low"):
+        carried(grid(arms=swapped), tmp_path, Pretend())
+
+
+def note_inputs(done: Carried, folder: Path) -> None:
+    """What a real run writes when it begins: of what it reads."""
+    for number, cell in enumerate(done.cells):
+        aside = folder / f"begun-{number}"
+        begin(cell.run.model_copy(update={"run": aside}), cell.run.inputs)
+        if (aside / INPUTS).is_file():
+            shutil.copy(aside / INPUTS, cell.folder)
+
+
+def test_a_finished_cell_is_of_the_data_that_it_was_begun_with(tmp_path: Path) -> None:
+    """Labels put right between two starts: what was trained on the wrong ones is not averaged with the rest."""
+    file = tmp_path / "train.tsv"
+    file.write_text("one\n")
+    given = {"finetune": {"topic": TUNE | {"data": {"train": str(file)}}}}
+    done, _ = carried(grid(**given), tmp_path / "out", Pretend())
+    note_inputs(done, tmp_path)
+    carried(grid(**given), tmp_path / "out", runner := Pretend())
+    assert runner.ran == []
+    file.write_text("two\n")
+    with pytest.raises(InputError, match=r"train\.tsv: not what this run .* was begun with"):
+        carried(grid(**given), tmp_path / "out", Pretend())
+
+
+def test_a_finished_cell_is_of_the_weights_that_it_started_from(tmp_path: Path) -> None:
+    done, _ = carried(grid(), tmp_path, Pretend())
+    for cell in done.cells:
+        if cell.stage == PRETRAIN:
+            (cell.folder / "last").mkdir()
+            (cell.folder / "last" / "config.json").write_text("{}")
+            (cell.folder / "last" / "model.safetensors").write_bytes(b"weights")
+    note_inputs(done, tmp_path)
+    shutil.rmtree(tmp_path / "cells/low/0/pretrain")
+    with pytest.raises(InputError, match=r"low/0/pretrain: not what this run .*low/0/topic\) was begun with"):
+        carried(grid(), tmp_path, Again())
+
+
+class Again(Pretend):
+    """One whose weights are other ones."""
+
+    @staticmethod
+    def one(cell: Cell) -> None:
+        Pretend.one(cell)
+        (cell.folder / "last").mkdir()
+        (cell.folder / "last" / "config.json").write_text("{}")
+        (cell.folder / "last" / "model.safetensors").write_bytes(b"others")
 
 
 def test_a_finished_grid_may_be_moved(tmp_path: Path) -> None:

@@ -138,6 +138,16 @@ def test_an_interruption_reaches_every_command_once(tmp_path: Path, whole_group:
     assert (tmp_path / "waits.made").read_text() == "1"
 
 
+def test_an_interruption_while_the_last_command_ends_is_heard(tmp_path: Path) -> None:
+    """Else the next stage would begin."""
+
+    def ended(*_: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Interrupted):
+        run_all([script(tmp_path, "one", "made.touch()")], 1, silent, ended=ended)
+
+
 def test_the_command_as_a_user_types_it(tmp_path: Path) -> None:
     command = didact("store", "prepare", tmp_path / "a", "--out", "b", log=tmp_path / "log", made=tmp_path, threads=1)
     assert command.arguments == ("-m", "didact", "prepare", str(tmp_path / "a"), "--out", "b")

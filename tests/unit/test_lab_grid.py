@@ -70,6 +70,15 @@ def test_base_runs_may_be_files_beside_the_grid(tmp_path: Path) -> None:
     assert g.pretrain == PRETRAIN
 
 
+def test_arms_are_tested_all_or_none(tmp_path: Path) -> None:
+    """One without a test file would be in no row of the report."""
+    tested = FINETUNE | {"data": {"train": "a.tsv", "test": "t.tsv"}}
+    arms = {"low": {}, "high": {"finetune": {"data.test": None}}}
+    said = r"arms\.high: topic has no test file, that of low has one; expected data\.test for every arm, or for none"
+    with pytest.raises(InputError, match=said):
+        read(written(tmp_path, grid(finetune={"topic": tested}, arms=arms)))
+
+
 @pytest.mark.parametrize(
     ("budget", "steps", "tokens"),
     [({"equal": "steps", "steps": 7}, 7, None), ({"equal": "tokens", "tokens": 5000}, None, 5000)],

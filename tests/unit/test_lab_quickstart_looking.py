@@ -6,12 +6,16 @@ import json
 import math
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from data_tools import small_store
+from fewshot_tools import bart, bert
 
 from didact.data.stored import SplitName
-from didact.lab.quickstart.looking import ASKED, BLANK, FROM_TEXTS, held_out, unigram_nats
+from didact.errors import InputError
+from didact.lab.quickstart.looking import ASKED, BLANK, FROM_TEXTS, blanks_filled, held_out, unigram_nats
 
 WORDS = "array matrix number graph nodes edges value other every index"
 
@@ -54,6 +58,27 @@ def test_the_choice_hangs_on_the_texts_alone(tmp_path: Path) -> None:
 
 def test_everyone_is_asked_one_blank() -> None:
     assert all(text.count(BLANK) == 1 for text in ASKED)
+
+
+def test_a_model_is_asked_with_its_own_blank(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="a model with a decoder writes the whole text anew"):
+        blanks_filled(bart(), tmp_path / "absent.jsonl")
+    own = bert()
+    asked: list[str] = []
+
+    class Renamed:
+        """A model whose mask is written in another way."""
+
+        tokenizer = SimpleNamespace(mask=4, vocabulary=9, tokens=lambda ids: [f"<{i}>" for i in ids])
+
+        def fill(self, text: str, top: int) -> Any:
+            asked.append(text)
+            return own.fill(text.replace("<4>", "[MASK]"), top)
+
+    found = blanks_filled(Renamed(), texts(tmp_path, []))  # type: ignore[arg-type]
+    assert [f["text"] for f in found] == list(ASKED)
+    assert asked == [text.replace(BLANK, "<4>") for text in ASKED]
+    assert all(len(f["top"]) == 5 for f in found)
 
 
 def test_unigram_entropy_is_that_of_the_counts(tmp_path: Path) -> None:

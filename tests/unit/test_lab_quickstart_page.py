@@ -58,6 +58,7 @@ def results() -> dict[str, Any]:
             },
             "validation_curves": {"mlm@15/loss": [(1e6, 5.0)], "nsp/accuracy": [(1e6, 0.6)]},
         },
+        "not_filled": "",
         "filled": [
             {"text": f"The {BLANK} of it.", "truth": "end", "top": [{"token": "end", "probability": 0.5}]},
             {"text": f"<b>{BLANK}", "truth": "", "top": [{"token": "x", "probability": 0.25}]},

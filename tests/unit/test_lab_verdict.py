@@ -85,7 +85,8 @@ def test_arms_with_other_test_files_are_left_out_and_said_so() -> None:
 
 
 def test_what_a_generator_answers_is_not_compared_with_what_a_model_does() -> None:
-    pretrain = {"run": "r", "data": {"train": "x"}, "budget": {"steps": 1}}
+    alike = {"masked": {"mask": 0.85, "random": 0.0}}  # as ELECTRA's code hides them
+    pretrain = {"run": "r", "data": {"train": "x"}, "budget": {"steps": 1}, "objective": alike}
     beside: dict[str, Any] = {"replaced": {}}
     arms = {"base": {}, "rtd": {"pretrain": {"objective": beside}}}
     asked = [("base", "mlm@15/loss"), ("rtd", "mlm@15/loss"), ("rtd", "rtd@15/loss")]
@@ -99,6 +100,47 @@ def test_what_a_generator_answers_is_not_compared_with_what_a_model_does() -> No
     beside["replaced"] = {}
     made = checked(Grid, {"grid": "g", "pretrain": pretrain, "arms": arms})
     assert "rtd 1.111, of its generator, not compared" in verdicts(made, compare(made, Results(tuple(scores)), {}))[0]
+
+
+def masked(**changes: Any) -> dict[str, Any]:
+    return {"pretrain": changes}
+
+
+@pytest.mark.parametrize(
+    ("arm", "same"),
+    [
+        (masked(**{"objective.masked.rate": 0.4}), True),
+        (masked(**{"objective.masked.weight": 2.0}), True),
+        (masked(objective={"masked": {"select": {"whole_words": {}}, "rate": 0.4}}), True),
+        (masked(**{"model.layers": 3}), True),
+        (masked(**{"batch.size": "7 sequences"}), True),
+        (masked(**{"validation.seed": 1}), False),
+        (masked(**{"validation.sequences": 7}), False),
+        (masked(**{"data.length": 64}), False),
+        (masked(**{"data.format": "doc_sentences"}), False),
+        (masked(**{"data.train": "other"}), False),
+        (masked(**{"objective.masked.select": {"spans": {}}}), False),
+        (masked(**{"objective.masked.mask": 0.5}), False),
+        (masked(objective={"causal": {}}), False),
+        (masked(objective={"masked": {}, "next_sentence": {}}, **{"data.format": "segment_pair"}), False),
+    ],
+    ids=lambda value: str(value)[13:60] if isinstance(value, dict) else None,
+)
+def test_figures_of_other_validation_questions_are_not_compared(arm: Any, same: bool) -> None:
+    """Seeds do not tell: the difference of the questions is the same in all of them."""
+    base = {"run": "r", "data": {"train": "store"}, "budget": {"steps": 10}}
+    base["objective"] = {"masked": {"select": "whole_words"}}
+    made = grid(pretrain=base, finetune={}, arms={"base": {}, "other": arm})
+    figures = {"base": (3.0, 3.01, 2.99), "other": (3.2, 3.21, 3.19)}
+    scores = tuple(
+        Score(name, seed, "pretrain", "validation", "mlm@15/loss", value)
+        for name, values in figures.items()
+        for seed, value in enumerate(values)
+    )
+    ours = next(c for c in compare(made, Results(scores), {}) if c.arm == "other")
+    assert (ours.better is False) == same
+    assert ours.elsewhere == ("" if same else "other validation questions")
+    assert ours.value.value == pytest.approx(3.2)
 
 
 def test_arms_with_other_training_files_are_compared_seed_by_seed() -> None:

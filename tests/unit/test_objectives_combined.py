@@ -98,6 +98,27 @@ def test_parts_draw_apart() -> None:
     assert first != second
 
 
+@pytest.mark.parametrize(
+    "beside",
+    [
+        (MASKED,),
+        (MASKED, Counting()),
+        (MASKED, NextSentence()),
+        (NextSentence(), MASKED),
+    ],
+    ids=["alone, weighed", "with another", "before a relation", "after a relation"],
+)
+def test_the_same_words_are_hidden_whatever_stands_beside(beside: tuple[Objective, ...]) -> None:
+    """So that losses of runs with other objectives are answers to the same questions."""
+    for seed in range(5):
+        alone = MASKED.prepare(example(30), generator(0, seed))
+        (own,) = alone.labels
+        made = Combined(beside, weights=(2.0,) * len(beside)).prepare(example(30), generator(0, seed))
+        asked = next(labels for labels in made.labels if labels.name == "mlm")
+        assert made.inputs.tokens.tolist() == alone.inputs.tokens.tolist()
+        assert asked.rows.tolist() == own.rows.tolist()
+
+
 def test_weights_hold_whatever_the_counts() -> None:
     objective = Combined((MASKED, NextSentence()), (1.0, 0.25))
     batch = objective(examples(), keys(12)).batch(range(12))

@@ -31,14 +31,14 @@ def test_a_run_goes_on_with_the_data_that_it_was_begun_with(world: Path, tmp_pat
     for changed in (file, store / "store.json", tmp_path / "text.b"):
         before = changed.read_bytes()
         changed.write_bytes(before + b" ")
-        with pytest.raises(InputError, match=r"other data than this run .*expected the same, or another folder"):
+        with pytest.raises(InputError, match=r"not what this run .*expected the same content, or another folder"):
             common.begin(run, inputs)
         changed.write_bytes(before)
     common.begin(run, inputs)
     common.finish(run.run, {})
     common.begin(run, inputs)
     file.write_text("moved on\n")
-    with pytest.raises(InputError, match=r"train\.tsv: other data than this run"):
+    with pytest.raises(InputError, match=r"train\.tsv: not what this run"):
         common.begin(run, inputs)  # its results are not those of this file
     file.unlink()
     common.begin(run, inputs)  # a finished run needs nothing any more

@@ -347,7 +347,7 @@ def test_a_finished_run_is_not_that_of_another_test_file(world: Path, pretrained
     finetune(run)
     finetune(run)
     shutil.copy(world / "dev.tsv", tmp_path / "test.tsv")
-    with pytest.raises(InputError, match=r"test\.tsv: other data than this run .* was begun with"):
+    with pytest.raises(InputError, match=r"test\.tsv: not what this run .* was begun with"):
         finetune(run)
 
 

@@ -7,13 +7,16 @@ import json
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from didact.data.store import Store, write_aside
+from didact.errors import InputError
 from didact.hub import load
+from didact.model import Pretrained
 
-BLANK = "[MASK]"
+BLANK = "[MASK]"  # in these texts; each model is asked with its own
 # Asked of every model; the answers are anyone's.
 ASKED = (
     f"Returns the {BLANK} of the array.",
@@ -31,24 +34,34 @@ def look(out: str | Path) -> None:
     """OUT/looking.json: blanks filled; the entropy of words counted one by one; how large the model is."""
     out = Path(out)
     model = load(str(out / "pretrain"))
-    vocabulary = {model.tokenizer.tokens([i])[0] for i in range(model.tokenizer.vocabulary)}
-    blanks = [(text, "") for text in ASKED] + held_out(out / "tasks" / "topic" / "test.jsonl", vocabulary)
-    filled = [
-        {
-            "text": text,
-            "truth": truth,
-            "top": [{"token": f.token, "probability": f.probability} for f in model.fill(text, top=TOP)[0]],
-        }
-        for text, truth in blanks
-    ]
+    try:
+        filled, why_not = blanks_filled(model, out / "tasks" / "topic" / "test.jsonl"), ""
+    except InputError as problem:  # a start that fills none: GPT goes on, BART writes anew
+        filled, why_not = [], str(problem)
     parameters = sum(p.numel() for p in model.model.core.parameters())
     told = {
         "filled": filled,
+        "not_filled": why_not,
         "unigram_nats": unigram_nats(Store(out / "store")),
         "parameters": parameters,
         "vocabulary": model.tokenizer.vocabulary,
     }
     write_aside(out / "looking.json", json.dumps(told, indent=1, ensure_ascii=False))
+
+
+def blanks_filled(model: Pretrained, topics: Path) -> list[dict[str, Any]]:
+    """What the model puts into each blank. Raises InputError of one that fills none."""
+    mask, pieces = model.tokenizer.mask, model.tokenizer.tokens(range(model.tokenizer.vocabulary))
+    own = BLANK if mask is None else pieces[mask]
+    blanks = [(text, "") for text in ASKED] + (held_out(topics, set(pieces)) if topics.is_file() else [])
+    return [
+        {
+            "text": text,
+            "truth": truth,
+            "top": [vars(one) for one in model.fill(text.replace(BLANK, own), top=TOP)[0]],
+        }
+        for text, truth in blanks
+    ]
 
 
 def held_out(file: Path, vocabulary: set[str]) -> list[tuple[str, str]]:
