@@ -95,8 +95,8 @@ def intervals(
 ) -> dict[str, Interval]:
     """Every official score of one run's predictions, or of several seeds' (their mean), with its bootstrap interval.
 
-    Items that the task groups (`Task.groups`) are drawn together; resample_seeds: the seeds are drawn as well. Raises
-    InputError where predictions are not those of the items, one by one.
+    Items that the task groups (`Task.groups`) are drawn together; resample_seeds: the interval is about new seeds too.
+    Raises InputError where predictions are not those of the items, one by one.
     """
     gold, groups = task.gold(items), task.groups(items)
     runs = [task.predicted(run, items) for run in _runs(predictions)]

@@ -5,12 +5,12 @@ translation evaluation", for the paired form), and the t interval over seeds.
 A resample is a weight for every example (how often it was drawn), so all resamples of a score are matrix products
 (`tasks.metrics`). Examples that belong together (questions on one paragraph) are drawn together. With several seeds the
 same examples are drawn for every seed and the seeds' scores are averaged; the interval is then about the expected score
-of the recipe on new examples. It can be about new seeds too: they add s² / S to the variance, s² that between the seeds'
-scores, and since of two or three seeds s² is a guess, a reach r of the examples' interval becomes t √((r / z)² + s² / S)
-with t and z quantiles of Student's and the normal distribution. Student's degrees of freedom are those of the whole sum
-(Satterthwaite, 1946, "An approximate distribution of estimates of variance components"), of S - 1 for the seeds of
-either side, the examples taken as many. So it is r where seeds do not differ, and Student's or Welch's (1947) interval
-where they alone do. What seeds answer differently on the same examples counts twice: rather too wide than too narrow.
+of the recipe on new examples. It can be about new seeds too: they add s² / S to the variance, s² that between their
+scores; of two or three seeds s² is a guess, and a reach r of the examples' interval becomes t √((r / z)² + s² / S),
+with t and z the quantiles of Student's and the normal distribution. Student's degrees of freedom are the whole sum's
+(Satterthwaite, 1946, "An approximate distribution of estimates of variance components"): S - 1 for the seeds of either
+side, the examples taken as many. So it is r where seeds do not differ, and Student's or Welch's (1947) interval where
+they alone do. What seeds answer differently on the same examples counts twice: rather too wide than too narrow.
 
 Shapes: S seeds, n examples, k numbers of each, R resamples.
 """

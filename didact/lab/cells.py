@@ -23,6 +23,7 @@ import yaml
 
 from didact.errors import InputError
 from didact.lab import grid as grids
+from didact.lab.flops import Spent
 from didact.lab.grid import Grid
 from didact.lab.numbers import higher_is_better
 from didact.runs import runfile
@@ -130,21 +131,22 @@ class Carried:
 
 Runner = Callable[[Sequence[Cell], Say], list[Failure]]
 """Makes the folder of every cell hold result.json; those where it could not. Says a line of each."""
+Flops = Callable[[PretrainRun, float | None], Spent]
+"""Measures a pre-training run: all of its steps, or as many as come to so many operations (`flops.flops_of`)."""
 
 
 def carry_out(
     grid: Grid,
     out: Path,
     run: Runner,
-    flops: Callable[[PretrainRun], float],
+    flops: Flops,
     say: Say,
     together: bool = False,
 ) -> Carried:
     """Every cell of the grid, seed by seed, so that whole seeds are there when it is stopped early; `together`: all
     pre-training first, of all seeds, which leaves more to be done at once.
 
-    flops: of one optimizer step of a pre-training run, measured; say: told one line per cell. Raises Interrupted;
-    InputError where a folder holds another grid's cell.
+    say: told one line per cell. Raises Interrupted; InputError where a folder holds another grid's cell.
     """
     carried = Carried(steps=equal_steps(grid, out, flops, say))
     _choose_rates(grid, out, carried, run, say)
@@ -254,20 +256,20 @@ def _trial(out: Path, arm: str, rate: float) -> Path:
     return out / "cells" / arm / "rates" / f"{rate:g}"
 
 
-def equal_steps(grid: Grid, out: Path, flops: Callable[[PretrainRun], float], say: Say) -> dict[str, int]:
+def equal_steps(grid: Grid, out: Path, flops: Flops, say: Say) -> dict[str, int]:
     """For each arm, the steps whose FLOPs come to those of the reference arm; nothing unless the budget is FLOPs."""
     if grid.budget is None or grid.budget.equal != "flops" or grid.budget.steps is None:
         return {}
-    each = {
-        arm: flops(grids.pretrain_run(grid, arm, grid.seeds[0], out / "cells" / arm / "measured"))
+    runs = {
+        arm: grids.pretrain_run(grid, arm, grid.seeds[0], out / "cells" / arm / "measured")
         for arm in grid.arms
         if grids.pretrained(grid, arm)
     }
-    whole = each[grid.first] * grid.budget.steps
-    steps = {arm: max(1, round(whole / one)) for arm, one in each.items()}
-    for arm, one in each.items():
-        say(f"{arm}: {one / 1e9:.4g} GFLOP a step, {steps[arm]} steps")
-    return steps
+    first = flops(runs[grid.first], None)
+    each = {arm: first if arm == grid.first else flops(run, first.flops) for arm, run in runs.items()}
+    for arm, spent in each.items():
+        say(f"{arm}: {spent.flops / spent.steps / 1e9:.4g} GFLOP a step, {spent.steps} steps")
+    return {arm: spent.steps for arm, spent in each.items()}
 
 
 def _carry(cells: Sequence[Cell], carried: Carried, run: Runner, say: Say, keep: bool = True) -> list[Cell]:

@@ -167,7 +167,7 @@ def read(path: Path) -> Grid:
     _check_changes(loaded, path)
     for arm in loaded.arms:
         if pretrained(loaded, arm):
-            pretrain_run(loaded, arm, loaded.seeds[0], Path("run"), file=path)
+            _check_whole(loaded, arm, pretrain_run(loaded, arm, loaded.seeds[0], Path("run"), file=path), path)
     for task in loaded.finetune:
         runs = {
             arm: finetune_run(loaded, arm, task, loaded.seeds[0], Path("run"), "start", file=path)
@@ -208,6 +208,17 @@ def _check_changes(grid: Grid, file: Path) -> None:
                         file=file,
                         expected="an arm that says nothing of it",
                     )
+
+
+def _check_whole(grid: Grid, arm: str, run: PretrainRun, file: Path) -> None:
+    """Raise InputError where an arm's run would be left before its end: a cell that has no result has failed."""
+    if run.until is not None:
+        where = f"arms.{arm}.pretrain" if _names(grid.arms[arm].pretrain or {}, "until") else "pretrain"
+        raise InputError(
+            f"{where}.until: a run left after step {run.until} has no result for the grid to read",
+            file=file,
+            expected="none, and a `budget` for shorter runs",
+        )
 
 
 def _names(changes: Mapping[str, Any], key: str) -> bool:

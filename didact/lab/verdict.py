@@ -1,6 +1,6 @@
 """What the numbers of a grid say, each metric in one sentence, and what they cannot say at their scale.
 
-Two arms that answered the same test file are compared on its examples (paired bootstrap, examples and seeds drawn);
+Two arms that answered the same test file are compared on its examples (paired bootstrap, and what seeds add);
 validation and dev figures seed by seed (t interval of the paired differences). Where the interval of a difference
 holds 0 the sentence is "no difference at this scale", whatever the means look like; of one seed nothing is said, and
 arms that were asked another file are not compared.

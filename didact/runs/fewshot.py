@@ -31,6 +31,7 @@ from didact.evaluation.fewshot import (
 )
 from didact.generation.masked import Order
 from didact.runs import runfile
+from didact.runs.common import spoken
 from didact.runs.corpus import say
 from didact.runs.place import AUTO, Place
 from didact.runs.schema import Part
@@ -212,7 +213,7 @@ def write(out: Path, asking: Asking, trials: Sequence[Trial], result: Mapping[st
     out.mkdir(parents=True, exist_ok=True)
     lines = (json.dumps(row, ensure_ascii=False) for trial in trials for row in predictions(asking, trial))
     write_aside(out / "predictions.jsonl", "".join(f"{line}\n" for line in lines))
-    write_aside(out / "result.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    write_aside(out / "result.json", json.dumps(spoken(result), indent=2, ensure_ascii=False) + "\n")
     (out / "accuracy.png").write_bytes(plot(result))
 
 

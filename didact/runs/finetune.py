@@ -39,7 +39,6 @@ from didact.tasks import Task
 from didact.tasks.answering import answer, forced
 from didact.tasks.base import Counts, Dataset, Prediction
 from didact.training.checkpoint import RunFolder, point
-from didact.training.flops import step_flops
 from didact.training.loop import fit
 from didact.training.schedule import Budget
 from didact.training.step import Step
@@ -238,7 +237,7 @@ def _one(run: FinetuneRun, begin: Begin, files: Files, seed: int, rate: float, f
         "best_step": result.best_step,
         "tokens": result.tokens,
         "seconds": result.seconds,
-        "flops": step_flops({"main": start.model}, stream[0]) * result.steps,
+        "flops": result.flops,
     }
     common.finish(folder, found)
     return found

@@ -72,16 +72,13 @@ def pretrain(run: PretrainRun) -> Path:
     except Paused as told:
         say(str(told))
         return run.run
-    from didact.training.flops import step_flops
-
-    per_step = step_flops(parts.models, parts.stream[0])
     common.finish(
         run.run,
         {
             "steps": result.steps,
             "tokens": result.tokens,
             "seconds": result.seconds,
-            "flops": per_step * result.steps,
+            "flops": result.flops,
             "stopped": result.stopped,
             "validation": dict(result.metrics),
             "best": result.best,

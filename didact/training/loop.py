@@ -98,6 +98,8 @@ class _Loop:
         self.costs = costs(dict(self.step.models.items()))
         self.parameters = [parameter for _, parameter in trained(self.step)]
         self.progress = progress
+        if progress.flops is None:
+            progress.flops = self._estimated()
         self.signals = Signals()
         self.window = Window(self.ranks, progress.window)
         self.stopping = self.unsaved = False
@@ -141,7 +143,7 @@ class _Loop:
     def _optimize(self, batches: Sequence[Batch], position: Position) -> None:
         """One optimizer step. Nothing in it waits for an accelerator."""
         p, s, wrapped, scaler = self.progress, self.settings, self.ready.wrapped, self.ready.scaler
-        counts, tokens = self._share_facts(batches)
+        counts, tokens, flops = self._share_facts(batches)
         rate = s.optimizer.learning_rate * s.schedule(self._done(), s.budget.step_share)
         set_rate(self.ready.optimizer, rate)
         self.step.settle(p.step)
@@ -167,20 +169,34 @@ class _Loop:
             scaler.step(self.ready.optimizer)
             scaler.update()
         self.ready.optimizer.zero_grad(set_to_none=True)
-        p.step, p.tokens, p.position, self.unsaved = p.step + 1, p.tokens + tokens, asdict(position), True
+        p.step, p.tokens, p.flops = p.step + 1, p.tokens + tokens, (p.flops or 0.0) + flops
+        p.position, self.unsaved = asdict(position), True
 
-    def _share_facts(self, batches: Sequence[Batch]) -> tuple[dict[str, float], int]:
-        """Over all ranks: the counts that the step's losses are divided by, and its tokens; the time; who was asked
-        to stop.
+    def _share_facts(self, batches: Sequence[Batch]) -> tuple[dict[str, float], int, float]:
+        """Over all ranks: the counts that the step's losses are divided by, its tokens and operations; the time; who
+        was asked to stop.
         """
         counts = _summed([batch.counts for batch in batches])
-        tokens, flops = sum(batch.tokens for batch in batches), sum(c(b) for c in self.costs for b in batches)
+        tokens, flops = self._amount(batches)
         everybody = self.ranks.exchange([counts, tokens, flops, self._clock(), self.signals.caught])
         self.progress.seconds = everybody[0][3]
         self.stopping = any(stop for *_, stop in everybody)
-        tokens = sum(own[1] for own in everybody)
-        self.pace.add(tokens, sum(own[2] for own in everybody))
-        return _summed([own[0] for own in everybody]), tokens
+        tokens, flops = sum(own[1] for own in everybody), sum(own[2] for own in everybody)
+        self.pace.add(tokens, flops)
+        return _summed([own[0] for own in everybody]), tokens, flops
+
+    def _amount(self, batches: Sequence[Batch]) -> tuple[int, float]:
+        """Real tokens of this rank's micro-batches, still on the host, and their operations."""
+        flops = float(sum(cost(batch) for batch in batches for cost in self.costs))
+        return sum(batch.tokens for batch in batches), flops
+
+    def _estimated(self) -> float:
+        """Operations so far, where the checkpoint does not say (one that an older version wrote): every token is taken
+        to have cost what one of the run's first step does. Every rank must ask.
+        """
+        everybody = self.ranks.exchange(self._amount(self.stream[0]))
+        tokens, flops = (sum(own[i] for own in everybody) for i in (0, 1))
+        return self.progress.tokens * flops / max(1, tokens)
 
     def _settle(self) -> None:
         try:
@@ -245,6 +261,7 @@ class _Loop:
         return Result(
             steps=p.step,
             tokens=p.tokens,
+            flops=p.flops or 0.0,
             seconds=p.seconds,
             stopped="patience" if self._done() < 1.0 else "budget",
             metrics=p.metrics,

@@ -62,12 +62,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Result:
-    """steps, tokens, seconds: over all restarts; stopped: by the budget, or by patience; metrics: of the last
+    """steps, tokens, flops, seconds: over all restarts; stopped: by the budget, or by patience; metrics: of the last
     validation; best, best_step: of the chosen metric; last, best_folder: checkpoints.
     """
 
     steps: int
     tokens: int
+    flops: float
     seconds: float
     stopped: Literal["budget", "patience"]
     metrics: Mapping[str, float]

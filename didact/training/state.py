@@ -26,19 +26,22 @@ from didact.tensorfile import write_file
 from didact.training.parallel import spread, whole
 
 FORMAT = 1
+LATER = {"flops": None}  # keys that this format did not have at first, and what they are where they are absent
 SHARD_BYTES = 4 << 30
 
 
 @dataclass
 class Progress:
-    """How far a run is. step: optimizer steps done; tokens: real ones, over all ranks; seconds: of training, restarts
-    added up; position: of the data stream; evaluated: the step that was last validated, and its `metrics`; best: the
-    best value of the chosen metric and its step; waiting: validations since; window: the losses of the steps since
-    the last logged line; logged: bytes of metrics.jsonl that belong to this state; scaler: of fp16's gradients.
+    """How far a run is. step: optimizer steps done; tokens: real ones, over all ranks; flops: operations of these steps
+    as `training.flops` counts them, over all ranks, None = of a state that was written without; seconds: of training,
+    restarts added up; position: of the data stream; evaluated: the step that was last validated, and its `metrics`;
+    best: the best value of the chosen metric and its step; waiting: validations since; window: the losses of the steps
+    since the last logged line; logged: bytes of metrics.jsonl that belong to this state; scaler: of fp16's gradients.
     """
 
     step: int = 0
     tokens: int = 0
+    flops: float | None = 0.0
     seconds: float = 0.0
     position: dict[str, int] = field(default_factory=dict)
     evaluated: int = -1
@@ -57,7 +60,7 @@ class Progress:
     @staticmethod
     def from_json(values: Mapping[str, Any], file: Path) -> Progress:
         """Raises InputError for a file that another version of this format wrote."""
-        names = {f.name for f in dataclasses.fields(Progress)}
+        names, values = {f.name for f in dataclasses.fields(Progress)}, {**LATER, **values}
         if values.get("format") != FORMAT or set(values) - {"format"} != names:
             raise InputError(
                 f"training state of format {values.get('format')!r}", file=file, expected=f"format {FORMAT}"

@@ -30,6 +30,7 @@ from didact.training.loop import fit
 from didact.training.optim import AdamW, trained
 from didact.training.parallel import How, Ranks, processes, started, whole
 from didact.training.record import read_metrics
+from didact.training.settings import Result
 
 SEQUENCES = 14
 UNEVEN = Chain(100, lengths=(9, 20), unrelated=3)  # sequences of 21 to 43 tokens, a third of them without a relation
@@ -71,7 +72,7 @@ def one_step(objective: Objective, micro_tokens: int, folder: Path, how: How = "
     return {"loss": lines[0]["loss"] if lines else None, "line": lines, "gradients": dict(SEEN)}
 
 
-def several_steps(folder: Path, how: How, stop_in: int | None = None) -> None:
+def several_steps(folder: Path, how: How, stop_in: int | None = None) -> Result:
     """Six steps of the last objective; one rank is asked to stop in micro-batch `stop_in`."""
     objective = MADE[-1]
     step = step_of(objective, seed=3, init_std=0.3)
@@ -86,12 +87,12 @@ def several_steps(folder: Path, how: How, stop_in: int | None = None) -> None:
 
     step.register_forward_pre_hook(interrupt)
     settings = quick(6, parallel=how, optimizer=AdamW(1e-3), save_every=2, keep=9)
-    fit(step, stream_of(objective, 64), settings, RunFolder(folder), export=export)
+    return fit(step, stream_of(objective, 64), settings, RunFolder(folder), export=export)
 
 
 def stopped_and_resumed(out: Path, how: How, ranks: Ranks) -> None:
     """A run of all ranks that is not interrupted, and one that is."""
-    several_steps(out / f"{how}-whole", how)
+    flops = several_steps(out / f"{how}-whole", how).flops
     try:
         several_steps(out / f"{how}-cut", how, stop_in=5)
         raise AssertionError("the interruption went unnoticed")
@@ -99,7 +100,7 @@ def stopped_and_resumed(out: Path, how: How, ranks: Ranks) -> None:
         steps = ranks.agree(RunFolder(out / f"{how}-cut").steps())
         assert steps[-1] < 6, steps
         assert len(set(map(str, ranks.exchange(steps)))) == 1
-    several_steps(out / f"{how}-cut", how)
+    assert ranks.exchange(several_steps(out / f"{how}-cut", how).flops) == [flops] * ranks.size
 
 
 def main(out: Path, micro_tokens: int) -> None:

@@ -140,7 +140,9 @@ def outcome(folder: Path) -> dict[str, Any]:
     return {
         "lines": lines,
         "tensors": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files},
-        "progress": {name: progress[name] for name in ("step", "tokens", "position", "best", "best_step", "window")},
+        "progress": {
+            name: progress[name] for name in ("step", "tokens", "flops", "position", "best", "best_step", "window")
+        },
         "checkpoints": RunFolder(folder).steps(),
         "links": {name: os.readlink(folder / name) for name in ("last", "best")},
     }

@@ -23,6 +23,7 @@ from training_tools import MADE
 
 from didact.objectives import Combined, Distilled, Mixed, Objective, Replaced, UniLM
 from didact.training.record import read_metrics
+from didact.training.state import read_progress
 
 RANKS = 3
 ONE, MANY = 4096, 44  # tokens of a micro-batch: all sequences, or one or two
@@ -132,6 +133,7 @@ def test_ranks_stop_together_and_go_on(how: str, ranks: Path, tmp_path: Path) ->
     exported = load_file(ranks / f"{how}-cut" / "last" / "model.safetensors")
     assert {f"models.main.{name}" for name in exported} == set(tensors[1])
     assert all(torch.equal(exported[name], tensors[1][f"models.main.{name}"]) for name in exported)
-    gradients.several_steps(tmp_path, "auto")
+    flops = gradients.several_steps(tmp_path, "auto").flops
+    assert [read_progress(run / "last" / "state").flops for run in runs] == [flops, flops]
     alone = [line["loss"] for line in read_metrics(tmp_path / "metrics.jsonl")]
     assert losses[0] == pytest.approx(alone, rel=1e-4)

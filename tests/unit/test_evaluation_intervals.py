@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import bootstrap, t
+from scipy.stats import bootstrap, t, ttest_ind
 
 from didact.evaluation import intervals
 from didact.evaluation.intervals import Interval, difference, draws, interval, over_seeds
@@ -107,26 +107,63 @@ def test_seeds_are_averaged_over_the_same_examples() -> None:
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5])
-def test_seeds_vary_as_the_mean_of_them_does(seeds: int) -> None:
-    """Where examples leave nothing to chance, resamples vary by s^2 / S, with s^2 the seeds' unbiased variance."""
-    shares = generator(seeds, 0).random(seeds)
-    runs = [np.tile([share, 1.0], (20, 1)) for share in shares]
-    found = intervals._resampled(metrics.ACCURACY, runs, np.arange(20), 20_000, 0, True)
-    assert found.var() == pytest.approx(shares.var(ddof=1) / seeds, rel=0.05)
-    assert found.mean() == pytest.approx(shares.mean(), abs=0.01)
+def test_where_seeds_alone_vary_it_is_students(seeds: int) -> None:
+    """Where examples leave nothing to chance: of one recipe the t interval, of two Welch's, as scipy has them."""
+    ours, theirs = generator(seeds, 0).random(seeds), generator(seeds, 1).random(5)
+    a, b = ([np.tile([share, 1.0], (20, 1)) for share in own] for own in (ours, theirs))
+    found, expected = interval(metrics.ACCURACY, a, resample_seeds=True), over_seeds(list(ours))
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    found = difference(metrics.ACCURACY, a, b, resample_seeds=True, level=0.9)
+    welch = ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.9)
+    assert (found.low, found.high) == pytest.approx((welch.low, welch.high))
+    beside_one = difference(metrics.ACCURACY, a, b[:1], resample_seeds=True)
+    assert (beside_one.low, beside_one.high) == pytest.approx((expected.low - theirs[0], expected.high - theirs[0]))
 
 
-def test_equal_recipes_are_seldom_told_apart() -> None:
-    """Three seeds a side, as much chance in seeds as in examples: not much oftener than one time in twenty."""
+def test_where_seeds_do_not_differ_it_is_the_examples() -> None:
+    """However differently they answer them: equal scores, and a single seed of which nothing is known."""
+    right = (generator(6, 0).random(100) < 0.7).astype(float)
+    runs = [np.stack([np.roll(right, shift), np.ones(100)], 1) for shift in (0, 5, 9)]
+    for own in (runs, runs[:1]):
+        assert interval(metrics.ACCURACY, own, resample_seeds=True) == interval(metrics.ACCURACY, own)
+        args = (metrics.ACCURACY, own, runs[1:])
+        assert difference(*args, resample_seeds=True) == difference(*args)
+
+
+def test_what_seeds_add_keeps_the_bootstraps_shape() -> None:
+    """A score near 1 reaches further down than up, with seeds and without."""
+    rng = generator(7, 0)
+    runs = [np.stack([(rng.random(40) < share).astype(float), np.ones(40)], 1) for share in (0.93, 0.97, 0.95)]
+    alone, found = (interval(metrics.ACCURACY, runs, resample_seeds=seeds) for seeds in (False, True))
+    assert found.low < alone.low < alone.value < alone.high < found.high
+    assert alone.value - alone.low > alone.high - alone.value
+    assert found.value - found.low > found.high - found.value
+
+
+@pytest.mark.parametrize(
+    ("seeds", "spread", "most"),
+    [
+        (2, 0.15, 16),  # seeds dominate: 38 are with the normal's quantile for Student's, 142 where no seed counts
+        (3, 0.15, 12),  # 17 and 130
+        (3, 0.03, 12),  # about as much chance in seeds as in examples: 17 where no seed counts
+    ],
+)
+def test_equal_recipes_are_seldom_told_apart(seeds: int, spread: float, most: int) -> None:
+    """About one time in twenty of 200. What is hard for one seed is hard for all, or chance in examples hides that of
+    seeds.
+    """
     told = 0
     for trial in range(200):
         rng = generator(trial, 7)
-        n = 400
-        means = 0.7 + 0.02 * rng.standard_normal((2, 3))
-        sides = [[np.stack([(rng.random(n) < m).astype(float), np.ones(n)], 1) for m in own] for own in means]
+        means = 0.5 + spread * rng.standard_normal((2, seeds))
+        hardness = rng.random((2, 400))
+        sides = [
+            [np.stack([(hard < mean).astype(float), np.ones(400)], 1) for mean in own]
+            for own, hard in zip(means, hardness, strict=True)
+        ]
         found = difference(metrics.ACCURACY, sides[0], sides[1], resamples=400, resample_seeds=True)
         told += found.above or found.below
-    assert told <= 24
+    assert 2 <= told <= most
 
 
 def test_sides_may_have_different_numbers_of_seeds() -> None:
@@ -166,6 +203,24 @@ def test_what_is_undefined_is_not_a_number() -> None:
     none = interval(metrics.ACCURACY, np.zeros((5, 2)))  # a conditional score without any case
     assert math.isnan(none.value)
     assert not none.above
+
+
+def test_one_group_alone_says_nothing_of_another() -> None:
+    """All its resamples are alike, which is not to be sure."""
+    good, bad = (np.stack([np.full(30, share), np.ones(30)], 1) for share in (0.9, 0.1))
+    for found in (
+        interval(metrics.ACCURACY, good, ["p"] * 30),
+        difference(metrics.ACCURACY, bad, good, ["p"] * 30),
+        difference(metrics.ACCURACY, [good, bad], [good, good], ["p"] * 30, resample_seeds=True),
+        difference(metrics.ACCURACY, bad[:1], good[:1]),
+    ):
+        assert not math.isnan(found.value)
+        assert math.isnan(found.low)
+        assert math.isnan(found.high)
+        assert not found.above
+        assert not found.below
+    two = difference(metrics.ACCURACY, bad, good, ["p"] * 29 + ["q"])
+    assert two.below
 
 
 def test_shown() -> None:

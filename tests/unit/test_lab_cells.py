@@ -13,6 +13,7 @@ import pytest
 
 from didact.errors import InputError
 from didact.lab.cells import PRETRAIN, Carried, Cell, Failure, Say, carry_out
+from didact.lab.flops import Spent
 from didact.lab.grid import Grid
 from didact.runs.common import INPUTS, begin
 from didact.runs.runfile import checked
@@ -273,11 +274,19 @@ def test_a_rate_whose_figure_is_undefined_is_never_chosen(tmp_path: Path) -> Non
 
 
 def test_equal_flops_become_steps(tmp_path: Path) -> None:
-    def flops(run: PretrainRun) -> float:
-        return 100.0 if "high" not in str(run.run) else 150.0
+    def flops(run: PretrainRun, whole: float | None) -> Spent:
+        one = 100.0 if "high" not in str(run.run) else 150.0
+        steps = run.budget.steps if whole is None else round(whole / one)
+        assert steps is not None
+        return Spent(steps, steps * one)
 
-    done, _ = carried(grid(budget={"equal": "flops", "steps": 30}), tmp_path, Pretend(), flops)
+    done, said = carried(grid(budget={"equal": "flops", "steps": 30}), tmp_path, Pretend(), flops)
     assert done.steps == {"low": 30, "high": 20}
+    assert said[:2] == ["low: 1e-07 GFLOP a step, 30 steps", "high: 1.5e-07 GFLOP a step, 20 steps"]
+    turned, _ = carried(
+        grid(budget={"equal": "flops", "steps": 30}, reference="high"), tmp_path / "b", Pretend(), flops
+    )
+    assert turned.steps == {"low": 45, "high": 30}
     steps = {c.arm: c.run.budget.steps for c in done.cells if isinstance(c.run, PretrainRun)}
     assert steps == done.steps
 

@@ -161,6 +161,29 @@ def test_what_the_grid_leaves_open_an_arm_may_change(tmp_path: Path, arm: dict[s
     assert read(written(tmp_path, grid(arms={"a": arm}) | whole)).arms.keys() == {"a"}
 
 
+@pytest.mark.parametrize(
+    ("whole", "where"),
+    [
+        ({"pretrain": PRETRAIN | {"until": 200}}, r"pretrain\.until"),
+        ({"arms": {"a": {}, "b": {"pretrain": {"until": 200}}}}, r"arms\.b\.pretrain\.until"),
+        (
+            {"pretrain": PRETRAIN | {"until": 3}, "arms": {"b": {"pretrain": {"until": 200}}}},
+            r"arms\.b\.pretrain\.until",
+        ),
+    ],
+)
+def test_a_run_that_would_be_left_is_refused(tmp_path: Path, whole: dict[str, Any], where: str) -> None:
+    with pytest.raises(InputError, match=rf"^\S*grid\.yaml: {where}: a run left after step 200 has no result.*$"):
+        read(written(tmp_path, grid(**whole)))
+
+
+def test_an_arm_may_take_back_where_its_base_is_left(tmp_path: Path) -> None:
+    whole = grid(
+        pretrain=PRETRAIN | {"until": 200}, arms={"a": {"pretrain": {"until": None}}, "b": {"pretrain": False}}
+    )
+    assert grids.pretrain_run(read(written(tmp_path, whole)), "a", 0, tmp_path).until is None
+
+
 @pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_recipe_reads(recipe: Path) -> None:
     read(recipe)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,26 @@ def test_one_seed_says_nothing() -> None:
     assert first.startswith("Pre-training beats the same model from scratch on 0 of 1 tasks; no difference")
     assert single == "One seed a side says nothing of another: no verdict on a."
     assert "no difference at this scale" in each
+
+
+@pytest.mark.parametrize("floor", [interval(0.01, 0.05), interval(-0.05, -0.01)])
+def test_one_seed_says_nothing_of_trivial_methods_either(floor: dict[str, float]) -> None:
+    arm = interval(0.5, 0.6) | {"seeds": [0.5]}
+    arms = {"pretrained": arm | {"seeds": [0.5, 0.6]}, "scratch": arm}
+    first, _, single, each = comparing.verdicts([told("a", floor, floor, arms=arms)])
+    assert first.endswith("above every trivial method on none.")
+    assert single.endswith("no verdict on a.")
+    assert "level with the best trivial method" in each
+
+
+def test_without_an_interval_nothing_is_said() -> None:
+    """Of a test of one subtree."""
+    none = interval(math.nan, math.nan) | {"value": 0.03}
+    first, _, each = comparing.verdicts([told("a", none, none)])
+    assert "on 0 of 1 tasks; no difference at this scale on a" in first
+    assert first.endswith("above every trivial method on none.")
+    assert "(+3.0 points, no interval is defined)" in each
+    assert "nan" not in each
 
 
 def test_a_test_file_that_is_cut(tmp_path: Path) -> None:

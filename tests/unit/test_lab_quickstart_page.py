@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import re
 import xml.etree.ElementTree as ET
 from typing import Any
@@ -154,6 +155,17 @@ def test_what_it_began_as_stands_between() -> None:
     page = render(found)
     assert all(said in page for said in ("small, adapted", "small as it comes", "0.654", "+5.8", "over the start"))
     assert "over the start" not in render(results())
+
+
+def test_an_interval_that_is_none_is_left_open() -> None:
+    """As of a test of one subtree."""
+    found = results()
+    for told in (found["comparison"][0]["difference"], found["comparison"][0]["arms"]["pretrained"]):
+        told |= {"low": math.nan, "high": math.nan}
+    text = re.sub(r"base64,[A-Za-z0-9+/=]+", "", render(found))
+    assert '<td class="num ">+21.2<br>\n<span class="soft">? to ?</span>' in text
+    assert '0.712<br><span class="soft">? – ?</span>' in text
+    assert not re.search(r"\bnan\b", text)
 
 
 def test_without_a_pair_and_without_validation_it_is_drawn_too() -> None:

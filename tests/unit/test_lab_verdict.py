@@ -49,7 +49,7 @@ def answered(right: float, seed: int, flip: float = 0.02) -> list[dict[str, Any]
 
 
 def results(right: dict[str, float], seeds: tuple[int, ...] = (0, 1, 2)) -> Results:
-    answers = {(arm, "topic"): {s: answered(r, 100 * i + s) for s in seeds} for i, (arm, r) in enumerate(right.items())}
+    answers = {(arm, "topic"): {s: answered(r, 10 * i + s) for s in seeds} for i, (arm, r) in enumerate(right.items())}
     scores = tuple(
         Score(arm, s, task, "test", "accuracy", TASK.score(predictions, ITEMS)["accuracy"])
         for (arm, task), by_seed in answers.items()
@@ -172,6 +172,17 @@ def test_one_seed_says_nothing_whatever_its_examples() -> None:
     assert both[1].better is None
     (said,) = verdicts(grid(), both)
     assert "in a single seed, which says nothing" in said
+
+
+def test_one_group_says_nothing_of_another() -> None:
+    """However many examples and seeds it has."""
+    task = Classify(labels=("a", "b"), columns={"group": "group"})
+    records = [{"text": item.fields["text"], "label": item.gold, "group": "p"} for item in ITEMS]
+    sheets = {"topic": Sheet(RUN, task, ITEMS, tuple(task.items(records)))}
+    both = compare(grid(), results({"base": 0.5, "other": 0.9}), sheets)
+    assert both[1].better is None
+    (said,) = verdicts(grid(), both, {"topic": {"majority": {"accuracy": 0.1}}})
+    assert re.fullmatch(r"topic accuracy: other and base differ by \+0\.\d+, of which no interval is defined\.", said)
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,18 @@ def test_a_causal_model_is_fine_tuned_on_its_last_token(kind: Any, world: Path, 
     assert type(theirs).__name__ == "GPT2ForSequenceClassification"
 
 
+def test_operations_are_those_of_every_step(world: Path, pretrained: Path, tmp_path: Path) -> None:
+    """Where the first batch is small."""
+
+    def flops(name: str, steps: int, **batch: Any) -> float:
+        batch |= {"micro_tokens": 128}
+        run = finetune(run_of(world, tmp_path / name, pretrained, batch=batch, budget={"steps": steps}))
+        return result(run)["seeds"]["0"]["flops"]
+
+    one, grown = flops("one", 1, size="2 sequences"), flops("grown", 3, size="12 sequences", warmup=[[1, 2]])
+    assert grown / one == pytest.approx(1 + 2 * 12 / 2, rel=0.2)
+
+
 def test_the_learning_rate_is_chosen_on_dev_alone(tuned: Path) -> None:
     found = result(tuned)
     cells = {r: result(tuned / "seed-0" / f"rate-{r}") for r in ("1e-05", "0.03")}

@@ -33,6 +33,7 @@ from didact.runs.inspect import inspect_run
 from didact.runs.pretrain import _check_asked, assemble, pretrain, pretrain_file
 from didact.runs.schema import PretrainRun
 from didact.tokenization.tokenizer import frame
+from didact.training.flops import step_flops
 
 
 def run_of(world: Path, folder: Path, **changes: Any) -> PretrainRun:
@@ -55,6 +56,17 @@ def test_what_a_run_leaves(pretrained: Path, world: Path) -> None:
     model = hub.load(pretrained)
     assert model.tokenizer.fingerprint == Store(world / "store").fingerprint
     assert len(model.fill("the [MASK] runs", 3)[0]) == 3
+
+
+def test_operations_are_those_of_every_step(world: Path, tmp_path: Path) -> None:
+    """Left and gone on with, in batches and at rates that grow."""
+    grown = {"batch": {"size": "16 sequences", "micro_tokens": 128, "warmup": [[2, 1], [4, 4]]}}
+    grown |= {"objective": {"masked": {"rate": [[0, 0.05], [4, 0.6]]}}}
+    pretrain(run_of(world, tmp_path / "run", until=3, **grown))
+    pretrain(run_of(world, tmp_path / "run", **grown))
+    parts = assemble(run_of(world, tmp_path / "run", **grown))
+    each = [step_flops(parts.models, parts.stream[step]) for step in range(6)]
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["flops"] == sum(each) > 3 * 6 * each[0]
 
 
 def test_who_may_read_the_folder_may_read_the_run(pretrained: Path) -> None:

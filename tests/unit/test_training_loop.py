@@ -15,12 +15,14 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from training_tools import MADE, quick, step_of, stream_of
+from training_tools import MADE, Chain, masked, quick, step_of, stream_of
 
 import didact
+from didact.data.stream import BySequences, Stream
 from didact.errors import InputError, Interrupted, NotANumber, Paused
 from didact.training import policy, ready
 from didact.training.checkpoint import RunFolder
+from didact.training.flops import step_flops
 from didact.training.loop import fit
 from didact.training.optim import AdamW
 from didact.training.record import read_metrics
@@ -64,6 +66,46 @@ def test_a_run(tmp_path: Path) -> None:
     assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3, 4, 5, 6]
     rates = [line["rate"] for line in lines(tmp_path)]
     assert rates == [3e-3 * Schedule("linear", 0.1)(s / 6, 1 / 6) for s in range(6)]
+
+
+RISING = masked(rate=((0, 0.05), (5, 0.9)))
+
+
+def rising(folder: Path, steps: int = 6, save_every: int | None = None, cut: int = 10**9) -> Result:
+    """Train on batches and a rate that grow; `cut` short in a micro-batch."""
+    stream = Stream(Chain(), RISING, BySequences(16, warmup=((3, 2),)), 128)
+    return fit(_StopsAt(cut)(step_of(RISING)), stream, quick(steps, save_every=save_every), RunFolder(folder))
+
+
+def operations(steps: range) -> float:
+    """Of these steps of `rising`, by the formula."""
+    stream = Stream(Chain(), RISING, BySequences(16, warmup=((3, 2),)), 128)
+    return sum(step_flops(dict(step_of(RISING).models.items()), stream[step]) for step in steps)
+
+
+def test_operations_are_those_of_every_step(tmp_path: Path) -> None:
+    """However they are scheduled, and wherever the run was cut."""
+    whole = rising(tmp_path / "whole")
+    assert whole.flops == operations(range(6)) > 3 * 6 * operations(range(1))
+    with pytest.raises(_Power):
+        rising(tmp_path / "cut", save_every=2, cut=8)
+    assert 0 < (read_progress(tmp_path / "cut" / "last" / "state").flops or 0) < whole.flops
+    assert rising(tmp_path / "cut", save_every=2).flops == whole.flops
+    assert rising(tmp_path / "cut", save_every=2).flops == whole.flops, "started again, nothing is added"
+
+
+def test_operations_that_an_older_checkpoint_does_not_say_are_estimated(tmp_path: Path) -> None:
+    """Its tokens, each as one of the first step's; what follows is counted."""
+    first = rising(tmp_path, 4)
+    file = tmp_path / "last" / "state" / "state.json"
+    state = json.loads(file.read_text())
+    assert state.pop("flops") == first.flops
+    file.write_text(json.dumps(state))
+    stream = Stream(Chain(), RISING, BySequences(16, warmup=((3, 2),)), 128)
+    estimated = first.tokens * operations(range(1)) / sum(batch.tokens for batch in stream[0])
+    assert rising(tmp_path, 4).flops == estimated == pytest.approx(first.flops, rel=0.2)
+    assert rising(tmp_path, 6).flops == estimated + operations(range(4, 5)) + operations(range(5, 6))
+    assert rising(tmp_path, 6).flops == estimated + operations(range(4, 5)) + operations(range(5, 6))
 
 
 @pytest.mark.parametrize("wanted", [False, True])

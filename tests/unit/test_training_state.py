@@ -103,9 +103,21 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
 
 
 def test_progress_there_and_back(tmp_path: Path) -> None:
-    progress = Progress(7, 100, 1 / 3, {"step": 7}, best=0.1 + 0.2, window=[{"parts": {"mlm": [1e-17, None, 1.0]}}])
+    progress = Progress(
+        7, 100, 1e15 / 3, 1 / 3, {"step": 7}, best=0.1 + 0.2, window=[{"parts": {"mlm": [1e-17, None, 1.0]}}]
+    )
     (tmp_path / "state.json").write_text(json.dumps(progress.to_json()))
     assert read_progress(tmp_path) == progress
+
+
+def test_a_state_of_before_operations_were_counted(tmp_path: Path) -> None:
+    """Is read as one that does not know them; a state without something else is none."""
+    values = Progress(7, 100, 5.0).to_json()
+    (tmp_path / "state.json").write_text(json.dumps({k: v for k, v in values.items() if k != "flops"}))
+    assert read_progress(tmp_path) == Progress(7, 100, None)
+    (tmp_path / "state.json").write_text(json.dumps({k: v for k, v in values.items() if k != "tokens"}))
+    with pytest.raises(InputError, match=r"state.json: training state of format"):
+        read_progress(tmp_path)
 
 
 @pytest.mark.parametrize("change", [{"format": 99}, {"surprise": 1}], ids=str)

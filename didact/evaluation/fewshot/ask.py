@@ -129,8 +129,9 @@ class Asking:
 
 @dataclass(frozen=True)
 class Found:
-    """What came of one number of shots by one rule. accuracy: over all its trials, with its interval (questions and,
-    where there are several, trials drawn); each: of every trial; error: expected calibration error, the trials' mean.
+    """What came of one number of shots by one rule. accuracy: over all its trials, with its interval (of new questions
+    and, where there are several trials, of new ones); each: of every trial; error: expected calibration error, the
+    trials' mean.
     """
 
     shots: int

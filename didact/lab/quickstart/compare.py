@@ -2,13 +2,14 @@
 something: every difference with its paired interval, on the same test examples.
 
 Examples of one package subtree belong together (they share a library, an author, a subject, a style), and went to the
-test as a whole: the bootstrap draws subtrees, and the seeds of either side with them. The learning rate of each side
-was chosen on the dev set. Pre-training was run once: its own seed is in no interval.
+test as a whole: the bootstrap draws subtrees, and fine-tuning's seeds on either side widen its interval. The learning
+rate of each side was chosen on the dev set. Pre-training was run once: its own seed is in no interval.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -156,7 +157,7 @@ def verdicts(comparison: Sequence[Mapping[str, Any]]) -> list[str]:
 def _reservations(comparison: Sequence[Mapping[str, Any]]) -> list[str]:
     """What the intervals do not know."""
     said = "Pre-training was run once: the intervals are of fine-tuning's seeds and of the test's packages alone."
-    single = [c["task"] for c in comparison if min(len(own["seeds"]) for own in c["arms"].values()) < 2]
+    single = [c["task"] for c in comparison if _single(c)]
     if not single:
         return [said]
     return [said, f"One seed a side says nothing of another: no verdict on {', '.join(single)}."]
@@ -186,14 +187,19 @@ def _fell(claim: str, found: Mapping[str, int]) -> str:
 
 
 def _sides(c: Mapping[str, Any], key: str) -> int:
-    """On which side of 0 a difference surely is; on neither with a single seed."""
-    if min(len(own["seeds"]) for own in c["arms"].values()) < 2:
-        return 0
+    """On which side a difference of arms surely is."""
     return _side(c, c["start"][key] if key in ("over_scratch", "gained") else c[key])
 
 
+def _single(c: Mapping[str, Any]) -> bool:
+    """Whether an arm has one seed, of which nothing is said, beside whatever it stands."""
+    return min(len(own["seeds"]) for own in c["arms"].values()) < 2
+
+
 def _side(c: Mapping[str, Any], told: Mapping[str, float]) -> int:
-    """1 where a difference is surely for the better, -1 where for the worse, else 0."""
+    """1 where a difference is surely for the better, -1 where for the worse, else 0, as always with a single seed."""
+    if _single(c):
+        return 0
     found = _interval(told)
     up = int(found.above) - int(found.below)
     return up if c["higher"] else -up
@@ -219,4 +225,6 @@ def _interval(told: Mapping[str, float]) -> Interval:
 
 
 def _points(i: Interval) -> str:
+    if math.isnan(i.low):
+        return f"{100 * i.value:+.1f} points, no interval is defined"
     return f"{100 * i.value:+.1f} points, 95 % interval {100 * i.low:+.1f} to {100 * i.high:+.1f}"

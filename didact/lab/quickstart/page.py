@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,8 @@ def render(results: Mapping[str, Any]) -> str:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.filters.update(
         side=lambda told: int(told["low"] > 0) - int(told["high"] < 0),
-        share=lambda value: f"{value:.3f}",
-        points=lambda value: f"{100 * value:+.1f}",
+        share=lambda value: "?" if math.isnan(value) else f"{value:.3f}",
+        points=lambda value: "?" if math.isnan(value) else f"{100 * value:+.1f}",
         number=lambda value: f"{value:,.0f}",
         minutes=lambda seconds: f"{seconds / 60:.1f}",
         rates=lambda found: ", ".join(f"{rate}: {value:.3f}" for rate, value in found.items()) or "not tried",
