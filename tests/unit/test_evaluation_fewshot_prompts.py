@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
 from fewshot_tools import RECORDS, TASK, bert, gpt, made
 
 from didact.errors import InputError
-from didact.evaluation.fewshot import Pool, Template, reader_of
+from didact.evaluation.fewshot import Pool, Template, draw, reader_of
 from didact.evaluation.fewshot.prompts import fitted, written
+from didact.evaluation.fewshot.task import Case
+from didact.randomness import Permutation, key
 
 
 def test_a_template_says_what_it_reads() -> None:
@@ -83,6 +87,48 @@ def test_balanced_and_within() -> None:
         assert {own[j].within for j in found} == {case.within}
     with pytest.raises(InputError, match="3 examples with kind 'a' to show before question 0; expected 4"):
         Pool(task, own).draw(own[0], 0, 4, 0)
+
+
+def drawn_by_hand(pool: Pool, question: Case, number: int, seed: int) -> list[int]:
+    """The whole order, by the definition: round r holds the r-th of each value, in the order in which they come."""
+    own = pool.cases
+    order = [i for i, case in enumerate(own) if case.within == question.within]
+    order = [order[int(place)] for place in Permutation(len(order), key(seed, number))(np.arange(len(order)))]
+    kept = [i for i in order if own[i] is not question and (pool.task.repeats or own[i].fields != question.fields)]
+    rounds = [sum(own[j].balance == own[i].balance for j in kept[:place]) for place, i in enumerate(kept)]
+    return [kept[place] for place in np.argsort(rounds, kind="stable")]
+
+
+@pytest.mark.parametrize("repeats", [True, False])
+def test_balanced_is_its_definition(repeats: bool) -> None:
+    rng = np.random.default_rng(0)
+    task = replace(TASK, balance="kind", within="group", repeats=repeats)
+    for seed in range(20):
+        records = [
+            {"text": f"t{rng.integers(12)}", "label": 1, "kind": str(rng.integers(3)), "group": str(rng.integers(2))}
+            for _ in range(30)
+        ]
+        own = made(task, records)
+        pool = Pool(task, own)
+        for number, question in enumerate(own):
+            wanted = drawn_by_hand(pool, question, number, seed)
+            assert pool.draw(question, number, len(wanted), seed) == wanted
+            assert pool.draw(question, number, 3, seed) == wanted[:3]
+
+
+def test_a_large_pool_is_not_read_for_every_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = replace(TASK, balance="label")
+    own = made(task, [{"text": f"x{i}", "label": i % 3 == 0} for i in range(5000)])
+    read: list[int] = []
+
+    class Counted(Permutation):
+        def __call__(self, index: Any) -> Any:
+            read.append(len(index))
+            return super().__call__(index)
+
+    monkeypatch.setattr(draw, "Permutation", Counted)
+    assert len(Pool(task, own).draw(own[7], 7, 5, 0)) == 5
+    assert sum(read) <= 128
 
 
 def test_what_does_not_fit_gives_way_from_the_front() -> None:

@@ -7,7 +7,7 @@ ones of more.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,12 +28,21 @@ class Pool:
     task: Fewshot
     cases: Sequence[Case]
     _within: dict[str, list[int]] = field(init=False, repr=False)
+    _values: dict[str, Counter[str]] = field(init=False, repr=False)  # of `balance`, in each of these
+    _alike: dict[Hashable, list[int]] = field(init=False, repr=False)  # by what they read, and by where they stand
 
     def __post_init__(self) -> None:
         within: dict[str, list[int]] = defaultdict(list)
+        values: dict[str, Counter[str]] = defaultdict(Counter)
+        alike: dict[Hashable, list[int]] = defaultdict(list)
         for i, case in enumerate(self.cases):
             within[case.within].append(i)
+            values[case.within][case.balance] += 1
+            for mark in self._marks(case):
+                alike[mark].append(i)
         object.__setattr__(self, "_within", dict(within))
+        object.__setattr__(self, "_values", dict(values))
+        object.__setattr__(self, "_alike", dict(alike))
 
     def draw(self, question: Case, number: int, shots: int, seed: int) -> list[int]:
         """The numbers of `shots` demonstrations, in the order in which they stand. number: of the question.
@@ -45,8 +54,9 @@ class Pool:
         possible = self._within.get(question.within, [])
         parts = (seed, number) if self.task.draw == "question" else (seed,)
         found: list[int] = []
-        order = (i for i in _shuffled(possible, key(*parts)) if not self._same(question, self.cases[i]))
-        for i in order if self.task.balance is None else self._balanced(order):
+        same = {i for mark in self._marks(question) for i in self._alike.get(mark, ())}
+        order = (i for i in _shuffled(possible, key(*parts)) if i not in same)
+        for i in order if self.task.balance is None else self._balanced(order, question.within, same):
             found.append(i)
             if len(found) == shots:
                 return found
@@ -56,20 +66,27 @@ class Pool:
             file=question.file, row=question.row, expected=f"{shots}, the shots",
         )  # fmt: skip
 
-    def _same(self, question: Case, other: Case) -> bool:
-        if question.file is not None and (question.file, question.row) == (other.file, other.row):
-            return True
-        return not self.task.repeats and question.fields == other.fields
+    def _marks(self, case: Case) -> Iterator[Hashable]:
+        """By which a case is known to be a question's own: where it stands, and, unless `repeats`, what it reads."""
+        if case.file is not None:
+            yield case.file, case.row
+        if not self.task.repeats:
+            yield tuple(sorted(case.fields.items()))
 
-    def _balanced(self, order: Iterator[int]) -> Iterator[int]:
-        """Rounds in which each value of the field comes once, as long as there are any of it."""
-        every = list(order)
+    def _balanced(self, order: Iterator[int], within: str, same: Collection[int]) -> Iterator[int]:
+        """Rounds in which each value of the field comes once, as long as there are any of it. Of `order` no more is
+        read than these rounds take: a pool may be large, and is drawn from for every question.
+        """
+        left = self._values.get(within, Counter()).copy()
+        left.subtract(self.cases[i].balance for i in same if self.cases[i].within == within)
+        rounds: dict[int, list[int]] = defaultdict(list)
         seen: Counter[str] = Counter()
-        rounds = []
-        for i in every:
-            rounds.append(seen[self.cases[i].balance])
-            seen[self.cases[i].balance] += 1
-        return (every[at] for at in np.argsort(np.array(rounds, np.int64), kind="stable"))
+        for number in range(max(left.values(), default=0)):
+            while len(rounds[number]) < sum(count > number for count in left.values()):
+                i = next(order)
+                rounds[seen[self.cases[i].balance]].append(i)
+                seen[self.cases[i].balance] += 1
+            yield from rounds.pop(number)
 
 
 def _shuffled(numbers: Sequence[int], seed: int) -> Iterator[int]:
