@@ -50,7 +50,7 @@ def keep(out: Path, cell: str, predictions: Iterable[dict[str, Any]]) -> None:
 def difference(task: Task, ours: Sequence[Line], theirs: Sequence[Line], test: Sequence[Item], out: Path) -> str:
     """The one side's main score less the other's with its paired 95 % interval, over examples, with what seeds add."""
     both = [[answers_in(kept(out, line["cell"])) for line in side] for side in (ours, theirs)]
-    change = compare(task, both[0], both[1], test, resample_seeds=True)[task.main]
+    change = compare(task, both[0], both[1], test, new_seeds=True)[task.main]
     return f"{change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}]"
 
 

@@ -35,6 +35,7 @@ from didact.runs.corpus import prepare_store, say, train_tokenizer
 from didact.runs.finetune import finetune
 from didact.runs.pretrain import pretrain
 from didact.runs.schema import FinetuneRun, PretrainRun
+from didact.training.record import read_metrics
 
 RECIPES = slices.ROOT / "recipes"
 RECIPE = {  # families whose recipe has another name
@@ -189,14 +190,8 @@ def killed(file: Path, changes: list[str], folder: Path) -> int:
 
 def events(run: Path) -> list[dict[str, Any]]:
     """metrics.jsonl without what a clock says; a line cut off by a kill is not one."""
-    found = []
-    for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
-        try:
-            event = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        found.append({name: value for name, value in event.items() if name not in CLOCK})
-    return found
+    told = read_metrics(run / "metrics.jsonl")
+    return [{name: value for name, value in event.items() if name not in CLOCK} for event in told]
 
 
 def weights(run: Path) -> list[tuple[str, str]]:

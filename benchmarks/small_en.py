@@ -29,6 +29,7 @@ from didact.lab.figures import validation_curve
 from didact.runs import runfile
 from didact.runs.pretrain import assemble, pretrain
 from didact.runs.schema import PretrainRun
+from didact.training.record import read_metrics
 from didact.training.step import Step
 
 NAME = "small-en"
@@ -50,7 +51,8 @@ def ship(run: Path, notes: Path, target: Path) -> dict[str, dict[str, float]]:
     (target / LOSSES).write_text(json.dumps(losses(run), indent=0) + "\n", encoding="utf-8")
     draw(run, target / CURVE)
     pretrained = hub.load(target)
-    card = hub.card(pretrained, NAME, license="apache-2.0", language="en", notes=notes.read_text(encoding="utf-8"))
+    told = notes.read_text(encoding="utf-8")
+    card = hub.card(pretrained, NAME, license="apache-2.0", language="en", notes=told, on_hub=False)
     (target / "README.md").write_text(str(card), encoding="utf-8")
     return {name: held_out(file, folder) for name, folder in (("trained", run / "last"), ("shipped", target))}
 
@@ -66,8 +68,7 @@ def losses(run: Path) -> list[float]:
 
 def _steps(run: Path) -> Iterator[tuple[int, int, float]]:
     """(step, real tokens so far, loss) of every step that was logged."""
-    for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
-        event = json.loads(line)
+    for event in read_metrics(run / "metrics.jsonl"):
         if event["kind"] == "train":
             yield event["step"], event["tokens"], event["loss"]
 

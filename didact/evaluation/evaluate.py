@@ -91,11 +91,11 @@ def intervals(
     level: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
-    resample_seeds: bool = False,
+    new_seeds: bool = False,
 ) -> dict[str, Interval]:
     """Every official score of one run's predictions, or of several seeds' (their mean), with its bootstrap interval.
 
-    Items that the task groups (`Task.groups`) are drawn together; resample_seeds: the interval is about new seeds too.
+    Items that the task groups (`Task.groups`) are drawn together; new_seeds: the interval is about new seeds too.
     Raises InputError where predictions are not those of the items, one by one.
     """
     gold, groups = task.gold(items), task.groups(items)
@@ -108,7 +108,7 @@ def intervals(
             level=level,
             resamples=resamples,
             seed=seed,
-            resample_seeds=resample_seeds,
+            new_seeds=new_seeds,
         )
         for metric in task.metrics()
     }
@@ -123,7 +123,7 @@ def compare(
     level: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
-    resample_seeds: bool = False,
+    new_seeds: bool = False,
 ) -> dict[str, Interval]:
     """Every official score less the baseline's on the same items, with its paired interval: of one run's predictions
     each, or of several seeds' (their means; the numbers of seeds may differ). Raises InputError as `intervals` does.
@@ -140,7 +140,7 @@ def compare(
             level=level,
             resamples=resamples,
             seed=seed,
-            resample_seeds=resample_seeds,
+            new_seeds=new_seeds,
         )
         for metric in task.metrics()
     }

@@ -65,18 +65,18 @@ def interval(
     level: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
-    resample_seeds: bool = False,
+    new_seeds: bool = False,
 ) -> Interval:
     """The score and its bootstrap interval.
 
     units: metric.units(…) of one run (n, k), or of each seed's run on the same examples; groups (n,): examples of equal
-    group are drawn together, None = each alone, and of fewer than two groups no interval is known; resample_seeds: the
+    group are drawn together, None = each alone, and of fewer than two groups no interval is known; new_seeds: the
     interval is about new seeds too; what they would do a single one does not tell, and adds nothing.
     """
     runs = _runs(units)
     values = _resampled(metric, runs, _groups(groups, runs), resamples, seed)
     own = _scores(metric, runs)
-    return _around(float(own.mean()), values, [own] if resample_seeds else [], level)
+    return _around(float(own.mean()), values, [own] if new_seeds else [], level)
 
 
 def difference(
@@ -88,7 +88,7 @@ def difference(
     level: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
-    resample_seeds: bool = False,
+    new_seeds: bool = False,
 ) -> Interval:
     """The score less the baseline's, both on the same examples, and its paired bootstrap interval: each resample draws
     the same examples for both. The two sides may have different numbers of seeds. Raises ValueError where the examples
@@ -100,7 +100,7 @@ def difference(
     drawn = _groups(groups, a)
     values = _resampled(metric, a, drawn, resamples, seed) - _resampled(metric, b, drawn, resamples, seed)
     ours, theirs = _scores(metric, a), _scores(metric, b)
-    return _around(float(ours.mean() - theirs.mean()), values, [ours, theirs] if resample_seeds else [], level)
+    return _around(float(ours.mean() - theirs.mean()), values, [ours, theirs] if new_seeds else [], level)
 
 
 def over_seeds(values: Sequence[float], level: float = 0.95) -> Interval:

@@ -59,9 +59,17 @@ def push(
 
 
 def card(
-    pretrained: Pretrained, name: str, *, license: str | None = None, language: str | None = None, notes: str = ""
+    pretrained: Pretrained,
+    name: str,
+    *,
+    license: str | None = None,
+    language: str | None = None,
+    notes: str = "",
+    on_hub: bool = True,
 ) -> ModelCard:
-    """What a reader needs to know: what it is, how large, what it was trained for, how it is opened."""
+    """What a reader needs to know: what it is, how large, what it was trained for, how it is opened. on_hub: whether
+    transformers finds it under its name; one that comes with didact only `fetch` does.
+    """
     from huggingface_hub import ModelCard, ModelCardData
 
     slots = {head.slot for head in pretrained.model.specs.values()}
@@ -75,10 +83,10 @@ def card(
         pipeline_tag=next((tag for slot, tag in pipelines.items() if slot in slots), "feature-extraction"),
         tags=["didact", pretrained.family],
     )
-    return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{_text(pretrained, name, notes)}")
+    return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{_text(pretrained, name, notes, on_hub)}")
 
 
-def _text(pretrained: Pretrained, name: str, notes: str) -> str:
+def _text(pretrained: Pretrained, name: str, notes: str, on_hub: bool) -> str:
     config = pretrained.model.config
     family = by_name(pretrained.family)
     size = sum(p.numel() for p in pretrained.model.parameters())
@@ -96,8 +104,9 @@ def _text(pretrained: Pretrained, name: str, notes: str) -> str:
     if notes:
         lines.append(notes.strip())
     if not family.unsupported(config):
-        opened = f'from transformers import {architecture}\n\nmodel = {architecture}.from_pretrained("{name}")'
-        lines.append(f"```python\n{opened}\n```")
+        imported, place = ("", f'"{name}"') if on_hub else ("from didact import hub\n", f'hub.fetch("{name}")')
+        opened = f"from transformers import {architecture}\n\nmodel = {architecture}.from_pretrained({place})"
+        lines.append(f"```python\n{imported}{opened}\n```")
     lines.append(f'```python\nimport didact\n\nmodel = didact.load("{name}")\n```')
     lines.append("Sources: " + "; ".join(family.sources) + ".")
     return "\n\n".join(lines) + "\n"

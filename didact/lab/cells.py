@@ -23,12 +23,13 @@ import yaml
 
 from didact.errors import InputError
 from didact.lab import grid as grids
-from didact.lab.flops import Spent
+from didact.lab.flops import Cost
 from didact.lab.grid import Grid
 from didact.lab.numbers import higher_is_better
 from didact.runs import runfile
 from didact.runs.common import FREE, check_inputs, finished, has_begun
 from didact.runs.schema import FinetuneRun, PretrainRun
+from didact.training.record import read_metrics
 
 PRETRAIN = "pretrain"
 DIVERGED = 3  # the exit code of NotANumber
@@ -92,9 +93,8 @@ class Cell:
         best, figures = result.get("best_step"), result.get("validation") or {}
         if best is None or best == result.get("steps"):
             return figures
-        for line in (self.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
-            event = json.loads(line)
-            if event.get("kind") == "validation" and event.get("step") == best:
+        for event in read_metrics(self.folder / "metrics.jsonl"):
+            if event["kind"] == "validation" and event["step"] == best:
                 return {name: math.nan if event.get(name) is None else float(event[name]) for name in figures}
         return figures
 
@@ -131,7 +131,7 @@ class Carried:
 
 Runner = Callable[[Sequence[Cell], Say], list[Failure]]
 """Makes the folder of every cell hold result.json; those where it could not. Says a line of each."""
-Flops = Callable[[PretrainRun, float | None], Spent]
+Flops = Callable[[PretrainRun, float | None], Cost]
 """Measures a pre-training run: all of its steps, or as many as come to so many operations (`flops.flops_of`)."""
 
 

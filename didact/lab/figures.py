@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from didact.lab.cells import PRETRAIN
 from didact.lab.findings import Findings
 from didact.lab.verdict import best_floor
+from didact.training.record import read_metrics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -105,8 +105,7 @@ def validation_curve(file: Path, name: str) -> tuple[list[float], list[float]]:
     x: list[float] = []
     y: list[float] = []
     tokens = 0.0
-    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
-        event = json.loads(line)
+    for event in read_metrics(file):
         tokens = float(event.get("tokens", tokens))
         value = event.get(name)
         if event.get("kind") == "validation" and value is not None and math.isfinite(value):

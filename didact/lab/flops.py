@@ -29,7 +29,7 @@ AGREE = 0.05  # the share by which measured and counted operations may differ be
 
 
 @dataclass(frozen=True)
-class Spent:
+class Cost:
     """Steps of the optimizer, and the operations of all of them."""
 
     steps: int
@@ -45,7 +45,7 @@ class Course:
     step: Step
     stream: Stream
 
-    def spent(self, steps: int | None = None, whole: float = math.inf) -> Spent:
+    def spent(self, steps: int | None = None, whole: float = math.inf) -> Cost:
         """What so many steps come to; or, without `steps`, as many as come nearest to `whole` operations, at least one.
         InputError where what is measured is nothing like what the run would report.
         """
@@ -62,11 +62,11 @@ class Course:
                 end = at
             last = steps or max(1, at + round((whole - flops) / one))
             if last <= at:
-                return Spent(at, flops)
+                return Cost(at, flops)
             end = min(end, last) if changing else self._end(at, last, self._stays)
             at, flops = end, flops + (end - at) * one
             if at == last:
-                return Spent(at, flops)
+                return Cost(at, flops)
 
     def cost(self, first: int, count: int = 1) -> float:
         """Operations of forward and backward of an average step of so many, from `first` on, uncompiled."""
@@ -135,7 +135,7 @@ class Course:
         return len(self.stream.item(0).packs)
 
 
-def flops_of(run: PretrainRun, whole: float | None = None) -> Spent:
+def flops_of(run: PretrainRun, whole: float | None = None) -> Cost:
     """Measured operations of all steps of a run that has not begun; with `whole`, of as many steps as come nearest to
     so many. InputError where they are nothing like those that the run would report.
     """

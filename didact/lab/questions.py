@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from didact import objectives
@@ -33,7 +32,7 @@ def other_questions(ours: PretrainRun, theirs: PretrainRun, metric: str) -> str:
 def _rows(run: PretrainRun) -> tuple[Any, ...]:
     """What decides which rows are held out, and how they are laid."""
     data = run.data
-    stores = [data.train] if isinstance(data.train, Path) else [part.store for part in data.train]
+    stores = [part.store for part in data.stores]
     known = [sha256(store / META) if (store / META).is_file() else str(store) for store in stores]
     load_plugins(run.plugins)
     related = [kind for kind in run.objective if _class(kind).relation is not Objective.relation]

@@ -55,11 +55,11 @@ class Sheet:
 
     def scores(self, answers: Answers) -> dict[str, Interval]:
         """Every official score, the seeds' mean, with its bootstrap interval over test examples and seeds."""
-        return intervals(self.task, list(answers.values()), self.test, resample_seeds=True)
+        return intervals(self.task, list(answers.values()), self.test, new_seeds=True)
 
     def changes(self, answers: Answers, others: Answers) -> dict[str, Interval]:
         """Every official score less that of others on the same examples, with its paired interval."""
-        return compare(self.task, list(answers.values()), list(others.values()), self.test, resample_seeds=True)
+        return compare(self.task, list(answers.values()), list(others.values()), self.test, new_seeds=True)
 
     def floors(self) -> dict[str, dict[str, float]]:
         """name -> scores of each trivial method that suits the task, learned from the training file."""
@@ -74,8 +74,7 @@ def sheet_of(run: FinetuneRun) -> Sheet:
     """The sheet of a fine-tuning run. What a task leaves out, the run has said."""
     load_plugins(run.plugins)
     task = task_of(run.task, run.length)
-    paths = run.data.train if isinstance(run.data.train, tuple) else (run.data.train,)
-    train = [item for path in paths for item in task.items(path, limit=run.data.limit)]
+    train = [item for path in run.data.training for item in task.items(path, limit=run.data.limit)]
     task = learned(task, train)
     test = () if run.data.test is None else tuple(task.items(run.data.test, limit=run.data.limit))
     return Sheet(run, task, tuple(train), test)

@@ -126,9 +126,8 @@ class Files:
         """Read all files before anything is trained: a mistake in the last row of the test file stops it now."""
         tokenizer = begin.tokenizer
         task = task_of(run.task, run.length).suited(begin.config, tokenizer, begin.family.encoder)
-        paths = run.data.train if isinstance(run.data.train, tuple) else (run.data.train,)
         counts: Counts = Counter()
-        items = [item for path in paths for item in task.items(path, limit=run.data.limit, counts=counts)]
+        items = [item for path in run.data.training for item in task.items(path, limit=run.data.limit, counts=counts)]
         task = learned(task, items)
         held = {name: path for name in SPLITS if (path := getattr(run.data, name)) is not None}
         sets = {name: task.read(path, tokenizer, limit=run.data.limit) for name, path in held.items()}

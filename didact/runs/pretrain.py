@@ -182,15 +182,13 @@ def _fitted(run: PretrainRun, objective: Objective, config: ModelConfig) -> tupl
 
 def open_stores(run: PretrainRun) -> tuple[tuple[Store, ...], tuple[float, ...]]:
     """The stores that the run reads, all made by one tokenizer, and their weights."""
-    if isinstance(run.data.train, Path):
-        return (Store(run.data.train),), (1.0,)
-    stores = tuple(Store(part.store) for part in run.data.train)
+    stores = tuple(Store(part.store) for part in run.data.stores)
     for store in stores[1:]:
         if store.fingerprint != stores[0].fingerprint:
             raise InputError(
                 f"made by another tokenizer than {stores[0].folder}", file=store.folder, expected="one tokenizer"
             )
-    return stores, tuple(part.weight for part in run.data.train)
+    return stores, tuple(part.weight for part in run.data.stores)
 
 
 def tokenizer_of(run: PretrainRun, stores: Sequence[Store]) -> Tokenizer:

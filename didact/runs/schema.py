@@ -89,6 +89,10 @@ class PretrainData(Part):
     workers: int = Field(default=0, ge=0)
     duplicates: int | None = Field(default=None, ge=1)
 
+    @property
+    def stores(self) -> tuple[StorePart, ...]:
+        return (StorePart(store=self.train),) if isinstance(self.train, Path) else self.train
+
 
 class ModelPart(Part):
     """Every key but these replaces a field of the family's ModelConfig (layers, width, heads, feedforward, dropout …).
@@ -270,10 +274,8 @@ class PretrainRun(Run):
     @property
     def inputs(self) -> list[str | Path]:
         """What is read: stores, and the checkpoints that it starts or learns from."""
-        train, model = self.data.train, self.model
-        stores = [train] if isinstance(train, Path) else [part.store for part in train]
-        starts = (model.start, model.start_tiled, model.start_thinned, self.teacher)
-        return [*stores, *(start for start in starts if start is not None)]
+        starts = (self.model.start, self.model.start_tiled, self.model.start_thinned, self.teacher)
+        return [*(part.store for part in self.data.stores), *(start for start in starts if start is not None)]
 
 
 class TaskData(Part):
@@ -285,6 +287,10 @@ class TaskData(Part):
     dev: Path | None = None
     test: Path | None = None
     limit: int | None = Field(default=None, ge=1)
+
+    @property
+    def training(self) -> tuple[Path, ...]:
+        return self.train if isinstance(self.train, tuple) else (self.train,)
 
 
 class FinetuneRun(Run):
@@ -316,9 +322,8 @@ class FinetuneRun(Run):
     @property
     def inputs(self) -> list[str | Path]:
         """What is read: labelled files, and the checkpoint whose weights it starts from."""
-        train = self.data.train if isinstance(self.data.train, tuple) else (self.data.train,)
         start = None if self.scratch else self.start
-        return [path for path in (*train, self.data.dev, self.data.test, start) if path is not None]
+        return [path for path in (*self.data.training, self.data.dev, self.data.test, start) if path is not None]
 
     @field_validator("seeds")
     @classmethod

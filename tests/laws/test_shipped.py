@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -53,6 +55,16 @@ def test_it_says_under_which_licence_and_how_it_was_made(folder: Path) -> None:
     losses = json.loads((folder / "first_losses.json").read_text())
     assert len(losses) == 200
     assert sum(losses[:20]) > sum(losses[-20:])
+
+
+def test_what_the_card_tells_to_run_runs(folder: Path) -> None:
+    pytest.importorskip("transformers")
+    told = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(told) >= 2
+    for code in told:
+        found: dict[str, Any] = {}
+        exec(code, found)
+        assert found["model"] is not None
 
 
 def test_transformers_opens_it(folder: Path) -> None:

@@ -102,7 +102,7 @@ def test_seeds_are_averaged_over_the_same_examples() -> None:
     mean = np.stack([np.mean([run[:, 0] for run in runs], axis=0), np.ones(200)], 1)
     again = interval(metrics.ACCURACY, mean, seed=1)
     assert (found.low, found.high) == pytest.approx((again.low, again.high))
-    wider = interval(metrics.ACCURACY, runs, seed=1, resample_seeds=True)
+    wider = interval(metrics.ACCURACY, runs, seed=1, new_seeds=True)
     assert wider.high - wider.low > found.high - found.low
 
 
@@ -111,12 +111,12 @@ def test_where_seeds_alone_vary_it_is_students(seeds: int) -> None:
     """Where examples leave nothing to chance: of one recipe the t interval, of two Welch's, as scipy has them."""
     ours, theirs = generator(seeds, 0).random(seeds), generator(seeds, 1).random(5)
     a, b = ([np.tile([share, 1.0], (20, 1)) for share in own] for own in (ours, theirs))
-    found, expected = interval(metrics.ACCURACY, a, resample_seeds=True), over_seeds(list(ours))
+    found, expected = interval(metrics.ACCURACY, a, new_seeds=True), over_seeds(list(ours))
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
-    found = difference(metrics.ACCURACY, a, b, resample_seeds=True, level=0.9)
+    found = difference(metrics.ACCURACY, a, b, new_seeds=True, level=0.9)
     welch = ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.9)
     assert (found.low, found.high) == pytest.approx((welch.low, welch.high))
-    beside_one = difference(metrics.ACCURACY, a, b[:1], resample_seeds=True)
+    beside_one = difference(metrics.ACCURACY, a, b[:1], new_seeds=True)
     assert (beside_one.low, beside_one.high) == pytest.approx((expected.low - theirs[0], expected.high - theirs[0]))
 
 
@@ -125,16 +125,16 @@ def test_where_seeds_do_not_differ_it_is_the_examples() -> None:
     right = (generator(6, 0).random(100) < 0.7).astype(float)
     runs = [np.stack([np.roll(right, shift), np.ones(100)], 1) for shift in (0, 5, 9)]
     for own in (runs, runs[:1]):
-        assert interval(metrics.ACCURACY, own, resample_seeds=True) == interval(metrics.ACCURACY, own)
+        assert interval(metrics.ACCURACY, own, new_seeds=True) == interval(metrics.ACCURACY, own)
         args = (metrics.ACCURACY, own, runs[1:])
-        assert difference(*args, resample_seeds=True) == difference(*args)
+        assert difference(*args, new_seeds=True) == difference(*args)
 
 
 def test_what_seeds_add_keeps_the_bootstraps_shape() -> None:
     """A score near 1 reaches further down than up, with seeds and without."""
     rng = generator(7, 0)
     runs = [np.stack([(rng.random(40) < share).astype(float), np.ones(40)], 1) for share in (0.93, 0.97, 0.95)]
-    alone, found = (interval(metrics.ACCURACY, runs, resample_seeds=seeds) for seeds in (False, True))
+    alone, found = (interval(metrics.ACCURACY, runs, new_seeds=seeds) for seeds in (False, True))
     assert found.low < alone.low < alone.value < alone.high < found.high
     assert alone.value - alone.low > alone.high - alone.value
     assert found.value - found.low > found.high - found.value
@@ -161,7 +161,7 @@ def test_equal_recipes_are_seldom_told_apart(seeds: int, spread: float, most: in
             [np.stack([(hard < mean).astype(float), np.ones(400)], 1) for mean in own]
             for own, hard in zip(means, hardness, strict=True)
         ]
-        found = difference(metrics.ACCURACY, sides[0], sides[1], resamples=400, resample_seeds=True)
+        found = difference(metrics.ACCURACY, sides[0], sides[1], resamples=400, new_seeds=True)
         told += found.above or found.below
     assert 2 <= told <= most
 
@@ -211,7 +211,7 @@ def test_one_group_alone_says_nothing_of_another() -> None:
     for found in (
         interval(metrics.ACCURACY, good, ["p"] * 30),
         difference(metrics.ACCURACY, bad, good, ["p"] * 30),
-        difference(metrics.ACCURACY, [good, bad], [good, good], ["p"] * 30, resample_seeds=True),
+        difference(metrics.ACCURACY, [good, bad], [good, good], ["p"] * 30, new_seeds=True),
         difference(metrics.ACCURACY, bad[:1], good[:1]),
     ):
         assert not math.isnan(found.value)

@@ -72,4 +72,5 @@ def test_card(tmp_path: Path, heads: Any, pipeline: str, opened: str) -> None:
     text = str(hub.card(given, "a/b"))
     assert ModelCard(text).data.to_dict()["pipeline_tag"] == pipeline
     assert f'{opened}.from_pretrained("a/b")' in text
+    assert f'{opened}.from_pretrained(hub.fetch("a"))' in str(hub.card(given, "a", on_hub=False))
     assert 'didact.load("a/b")' in text

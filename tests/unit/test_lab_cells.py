@@ -13,7 +13,7 @@ import pytest
 
 from didact.errors import InputError
 from didact.lab.cells import PRETRAIN, Carried, Cell, Failure, Say, carry_out
-from didact.lab.flops import Spent
+from didact.lab.flops import Cost
 from didact.lab.grid import Grid
 from didact.runs.common import INPUTS, begin
 from didact.runs.runfile import checked
@@ -274,11 +274,11 @@ def test_a_rate_whose_figure_is_undefined_is_never_chosen(tmp_path: Path) -> Non
 
 
 def test_equal_flops_become_steps(tmp_path: Path) -> None:
-    def flops(run: PretrainRun, whole: float | None) -> Spent:
+    def flops(run: PretrainRun, whole: float | None) -> Cost:
         one = 100.0 if "high" not in str(run.run) else 150.0
         steps = run.budget.steps if whole is None else round(whole / one)
         assert steps is not None
-        return Spent(steps, steps * one)
+        return Cost(steps, steps * one)
 
     done, said = carried(grid(budget={"equal": "flops", "steps": 30}), tmp_path, Pretend(), flops)
     assert done.steps == {"low": 30, "high": 20}

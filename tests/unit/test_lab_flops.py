@@ -13,7 +13,7 @@ from training_tools import Chain, masked, step_of
 
 from didact.data.stream import BySequences, ByTokens, Stream
 from didact.errors import InputError
-from didact.lab.flops import Course, Spent, flops_of
+from didact.lab.flops import Cost, Course, flops_of
 from didact.objectives import Combined, Objective, SentenceOrder
 from didact.runs import runfile
 from didact.runs.pretrain import pretrain
@@ -59,8 +59,8 @@ def test_steps_that_are_all_alike_cost_what_the_first_ones_do(batch: Any) -> Non
 
         measured += measured_flops(once)
     one = measured / 4
-    assert course.spent(2750) == Spent(2750, one * 2750)
-    assert course.spent(2) == Spent(2, one * 2)
+    assert course.spent(2750) == Cost(2750, one * 2750)
+    assert course.spent(2) == Cost(2, one * 2)
     for whole in (0.3 * one, 1.91 * one * 2750):
         assert course.spent(whole=whole).steps == max(1, round(whole / one))
 

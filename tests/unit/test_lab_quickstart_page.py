@@ -172,3 +172,13 @@ def test_without_a_pair_and_without_validation_it_is_drawn_too() -> None:
     found = results()
     found["pretrain"] |= {"train_curves": {"loss/mlm": [(0, 6.0)]}, "validation_curves": {}, "validation": {}}
     assert "Pre-training" in render(found)
+
+
+def test_one_seed_colours_no_difference(page: str) -> None:
+    found = results()
+    for c in found["comparison"]:
+        for own in c["arms"].values():
+            own["seeds"] = [0.5]
+    coloured = re.compile(r'class="num (up|down)"')
+    assert coloured.findall(page) == ["up", "down"] * 2
+    assert not coloured.search(render(found))

@@ -160,7 +160,7 @@ def test_curves_of_a_run_without_validation(tmp_path: Path) -> None:
 def test_curves_leave_out_what_is_undefined(tmp_path: Path) -> None:
     values = ["2.5", "null", "NaN", "2.0"]
     lines = [f'{{"kind": "validation", "loss": {value}, "tokens": {i}}}' for i, value in enumerate(values)]
-    (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
+    (tmp_path / "metrics.jsonl").write_text("\n".join([*lines, ""]))
     assert validation_curve(tmp_path / "metrics.jsonl", "loss") == ([0.0, 3.0], [2.5, 2.0])
 
 

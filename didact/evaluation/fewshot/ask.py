@@ -152,7 +152,7 @@ def summary(asking: Asking, trials: Sequence[Trial], resamples: int = 2000, seed
         for rule in asking.rules:
             own = [trial for trial in trials if trial.shots == shots]
             units = [ACCURACY.units(trial.chosen(rule), gold) for trial in own]
-            value = interval(ACCURACY, units, groups, resamples=resamples, seed=seed, resample_seeds=True)
+            value = interval(ACCURACY, units, groups, resamples=resamples, seed=seed, new_seeds=True)
             errors = [calibrate.calibration_error(t.confidence(rule), u[:, 0]) for t, u in zip(own, units, strict=True)]
             each = tuple(float(u[:, 0].mean()) for u in units)
             found.append(Found(shots, rule, value, each, float(np.mean(errors))))

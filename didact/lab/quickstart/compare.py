@@ -87,10 +87,10 @@ def _one(
     metric, groups = task.metrics()[0], task.groups(test)
 
     def less(arm: str, baseline: Any) -> dict[str, float]:
-        return difference(metric, units[arm], baseline, groups, resample_seeds=True).to_json()
+        return difference(metric, units[arm], baseline, groups, new_seeds=True).to_json()
 
     def alone(own: Any) -> dict[str, float]:
-        return interval(metric, own, groups, resample_seeds=True).to_json()
+        return interval(metric, own, groups, new_seeds=True).to_json()
 
     values = {floor: alone(own) for floor, own in trivial.items()}
     sign = 1 if metric.higher else -1
@@ -146,8 +146,8 @@ def _units(out: Path, task: str, arm: str, seeds: Sequence[str]) -> list[Floats]
 def verdicts(comparison: Sequence[Mapping[str, Any]]) -> list[str]:
     """What came of it, first in one sentence for all, then one for each task: whichever way it fell."""
     found = {c["task"]: _sides(c, "difference") for c in comparison}
-    over = [c["task"] for c in comparison if all(_side(c, own) > 0 for own in c["over_floors"].values())]
-    under = [c["task"] for c in comparison if any(_side(c, own) < 0 for own in c["over_floors"].values())]
+    over = [c["task"] for c in comparison if all(side(c, own) > 0 for own in c["over_floors"].values())]
+    under = [c["task"] for c in comparison if any(side(c, own) < 0 for own in c["over_floors"].values())]
     said = _fell("Pre-training beats the same model from scratch", found)
     said += f"; above every trivial method on {', '.join(over) or 'none'}"
     said += f", below one on {', '.join(under)}." if under else "."
@@ -188,7 +188,7 @@ def _fell(claim: str, found: Mapping[str, int]) -> str:
 
 def _sides(c: Mapping[str, Any], key: str) -> int:
     """On which side a difference of arms surely is."""
-    return _side(c, c["start"][key] if key in ("over_scratch", "gained") else c[key])
+    return side(c, c["start"][key] if key in ("over_scratch", "gained") else c[key])
 
 
 def _single(c: Mapping[str, Any]) -> bool:
@@ -196,7 +196,7 @@ def _single(c: Mapping[str, Any]) -> bool:
     return min(len(own["seeds"]) for own in c["arms"].values()) < 2
 
 
-def _side(c: Mapping[str, Any], told: Mapping[str, float]) -> int:
+def side(c: Mapping[str, Any], told: Mapping[str, float]) -> int:
     """1 where a difference is surely for the better, -1 where for the worse, else 0, as always with a single seed."""
     if _single(c):
         return 0
@@ -211,7 +211,7 @@ def sentence(c: Mapping[str, Any]) -> str:
     said = {1: "pre-training helps", -1: "pre-training harms", 0: "no difference at this scale"}[
         _sides(c, "difference")
     ]
-    held = {1: "above", -1: "below", 0: "level with"}[_side(c, c["over_floor"])]
+    held = {1: "above", -1: "below", 0: "level with"}[side(c, c["over_floor"])]
     ours, scratch = (c["arms"][arm]["value"] for arm in (PRETRAINED, SCRATCH))
     return (
         f"{c['task']}: {said}, {c['metric']} {ours:.3f} against {scratch:.3f} from scratch ({_points(change)}); "

@@ -10,6 +10,7 @@ from typing import Any
 
 from didact.data.store import write_aside
 from didact.lab.quickstart import figures
+from didact.lab.quickstart.compare import side
 from didact.lab.quickstart.looking import BLANK
 
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -28,7 +29,7 @@ def render(results: Mapping[str, Any]) -> str:
 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.filters.update(
-        side=lambda told: int(told["low"] > 0) - int(told["high"] < 0),
+        side=lambda told, c: side(c, told),
         share=lambda value: "?" if math.isnan(value) else f"{value:.3f}",
         points=lambda value: "?" if math.isnan(value) else f"{100 * value:+.1f}",
         number=lambda value: f"{value:,.0f}",

@@ -15,6 +15,7 @@ from typing import Any
 from didact.data.store import write_aside
 from didact.lab.quickstart.compare import compare, verdicts
 from didact.lab.quickstart.plan import Plan
+from didact.training.record import read_metrics
 
 PACKAGES = ("torch", "numpy", "tokenizers", "scikit-learn")
 EXAMPLES = 2  # of each task, shown
@@ -49,8 +50,7 @@ def pretraining(run: Path) -> dict[str, Any]:
     train: dict[str, list[tuple[float, float]]] = {}
     validation: dict[str, list[tuple[float, float]]] = {}
     tokens = 0.0
-    for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
-        event = json.loads(line)
+    for event in read_metrics(run / "metrics.jsonl"):
         tokens = float(event.get("tokens", tokens))
         curves = {"train": train, "validation": validation}.get(event.get("kind", ""))
         for name, value in event.items() if curves is not None else ():
