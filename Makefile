@@ -3,10 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUNS ?= runs
 
-.PHONY: quickstart quickstart-long test test-fast lint format bench clean
+.PHONY: quickstart quickstart-scratch quickstart-long test test-fast lint format bench clean
 
 quickstart: .venv/installed
 	$(BIN)/didact lab quickstart --out $(RUNS)/quickstart
+
+quickstart-scratch: .venv/installed
+	$(BIN)/didact lab quickstart-scratch --out $(RUNS)/quickstart-scratch
 
 quickstart-long: .venv/installed
 	$(BIN)/didact lab quickstart-long --out $(RUNS)/quickstart-long

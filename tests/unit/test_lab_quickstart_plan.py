@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from didact import hub
 from didact.data.installed_docs import TASKS
 from didact.errors import InputError
 from didact.lab.quickstart import plan as plans
@@ -30,7 +31,10 @@ def test_shipped_plans_have_all_four_tasks_and_three_seeds(shipped: plans.Plan) 
 
 def test_shipped_plans_fit_the_model(shipped: plans.Plan) -> None:
     pretrain = plans.pretrain_run(shipped, Path("out"))
-    room = pretrain.model.changes["position"]["maximum"]
+    if shipped.start is None:
+        room = pretrain.model.changes["position"]["maximum"]
+    else:
+        room = hub.load(shipped.start).model.config.position.maximum
     assert pretrain.data.length <= room
     assert pretrain.batch.micro_tokens >= pretrain.data.length
     for task in shipped.tasks:
@@ -42,8 +46,10 @@ def test_shipped_plans_fit_the_model(shipped: plans.Plan) -> None:
 def test_the_arms_differ_in_their_start_alone(shipped: plans.Plan) -> None:
     for task in shipped.tasks:
         arms = {arm: plans.finetune_run(shipped, Path("out"), task, arm).model_dump() for arm in shipped.arms}
-        differ = {key for key in arms["scratch"] if arms["scratch"][key] != arms["pretrained"][key]}
-        assert differ == {"run", "scratch"}
+        ours = arms.pop("pretrained")
+        differ = {arm: {key for key in own if own[key] != ours[key]} for arm, own in arms.items()}
+        assert differ.pop("scratch") == {"run", "scratch"}
+        assert differ in ({}, {"start": {"run", "start"}})
 
 
 def test_a_start_is_gone_on_from_and_stands_beside(tmp_path: Path) -> None:
