@@ -27,13 +27,13 @@ from didact.objectives.guided import Guide
 from didact.objectives.scheduled import Decay, TeacherRate
 from didact.randomness import generator
 from didact.tasks import edits, forms, metrics, overlap, tips
-from didact.tasks.base import Array, Counts, Dataset, Item, Prediction, Supervised, Task, encode_all
+from didact.tasks.base import Counts, Dataset, Item, Prediction, Supervised, Task
 from didact.tasks.columns import Columns, Row, Source, rows
+from didact.tasks.fitted import fitted
 from didact.tasks.forms import Form
-from didact.tasks.layout import Layout, border_of
+from didact.tasks.layout import border_of
 from didact.tasks.metrics import Metric
 from didact.tasks.rouge import Words, rouge
-from didact.tokenization.encoded import Encoded
 from didact.tokenization.tokenizer import Tokenizer
 
 Score = Literal["bleu", "chrf", "chrf++", "rouge1", "rouge2", "rougeL", "rougeLsum", "exact", "cer", "wer", "per"]
@@ -243,68 +243,7 @@ class Translate(Task):
         return row.texts("target") if isinstance(value, list | tuple) else [row.text("target")]
 
     def dataset(self, items: Sequence[Item], tokenizer: Tokenizer) -> Dataset:
-        counts: Counts = Counts()
-        prompts = [(self.before + item.fields["source"] + self.after) for item in items]
-        if self.special:
-            self._check_names(items, tokenizer)
-        sources = encode_all(tokenizer, prompts, special=self.special)
-        targets = iter(encode_all(tokenizer, [item.gold[0] for item in items if item.gold is not None]))
-        layout = Layout.of(tokenizer, self.form or "prefix", self.segment, self.border)
-        examples = []
-        for item, whole, encoded in zip(items, prompts, sources, strict=True):
-            prompt, source = self._cut(whole, encoded, item, layout, tokenizer, counts)
-            target = np.zeros(0, np.int64)
-            if item.gold is not None:
-                target = self._target(next(targets), item, layout, counts)
-            examples.append(layout.example(source.tokens, target, prompt))
-        return Dataset(tuple(items), tuple(examples), np.arange(len(items)), +counts)
-
-    def _cut(
-        self, prompt: str, encoded: Encoded, item: Item, layout: Layout, tokenizer: Tokenizer, counts: Counts
-    ) -> tuple[str, Encoded]:
-        """A prompt whose source was cut at its end until it fits, and its tokens: as they will be when it is read to
-        be gone on with.
-        """
-        room = self.length - len(layout.head) - len(layout.middle)
-        if len(encoded) <= room:
-            return prompt, encoded
-        if self.too_long == "refuse":
-            found = len(encoded) + self.length - room
-            raise item.wrong(f"a source of {found} tokens", f"at most {self.length} (length)")
-        counts["sources cut to the length"] += 1
-        counts["tokens cut off sources"] += len(encoded) - room
-        source = item.fields["source"]
-        while (over := len(encoded) - room) > 0:
-            assert encoded.offsets is not None  # of a text that was just encoded
-            begins = encoded.offsets[:, 0]
-            start, stop = (int((begins < place).sum()) for place in (len(self.before), len(self.before) + len(source)))
-            if stop - start <= over:
-                raise item.wrong("texts around the source that leave it no room", f"less than {self.length} tokens")
-            source = source[: int(begins[stop - over]) - len(self.before)].rstrip()
-            prompt = self.before + source + self.after
-            encoded = tokenizer.encode(prompt, special=self.special)
-        return prompt, encoded
-
-    def _check_names(self, items: Sequence[Item], tokenizer: Tokenizer) -> None:
-        """What the task says around a source is meant, what a source says is text: in one text the two are not told
-        apart.
-        """
-        for item, named in zip(items, tokenizer.named([item.fields["source"] for item in items]), strict=True):
-            if named:
-                raise item.wrong(
-                    "a source with the name of a special token, and before or after name some, too",
-                    "sources without, or before and after without",
-                )
-
-    def _target(self, target: Encoded, item: Item, layout: Layout, counts: Counts) -> Array:
-        whole = np.concatenate([layout.first, target.tokens, layout.end]).astype(np.int64)
-        if len(whole) <= self.room:
-            return whole
-        if self.too_long == "refuse":
-            raise item.wrong(f"a target of {len(whole)} tokens", f"at most {self.room} (target_length)")
-        counts["targets cut to the length"] += 1
-        counts["tokens cut off targets"] += len(whole) - self.room
-        return whole[: self.room]
+        return fitted(self, items, tokenizer)
 
     def prepared(self, example: Example, rng: np.random.Generator) -> Prepared:
         """An example as the model is asked it; `rng` decides what "masked" hides, and which tokens a model that is
