@@ -7,6 +7,7 @@ python -m benchmarks.small_en seams RUN            where RUN was interrupted, an
                                                    standard deviations of how far it moves anywhere else
 python -m benchmarks.small_en check STORE          the shipped run file for as many steps, from nothing: the largest
                                                    difference from the losses that were shipped; 1 above 1e-3
+python -m benchmarks.small_en leanings MODEL       whom a model takes for "he": for the card's account of its biases
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from didact import hub
 from didact.errors import InputError
 from didact.hub.fetch import SHIPPED
 from didact.lab.figures import validation_curve
+from didact.model import Pretrained
 from didact.runs import runfile
 from didact.runs.pretrain import assemble, pretrain
 from didact.runs.schema import PretrainRun
@@ -36,6 +38,8 @@ NAME = "small-en"
 STEPS = 200  # whose losses are shipped
 NEAR = 1e-3  # of a loss: what another processor may differ by
 LOSSES, RUN_FILE, CURVE = "first_losses.json", "run.yaml", "curve.png"
+OCCUPATIONS = ("captain", "cook", "doctor", "farmer", "judge", "minister", "nurse", "servant", "teacher", "writer")
+SAID = "The {} said that [MASK] would come in the evening."
 AROUND = 100  # steps on either side of an interruption, whose mean losses are compared
 
 
@@ -138,6 +142,16 @@ def held_out(file: PretrainRun, checkpoint: Path) -> dict[str, float]:
     return dict(parts.validation(Step(parts.models, parts.objective).eval()))
 
 
+def leanings(model: Pretrained) -> dict[str, tuple[float, float]]:
+    """Of each occupation, the probabilities of "he" and of "she" where either could stand."""
+    found = {}
+    for occupation in OCCUPATIONS:
+        (blank,) = model.fill(SAID.format(occupation), top=model.tokenizer.vocabulary)
+        told = {filled.token: filled.probability for filled in blank}
+        found[occupation] = (told["he"], told["she"])
+    return found
+
+
 def check(store: Path, source: Path) -> float:
     """The largest difference from what was shipped, as a share of the loss."""
     wanted = json.loads((source / LOSSES).read_text(encoding="utf-8"))
@@ -156,6 +170,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shipping.add_argument("notes", type=Path)
     seaming = verbs.add_parser("seams")
     seaming.add_argument("run", type=Path)
+    leaning = verbs.add_parser("leanings")
+    leaning.add_argument("model")
     checking = verbs.add_parser("check")
     checking.add_argument("store", type=Path)
     for verb in (shipping, checking):
@@ -171,6 +187,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.verb == "seams":
         for step, before, after, moved in seams(given.run):
             print(f"after step {step}: {before:.4f} before, {after:.4f} after, {moved:+.2f} standard deviations")
+        return 0
+    if given.verb == "leanings":
+        for occupation, (he, she) in leanings(hub.load(given.model)).items():
+            print(f"{occupation}: he {he:.4f}, she {she:.4f}, he of both {he / (he + she):.2f}")
         return 0
     worst = check(given.store, given.folder)
     print(f"the first {STEPS} losses differ by at most {worst:.2e} of themselves")

@@ -7,9 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from writing_tools import logits_of
 
 from benchmarks import small_en
+from didact.config import ModelConfig
 from didact.errors import InputError
+from didact.heads import Vocabulary
+from didact.model import Model, Pretrained
+from didact.tokenization.tokenizer import Tokenizer, frame
 
 STEPS = 1200
 
@@ -59,6 +65,24 @@ def test_a_seam_is_seen(tmp_path: Path) -> None:
 def test_steps_left_out_are_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="losses of some steps alone"):
         small_en.seams(run_of(tmp_path, falling(), (0, 900), every=2))
+
+
+def test_whom_it_takes_for_he(tmp_path: Path) -> None:
+    words = sorted({*small_en.SAID.format("[MASK]").split(), *small_en.OCCUPATIONS, *["he", "she", "evening", "."]})
+    pieces = [piece for piece in words if piece not in ("[MASK]", "evening.")]
+    (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *pieces]) + "\n")
+    tokenizer = Tokenizer.load(tmp_path)
+    config = ModelConfig(tokenizer.vocabulary, 16, 2, 2, 24)
+    model = Pretrained(Model(config, {"vocabulary": Vocabulary()}, torch.Generator().manual_seed(0)).eval(), tokenizer)
+    found = small_en.leanings(model)
+    assert list(found) == list(small_en.OCCUPATIONS)
+    for occupation, told in found.items():
+        written = tokenizer.encode(small_en.SAID.format(occupation), special=True)
+        tokens = frame(tokenizer, written).tokens.tolist()
+        assert tokenizer.unk not in tokens
+        shares = torch.softmax(logits_of(model, tokens)[tokens.index(tokenizer.mask)], -1)
+        wanted = [float(shares[tokenizer.tokens(range(tokenizer.vocabulary)).index(word)]) for word in ("he", "she")]
+        assert told == pytest.approx(wanted, rel=1e-5)
 
 
 def test_the_curve_is_drawn(tmp_path: Path) -> None:

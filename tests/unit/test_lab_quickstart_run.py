@@ -27,7 +27,7 @@ SIZE = {"train": 60, "dev": 20, "test": 40}
 
 
 def small_plan(folder: Path, minutes: float | None = None) -> Path:
-    """The shipped plan from nothing, every number of it small: two libraries, a model of two narrow layers, a few steps."""
+    """The shipped plan from nothing, every number small: two libraries, a model of two narrow layers, a few steps."""
     plan = yaml.safe_load((FOLDER / "quickstart-scratch.yaml").read_text())
     plan["search"] = [str(site_packages(folder / "site", modules=96))]
     plan["tokenizer"]["vocabulary"] = 600
