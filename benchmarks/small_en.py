@@ -70,11 +70,11 @@ def losses(run: Path) -> list[float]:
     return [found[step] for step in range(1, STEPS + 1)]
 
 
-def _steps(run: Path) -> Iterator[tuple[int, int, float]]:
-    """(step, real tokens so far, loss) of every step that was logged."""
+def _steps(run: Path, name: str = "loss") -> Iterator[tuple[int, int, float]]:
+    """(step, real tokens so far, loss) of every step that was logged; name: of which loss."""
     for event in read_metrics(run / "metrics.jsonl"):
         if event["kind"] == "train":
-            yield event["step"], event["tokens"], event["loss"]
+            yield event["step"], event["tokens"], event[name]
 
 
 def interruptions(run: Path) -> list[int]:
@@ -106,11 +106,11 @@ def seams(run: Path) -> list[tuple[int, float, float, float]]:
 
 
 def draw(run: Path, file: Path) -> None:
-    """The loss in training, as means of a four-hundredth of the run, and in validation, against real tokens; a line
-    where the run was interrupted."""
+    """The loss of masked words in training, as means of a four-hundredth of the run, and in validation, against real
+    tokens; a line where the run was interrupted."""
     from matplotlib.figure import Figure
 
-    steps = list(_steps(run))
+    steps = list(_steps(run, "loss/mlm"))
     size = max(1, len(steps) // 400)
     means = [
         (part[-1][1], sum(loss for _, _, loss in part) / len(part))
