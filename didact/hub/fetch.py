@@ -24,18 +24,37 @@ def fetch(name: str | Path) -> Path:
     model that came with didact, or the hub's repository of this name (OWNER/NAME, or NAME), in huggingface_hub's cache.
     A file is given back as it is.
 
-    Raises InputError where there is none.
+    What lies here goes before what came with didact, if it is a model. Raises InputError where there is none.
     """
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return within(path)
-    if path.exists():
-        return path
-    if str(name) in shipped():
-        return SHIPPED / str(name)
+    found = _here(name)
+    if found is not None:
+        return found
     if not _HUB_NAME.fullmatch(str(name)):
-        raise InputError("no such folder", file=path, expected="a model's folder, a run folder or a name on the hub")
+        raise InputError(
+            "no such folder", file=Path(name).expanduser(), expected=f"a model's folder, a run folder or {_others()}"
+        )
     return _download(str(name))
+
+
+def _here(name: str | Path) -> Path | None:
+    """Where it lies on this machine, the hub's cache left aside; None where nothing does."""
+    path = Path(name).expanduser()
+    came = SHIPPED / str(name) if str(name) in shipped() else None
+    if path.is_dir():
+        try:
+            return within(path)
+        except InputError:
+            if came is None:
+                raise
+    elif path.exists() and came is None:
+        return path
+    return came
+
+
+def _others() -> str:
+    """What a name may be that is no folder."""
+    came = f"what came with didact ({', '.join(shipped())}), " if shipped() else ""
+    return f"{came}a name on the hub"
 
 
 def shipped() -> tuple[str, ...]:
@@ -43,14 +62,25 @@ def shipped() -> tuple[str, ...]:
     return tuple(sorted(folder.parent.name for folder in SHIPPED.glob("*/config.json")))
 
 
-def weights_in(folder: Path) -> tuple[Path, ...]:
-    """The files of weights that `fetch` would open here; none where there is no checkpoint."""
-    try:
-        place = within(folder)
-    except InputError:
-        return ()
-    found = (sorted(place.glob(pattern)) for pattern in (*PREFERRED, *FALLBACK))
+def weights_in(name: str | Path) -> tuple[Path, ...]:
+    """The files of weights that `fetch` would open on this machine; none where there is no checkpoint."""
+    place = _place(name)
+    found = (sorted(place.glob(pattern)) for pattern in (*PREFERRED, *FALLBACK)) if place is not None else ()
     return tuple(next(filter(None, found), ()))
+
+
+def shape_in(name: str | Path) -> tuple[Path, ...]:
+    """The files that say what a model is and reads, its weights left aside; none where there is no checkpoint."""
+    place = _place(name)
+    return () if place is None else tuple(sorted(file for pattern in SMALL[:3] for file in place.glob(pattern)))
+
+
+def _place(name: str | Path) -> Path | None:
+    try:
+        place = _here(name)
+    except InputError:
+        return None
+    return place if place is not None and place.is_dir() else None
 
 
 def within(folder: Path) -> Path:
@@ -81,7 +111,7 @@ def _download(name: str) -> Path:
     except LocalEntryNotFoundError as problem:
         raise InputError(
             f"{name!r} is no folder here, and the hub cannot be reached",
-            expected="an existing folder, or a network connection",
+            expected=f"an existing folder, {_others()}, or a network connection",
         ) from problem
     except HfHubHTTPError as problem:
         raise InputError(

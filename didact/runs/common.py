@@ -23,11 +23,11 @@ from didact.data.store import write_aside
 from didact.data.stored import META, sha256
 from didact.errors import InputError
 from didact.hub import export
-from didact.hub.fetch import weights_in
+from didact.hub.fetch import shape_in, weights_in
 from didact.model import Model, Pretrained
 from didact.objectives import Objective
 from didact.runs.runfile import dump
-from didact.runs.schema import BatchPart, Run
+from didact.runs.schema import BatchPart, Input, Run, Shape
 from didact.training.optim import AdamW
 from didact.training.schedule import Budget, Schedule
 from didact.training.settings import Settings
@@ -180,7 +180,7 @@ FREE = frozenset({"run", "hardware", "checkpoints", "record", "log_every", "quie
 """keys that may change between two starts of a run: its folder may be moved, and named in another way"""
 
 
-def begin(run: Run, inputs: Sequence[str | Path] = ()) -> None:
+def begin(run: Run, inputs: Sequence[Input] = ()) -> None:
     """Write the resolved run file, and what `inputs` hold (data files, stores, checkpoints). A folder begun with other
     settings or other inputs is refused, since its results would be mixed, or not those of these; one in which nothing
     but these stands takes others. Inputs that are no longer here are not missed.
@@ -207,7 +207,7 @@ def begin(run: Run, inputs: Sequence[str | Path] = ()) -> None:
             write_aside(data, json.dumps(digests, indent=2, ensure_ascii=False) + "\n")
 
 
-def check_inputs(folder: Path, inputs: Sequence[str | Path]) -> None:
+def check_inputs(folder: Path, inputs: Sequence[Input]) -> None:
     """InputError where one of the inputs is not what the run in `folder` was begun with."""
     known = _known(folder)
     for path in inputs:
@@ -215,7 +215,7 @@ def check_inputs(folder: Path, inputs: Sequence[str | Path]) -> None:
         if digest and known.get(str(path), digest) != digest:
             raise InputError(
                 f"not what this run ({folder}) was begun with",
-                file=path,
+                file=str(path),
                 expected="the same content, or another folder for the run",
             )
 
@@ -239,13 +239,16 @@ def _apart(name: str, before: Any, now: Any) -> tuple[str, Any, Any]:
     return name, before, now
 
 
-def _digest(path: str | Path) -> str:
-    """What a file holds, the files of a path with braces, a checkpoint's weights, or a store, whose meta data holds its
-    files' sums; "" of what does not lie here.
+def _digest(path: Input) -> str:
+    """What a file holds, the files of a path with braces, a checkpoint's weights or shape, or a store, whose meta data
+    holds its files' sums; "" of what does not lie here.
     """
-    files = sides(path) or (Path(path).expanduser(),)
-    if len(files) == 1 and files[0].is_dir():
-        files = (files[0] / META,) if (files[0] / META).is_file() else weights_in(files[0])
+    if isinstance(path, Shape):
+        files = shape_in(path.start)
+    else:
+        files = sides(path) or (Path(path).expanduser(),)
+        if len(files) == 1 and not files[0].is_file():
+            files = (files[0] / META,) if (files[0] / META).is_file() else weights_in(path)
     if not files or not all(file.is_file() for file in files):
         return ""
     return " ".join(_sum(file, file.stat().st_size, file.stat().st_mtime_ns) for file in files)

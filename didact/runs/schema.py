@@ -7,6 +7,7 @@ Unknown keys are errors. Objectives, tasks and heads are checked against the reg
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -233,6 +234,20 @@ class Budget(Part):
         return self
 
 
+@dataclass(frozen=True)
+class Shape:
+    """A checkpoint of which a run takes the architecture and the tokenizer alone."""
+
+    start: str
+
+    def __str__(self) -> str:
+        return f"{self.start} (its shape)"
+
+
+Input = str | Path | Shape
+"""something that a run reads: a path, a name, a shape"""
+
+
 class Run(Part):
     """What every run has. run: its folder; seed: what everything that is drawn depends on; plugins: modules of the
     user's own that add families, objectives, selections, corruptions, tasks; record: trackers besides metrics.jsonl,
@@ -272,7 +287,7 @@ class PretrainRun(Run):
     until: int | None = Field(default=None, ge=1)
 
     @property
-    def inputs(self) -> list[str | Path]:
+    def inputs(self) -> list[Input]:
         """What is read: stores, and the checkpoints that it starts or learns from."""
         starts = (self.model.start, self.model.start_tiled, self.model.start_thinned, self.teacher)
         return [*(part.store for part in self.data.stores), *(start for start in starts if start is not None)]
@@ -320,9 +335,9 @@ class FinetuneRun(Run):
     patience: int | None = Field(default=None, ge=1)
 
     @property
-    def inputs(self) -> list[str | Path]:
-        """What is read: labelled files, and the checkpoint whose weights it starts from."""
-        start = None if self.scratch else self.start
+    def inputs(self) -> list[Input]:
+        """What is read: labelled files, and the checkpoint whose weights it starts from, or whose shape it takes."""
+        start = Shape(self.start) if self.scratch and self.start is not None else self.start
         return [path for path in (*self.data.training, self.data.dev, self.data.test, start) if path is not None]
 
     @field_validator("seeds")

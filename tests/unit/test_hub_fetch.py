@@ -58,7 +58,15 @@ def test_what_came_with_didact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     own = model(tmp_path / "shipped" / "small")
     assert shipped() == ("small",)
     assert fetch("small") == own
+    with pytest.raises(InputError, match=r"what came with didact \(small\), a name on the hub"):
+        fetch("./small")
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "small").touch()
+    assert fetch("small") == own
+    (tmp_path / "small").unlink()
+    (tmp_path / "small").mkdir()
+    assert fetch("small") == own
+    (tmp_path / "small").rmdir()
     model(tmp_path / "small")
     assert fetch("small") == Path("small")
 

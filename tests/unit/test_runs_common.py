@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
+from hub_tools import small
 from run_tools import finetuning
 
 from didact.errors import InputError
+from didact.heads import Vocabulary
 from didact.runs import common, runfile
 from didact.runs.schema import FinetuneRun
 
@@ -90,3 +93,21 @@ def test_null_is_a_score_that_is_undefined() -> None:
     assert (found["start"], found["seeds"]["0"]["test"]) == (None, None)
     assert math.isnan(found["validation"]["loss"])
     assert math.isnan(found["seeds"]["0"]["dev"]["f1"])
+
+
+def test_what_came_with_didact_may_not_change_beneath_a_run(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor the architecture that fresh weights take."""
+    shipped = tmp_path / "shipped" / "small"
+    small(shipped, {"vocabulary": Vocabulary()})
+    monkeypatch.setattr(sys.modules["didact.hub.fetch"], "SHIPPED", shipped.parent)
+    for name, changed in (("start", "model.safetensors"), ("scratch", "config.json")):
+        values = finetuning(world, tmp_path / name, "small") | {"scratch": name == "scratch"}
+        run = runfile.checked(FinetuneRun, values)
+        common.begin(run, run.inputs)
+        (run.run / "metrics.jsonl").touch()
+        common.begin(run, run.inputs)
+        (shipped / changed).write_bytes((shipped / changed).read_bytes() + b" ")
+        with pytest.raises(InputError, match=r"small.*: not what this run .* was begun with"):
+            common.begin(run, run.inputs)
