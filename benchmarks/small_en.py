@@ -3,8 +3,8 @@
 python -m benchmarks.small_en ship RUN NOTES.md    RUN's last checkpoint, in bfloat16, into didact/shipped/small-en,
                                                    with the run file, its first losses, its curve and a card with these
                                                    notes; says what rounding the weights costs on held-out documents
-python -m benchmarks.small_en seams RUN            where RUN was interrupted, and how far its loss moved there, in
-                                                   standard deviations of how far it moves anywhere else
+python -m benchmarks.small_en seams RUN            where RUN was interrupted, and how far its loss jumped there, in
+                                                   standard errors
 python -m benchmarks.small_en check STORE          the shipped run file for as many steps, from nothing: the largest
                                                    difference from the losses that were shipped; 1 above 1e-3
 python -m benchmarks.small_en leanings MODEL       whom a model takes for "he": for the card's account of its biases
@@ -14,16 +14,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from didact import hub
+from didact.data.store import Store
+from didact.data.stored import META, sha256
 from didact.errors import InputError
 from didact.hub.fetch import SHIPPED
 from didact.lab.figures import validation_curve
@@ -48,17 +52,42 @@ def ship(run: Path, notes: Path, target: Path) -> dict[str, dict[str, float]]:
     file = runfile.read(run / RUN_FILE, PretrainRun)
     if not (run / "result.json").is_file():
         raise InputError("not finished", file=run, expected="a run with result.json")
-    shutil.rmtree(target, ignore_errors=True)
-    hub.convert(run / "last", target, dtype=torch.bfloat16)
-    portable = file.model_copy(update={"run": Path("runs") / NAME, "until": None})
-    (target / RUN_FILE).write_text(runfile.dump(portable), encoding="utf-8")
-    (target / LOSSES).write_text(json.dumps(losses(run), indent=0) + "\n", encoding="utf-8")
-    draw(run, target / CURVE)
-    pretrained = hub.load(target)
-    told = notes.read_text(encoding="utf-8")
-    card = hub.card(pretrained, NAME, license="apache-2.0", language="en", notes=told, on_hub=False)
-    (target / "README.md").write_text(str(card), encoding="utf-8")
-    return {name: held_out(file, folder) for name, folder in (("trained", run / "last"), ("shipped", target))}
+    if target.is_dir() and any(target.iterdir()) and not (target / LOSSES).is_file():
+        raise InputError("something else lies here", file=target, expected="a new folder, or one that was shipped to")
+    told, first = notes.read_text(encoding="utf-8"), first_losses(run, file)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as aside:
+        made = Path(aside) / NAME
+        hub.convert(run / "last", made, dtype=torch.bfloat16)
+        compute_in_float32(made / "config.json")
+        portable = file.model_copy(update={"run": Path("runs") / NAME, "until": None})
+        (made / RUN_FILE).write_text(runfile.dump(portable), encoding="utf-8")
+        (made / LOSSES).write_text(json.dumps(first, indent=1) + "\n", encoding="utf-8")
+        draw(run, made / CURVE)
+        card = hub.card(hub.load(made), NAME, license="apache-2.0", language="en", notes=told, on_hub=False)
+        (made / "README.md").write_text(str(card), encoding="utf-8")
+        figures = {name: held_out(file, folder) for name, folder in (("trained", run / "last"), ("shipped", made))}
+        shutil.rmtree(target, ignore_errors=True)
+        made.rename(target)
+    return figures
+
+
+def compute_in_float32(config: Path) -> None:
+    """transformers computes, and trains further, in what config.json says; bfloat16 is how the weights lie, no more."""
+    told = json.loads(config.read_text(encoding="utf-8"))
+    config.write_text(json.dumps(told | {"dtype": "float32"}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def first_losses(run: Path, file: PretrainRun) -> dict[str, Any]:
+    """What a repetition is compared with: the losses, of what store, on what."""
+    start = json.loads((run / "starts.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    return {"store": store_of(file), "on": start, "losses": losses(run)}
+
+
+def store_of(file: PretrainRun) -> dict[str, str]:
+    """By what a store is known: its tokenizer, and the sums of its files."""
+    (part,) = file.data.stores
+    return {"tokenizer": Store(part.store).fingerprint, "sums": sha256(part.store / META)}
 
 
 def losses(run: Path) -> list[float]:
@@ -84,25 +113,30 @@ def interruptions(run: Path) -> list[int]:
 
 
 def seams(run: Path) -> list[tuple[int, float, float, float]]:
-    """(step, mean loss of the AROUND steps before, after, by how much more it moved than usual) of every interruption.
+    """(step, mean loss of the AROUND steps before, after, how surely it jumped there) of every interruption; not a
+    number where fewer than AROUND steps lie on one side.
 
-    Usual is the mean movement from AROUND steps to the next AROUND; the last figure is in standard deviations of such a
-    movement, as the noise of single steps makes them (half the variance of their differences).
+    The last figure is a jump's size in its standard errors, estimated beside a cubic that the loss of the 2 x AROUND
+    steps on either side follows anyway (least squares).
     """
     steps = list(_steps(run))
     if [step for step, _, _ in steps] != list(range(1, len(steps) + 1)):
         raise InputError("losses of some steps alone", file=run / "metrics.jsonl", expected="log_every: 1")
     loss = np.array([loss for _, _, loss in steps])
-    sums = np.concatenate([[0.0], np.cumsum(loss)])
-    means = (sums[AROUND:] - sums[:-AROUND]) / AROUND  # [i]: of steps i + 1 to i + AROUND
-    moved = means[AROUND:] - means[:-AROUND]  # [i]: at step i + AROUND
-    usual = float(np.median(moved))
-    noise = float(np.sqrt(np.var(np.diff(loss[len(loss) // 2 :])) / AROUND))
-    return [
-        (step, float(means[step - AROUND]), float(means[step]), (float(moved[step - AROUND]) - usual) / noise)
-        for step in interruptions(run)
-        if AROUND <= step <= len(loss) - AROUND
-    ]
+    return [_seam(loss, step) for step in interruptions(run)]
+
+
+def _seam(loss: np.ndarray, step: int) -> tuple[int, float, float, float]:
+    if not AROUND <= step <= len(loss) - AROUND:
+        return step, math.nan, math.nan, math.nan
+    at = np.arange(max(0, step - 2 * AROUND), min(len(loss), step + 2 * AROUND))
+    smooth = np.vander((at - step) / AROUND, 4)
+    given = np.column_stack([smooth, at >= step])
+    found, *_ = np.linalg.lstsq(given, loss[at], rcond=None)
+    noise = float(np.sum((loss[at] - given @ found) ** 2)) / (len(at) - given.shape[1])
+    error = math.sqrt(noise * np.linalg.inv(given.T @ given)[-1, -1])
+    before, after = (float(loss[side].mean()) for side in (slice(step - AROUND, step), slice(step, step + AROUND)))
+    return step, before, after, float(found[-1]) / error
 
 
 def draw(run: Path, file: Path) -> None:
@@ -155,11 +189,17 @@ def leanings(model: Pretrained) -> dict[str, tuple[float, float]]:
 def check(store: Path, source: Path) -> float:
     """The largest difference from what was shipped, as a share of the loss."""
     wanted = json.loads((source / LOSSES).read_text(encoding="utf-8"))
+    given = store_of(runfile.read(source / RUN_FILE, PretrainRun, [f"data.train={store}"]))
+    for name, what in (("tokenizer", "a tokenizer of other pieces"), ("sums", "other texts, or texts cut otherwise")):
+        if given[name] != wanted["store"][name]:
+            raise InputError(f"{what}: not the store that was trained on", file=store, expected="the card's data")
+    print(f"shipped: {json.dumps(wanted['on'])}")
     with tempfile.TemporaryDirectory() as folder:
         changes = [f"run={folder}/run", f"data.train={store}", f"until={STEPS}"]
         run = pretrain(runfile.read(source / RUN_FILE, PretrainRun, changes))
         found = losses(run)
-    return max(abs(a - b) / abs(b) for a, b in zip(found, wanted, strict=True))
+        print(f"now: {(run / 'starts.jsonl').read_text(encoding='utf-8').strip()}")
+    return max(abs(a - b) / abs(b) for a, b in zip(found, wanted["losses"], strict=True))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -186,7 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if given.verb == "seams":
         for step, before, after, moved in seams(given.run):
-            print(f"after step {step}: {before:.4f} before, {after:.4f} after, {moved:+.2f} standard deviations")
+            print(f"after step {step}: {before:.4f} before, {after:.4f} after, a jump of {moved:+.2f} standard errors")
         return 0
     if given.verb == "leanings":
         for occupation, (he, she) in leanings(hub.load(given.model)).items():

@@ -56,7 +56,7 @@ def export(pretrained: Pretrained, folder: str | Path, tensors: Mapping[str, Ten
         config,
         state if native else theirs(family, model.config, model.specs, state),
     )
-    pretrained.tokenizer.save(folder, eos=ends)
+    pretrained.tokenizer.save(folder, eos=ends, longest=pretrained.maximum)
     _write_sentences(folder, model.specs, model.config.width, native or not family.architectures)
     for name, companion in pretrained.companions.items():
         export(companion, folder / name)

@@ -319,7 +319,7 @@ def _begun(values: Mapping[str, Any]) -> str | None:
     their shape is taken, the arm alone.
     """
     start, out = values.get("start"), Path(values["run"]).parents[3]
-    if start is None or not Path(start).is_relative_to(out):
+    if start is None or not Path(start).is_relative_to(out / "cells"):
         return start
     place = Path(start).relative_to(out)
     return (place.parents[1] if values.get("scratch") else place).as_posix()

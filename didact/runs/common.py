@@ -193,7 +193,7 @@ def begin(run: Run, inputs: Sequence[Input] = ()) -> None:
         before = yaml.safe_load(path.read_text(encoding="utf-8"))
         for name, value in run.model_dump(mode="json").items():
             if name not in FREE and before.get(name) != value:
-                where, was, now = _apart(name, before.get(name), value)
+                where, was, now = apart(name, before.get(name), value)
                 raise InputError(
                     f"{where}: this run was begun with {was!r}, now {now!r}",
                     file=path,
@@ -230,12 +230,12 @@ def has_begun(folder: Path) -> bool:
     return folder.is_dir() and any(file.name not in (RUN_FILE, INPUTS) for file in folder.iterdir())
 
 
-def _apart(name: str, before: Any, now: Any) -> tuple[str, Any, Any]:
+def apart(name: str, before: Any, now: Any) -> tuple[str, Any, Any]:
     """The first key below `name` at which two settings differ, and both values of it."""
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         for key in {**before, **now}:
             if before.get(key) != now.get(key):
-                return _apart(f"{name}.{key}", before.get(key), now.get(key))
+                return apart(f"{name}.{key}", before.get(key), now.get(key))
     return name, before, now
 
 

@@ -151,6 +151,9 @@ def _started(part: ModelPart, objective: Objective, tokenizer: Tokenizer, genera
     if pretrained.fresh:
         parts = dict.fromkeys(part.rpartition(".")[0] for part in pretrained.fresh)
         say(f"model.{key}: {name} has nothing for {', '.join(parts)}, which begin anew")
+    if pretrained.unused:
+        parts = dict.fromkeys(part.rpartition(".")[0] for part in pretrained.unused)
+        say(f"model.{key}: nobody asks {', '.join(parts)} of {name}, which are left out")
     if other:
         pretrained = extend(pretrained, tokenizer, rows)
     return pretrained if part.start_tiled is None else tile(pretrained, changes, generator)

@@ -116,16 +116,20 @@ class Tokenizer:
         """
         return Tokenizer(*read_folder(Path(path)))
 
-    def save(self, folder: str | Path, eos: int | None = None) -> None:
+    def save(self, folder: str | Path, eos: int | None = None, longest: int | None = None) -> None:
         """Writes what `load` and `transformers.AutoTokenizer.from_pretrained` open with the same ids. eos: the token
-        that ends texts, where the tokenizer does not say which.
+        that ends texts, where the tokenizer does not say which; longest: tokens of the longest text that the model at
+        its side can read, None = any.
         """
         roles = (("pad", self.pad), ("unk", self.unk), ("cls", self.cls), ("sep", self.sep), ("mask", self.mask))
         ends = eos if self.eos is None else self.eos
         names = {
             f"{role}_token": self.token(i) for role, i in (*roles, ("bos", self.bos), ("eos", ends)) if i is not None
         }
-        write_folder(Path(folder), self._backend, self.settings, names)
+        settings = dict(self.settings)
+        if longest is not None:
+            settings["model_max_length"] = min(settings.get("model_max_length", longest), longest)
+        write_folder(Path(folder), self._backend, settings, names)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_restore, (self._backend.to_str(), self.settings))

@@ -52,7 +52,7 @@ def test_it_says_under_which_licence_and_how_it_was_made(folder: Path) -> None:
     assert "license: apache-2.0" in card
     run: PretrainRun = runfile.read(folder / "run.yaml", PretrainRun)
     assert run.log_every == 1
-    losses = json.loads((folder / "first_losses.json").read_text())
+    losses = json.loads((folder / "first_losses.json").read_text())["losses"]
     assert len(losses) == 200
     assert sum(losses[:20]) > sum(losses[-20:])
 
@@ -70,7 +70,8 @@ def test_what_the_card_tells_to_run_runs(folder: Path) -> None:
 def test_transformers_opens_it(folder: Path) -> None:
     transformers = pytest.importorskip("transformers")
     model = hub.load(folder)
-    theirs = transformers.AutoModelForMaskedLM.from_pretrained(folder, dtype=torch.float32).eval()
+    theirs = transformers.AutoModelForMaskedLM.from_pretrained(folder).eval()
+    assert {p.dtype for p in theirs.parameters()} == {torch.float32}  # it may be trained further
     pieces = transformers.AutoTokenizer.from_pretrained(folder)
     given = pieces(TEXT, return_tensors="pt")
     with torch.no_grad():
@@ -80,6 +81,9 @@ def test_transformers_opens_it(folder: Path) -> None:
     found = model.fill(TEXT, top=5)[0]
     assert [filler.token for filler in found] == pieces.convert_ids_to_tokens(wanted.indices.tolist())
     assert [filler.probability for filler in found] == pytest.approx(wanted.values.tolist(), rel=1e-4)
+    long = pieces(TEXT * 200, truncation=True, return_tensors="pt")
+    assert long["input_ids"].shape[1] == model.maximum
+    theirs(**long)
 
 
 @pytest.mark.slow

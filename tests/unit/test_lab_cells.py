@@ -321,6 +321,15 @@ def test_fresh_weights_keep_the_shape_that_they_took(tmp_path: Path) -> None:
         carried(grid(arms=swapped), tmp_path, Pretend())
 
 
+def test_a_name_is_no_place_in_the_folder_that_one_stands_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a grid that is carried out where one stands, and begins from what came with didact."""
+    monkeypatch.chdir(tmp_path)
+    arms = {"small": {"finetune": {"start": "small"}}, "scratch": {"finetune": {"start": "small", "scratch": True}}}
+    for _ in range(2):
+        done, _ = carried(grid(pretrain=None, arms=arms), Path(), Pretend())
+        assert len(done.cells) == 4
+
+
 def note_inputs(done: Carried, folder: Path) -> None:
     """What a real run writes when it begins: of what it reads."""
     for number, cell in enumerate(done.cells):

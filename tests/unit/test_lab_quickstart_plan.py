@@ -11,6 +11,7 @@ import yaml
 from didact import hub
 from didact.data.installed_docs import TASKS
 from didact.errors import InputError
+from didact.lab import quickstart
 from didact.lab.quickstart import plan as plans
 from didact.runs.build import task_of
 
@@ -90,6 +91,7 @@ def test_merged_replaces_choices_as_a_whole() -> None:
         ({"validation": 0.9}, "validation"),
         ({"colour": 1}, "colour: unknown key"),
         ({"start": "small", "tokenizer": {}}, "a start, which brings its tokenizer, or a tokenizer to be made"),
+        ({"start": "small", "pretrain": {"model": {"dropout": 0.1}}}, "whose architecture all arms have"),
         ({"pretrain": {"budget": {"steps": 1}, "data": {"lenght": 3}}}, "pretrain.data.lenght"),
         ({"finetune": {"seeds": "all"}}, "tasks.topic.seeds"),
         ({"tokenizer": {"kind": "morse"}}, "tokenizer.kind"),
@@ -107,6 +109,17 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("a: [")
     with pytest.raises(InputError, match=r"bad\.yaml:1: not YAML"):
         plans.read(tmp_path / "bad.yaml")
+
+
+def test_a_folder_begun_with_another_plan_says_what_differs_and_how_to_go_on(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    plans.write(plans.read(written(tmp_path)), out)
+    with pytest.raises(InputError) as told:
+        quickstart.run(out, plan=written(tmp_path, start="small"))
+    assert str(told.value) == (
+        f"{out}/plan.yaml: begun with another plan (start was None, now 'small'); expected another folder (--out, "
+        f"make's RUNS=…); didact lab {out}/plan.yaml --out {out} goes on with that plan"
+    )
 
 
 def written(folder: Path, **changes: Any) -> Path:

@@ -66,7 +66,7 @@ def test_a_failure_keeps_what_was_measured_and_stops_there(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("start", [None, "small"])
-@pytest.mark.parametrize("file", ["quickstart.yaml", "quickstart-long.yaml"])
+@pytest.mark.parametrize("file", ["quickstart-scratch.yaml", "quickstart-long.yaml"])
 def test_a_stage_makes_what_the_next_one_reads(file: str, start: str | None, tmp_path: Path) -> None:
     """Every file in OUT that a command is given is there before: a run file, or made by an earlier stage."""
     plan = plans.read(FOLDER / file)

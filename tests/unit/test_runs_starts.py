@@ -170,6 +170,19 @@ def test_thinning_says_what_it_had_nothing_for(
         assemble(place("thinned", model=model, objective={"masked": {}}))
 
 
+def test_going_on_says_what_of_the_start_nobody_asks(
+    place: Any, starts: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assemble(place("on", model={"start": starts["gpt2"]}, objective={"causal": {}}))
+    assert "nobody asks" not in capsys.readouterr().err
+    both = {"objective": {"masked": {}, "next_sentence": {}}, "data": {"format": "segment_pair"}}
+    run = place("related", model=SMALL | {"position": {"maximum": 64}}, budget={"steps": 1}, **both)
+    pretrain(run)
+    capsys.readouterr()
+    assemble(place("less", model={"start": str(run.run)}, objective={"masked": {}}))
+    assert f"nobody asks heads.pair_relation.dense of {run.run}, which are left out" in capsys.readouterr().err
+
+
 def test_a_student_sees_as_its_teacher_does(place: Any, starts: dict[str, str]) -> None:
     """DistilGPT2: a causal student of a causal teacher."""
     both = {"causal": {}, "distilled": {}}

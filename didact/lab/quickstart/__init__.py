@@ -19,6 +19,7 @@ from didact.lab.quickstart.plan import FOLDER, Plan
 from didact.lab.quickstart.show import Shown
 from didact.lab.quickstart.stages import carry_out, stages
 from didact.runs import runfile
+from didact.runs.common import apart
 from didact.training.environment import cores
 from didact.training.policy import pick_device
 
@@ -45,8 +46,13 @@ def run(out: Path, *, plan: Path = FOLDER / "quickstart.yaml") -> Path:
 def _begin(plan: Plan, out: Path) -> None:
     """Write the plan and the run files. A folder that was begun with another plan is refused."""
     file = out / "plan.yaml"
-    if file.is_file() and plans.read(file) != plan:
-        raise InputError("begun with another plan", file=file, expected="the same, or another --out")
+    if file.is_file() and (before := plans.read(file)) != plan:
+        where, was, now = apart("plan", before.model_dump(mode="json"), plan.model_dump(mode="json"))
+        raise InputError(
+            f"begun with another plan ({where.removeprefix('plan.')} was {was!r}, now {now!r})",
+            file=file,
+            expected=f"another folder (--out, make's RUNS=…); didact lab {file} --out {out} goes on with that plan",
+        )
     plans.write(plan, out)
     (out / "pretrain.yaml").write_text(runfile.dump(plans.pretrain_run(plan, out)), encoding="utf-8")
     (out / "finetune").mkdir(exist_ok=True)

@@ -48,6 +48,8 @@ class Plan(Part):
     def _one_tokenizer(self) -> Plan:
         if self.start is not None and self.tokenizer is not None:
             raise ValueError("a start, which brings its tokenizer, or a tokenizer to be made")
+        if self.start is not None and self.pretrain.get("model"):
+            raise ValueError("a start, whose architecture all arms have, or pretrain.model")
         return self
 
     @property
