@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from didact import hub, objectives
 from didact.config import ModelConfig
 from didact.data import documents
@@ -143,6 +145,15 @@ def assemble(run: PretrainRun) -> Parts:
             )
         say("no document is held out: no validation (see `didact prepare --validation`)")
     return Parts(pretrained, models, objective, stream, validation, budget_of(run, len(train)), stores)
+
+
+@torch.no_grad()
+def before(run: PretrainRun) -> dict[str, float]:
+    """The run's validation figures of the weights that it begins with, in float32; nothing where no document is held
+    out. Raises what `assemble` does.
+    """
+    parts = assemble(run)
+    return {} if parts.validation is None else dict(parts.validation(Step(parts.models, parts.objective).eval()))
 
 
 def _check_asked(stream: Stream, objective: Objective) -> None:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from run_tools import pretraining
 from writing_tools import logits_of
 
 from benchmarks import small_en
+from didact import hub
 from didact.config import ModelConfig
 from didact.errors import InputError
 from didact.heads import Vocabulary
 from didact.model import Model, Pretrained
+from didact.runs import runfile
+from didact.runs.pretrain import pretrain
+from didact.runs.schema import PretrainRun
 from didact.tokenization.tokenizer import Tokenizer, frame
 
 STEPS = 1200
@@ -96,3 +102,37 @@ def test_whom_it_takes_for_he(tmp_path: Path) -> None:
 def test_the_curve_is_drawn(tmp_path: Path) -> None:
     small_en.draw(run_of(tmp_path, falling(), (0, 900), every=7), tmp_path / "curve.png")
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_is_shipped_is_repeated(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run of a few steps, shipped and begun again from its own card's run file; nothing else is deleted for it."""
+    monkeypatch.setattr(small_en, "STEPS", 6)
+    monkeypatch.setattr(small_en, "AROUND", 2)
+    changes = {"log_every": 1, "budget": {"steps": 8}, "validation": {"every": 4, "sequences": 8}}
+    run = pretrain(runfile.checked(PretrainRun, pretraining(world, tmp_path / "run", **changes)))
+    notes, target = tmp_path / "notes.md", tmp_path / "shipped" / "small-en"
+    notes.write_text("Of made-up words.")
+    figures = small_en.ship(run, notes, target)
+    assert figures["shipped"]["mlm@15/loss"] == pytest.approx(figures["trained"]["mlm@15/loss"], rel=0.02)
+    assert figures["shipped"]["mlm@15/loss"] != figures["trained"]["mlm@15/loss"]  # the weights are rounded
+    assert "Of made-up words." in (target / "README.md").read_text()
+    assert hub.load(target).model.core.embedding.word.weight.dtype is torch.float32
+    small_en.ship(run, notes, target)  # again, in its place
+    assert [path.name for path in target.parent.iterdir()] == ["small-en"]
+
+    assert small_en.check(world / "store", target) == 0.0
+    other = tmp_path / "store"
+    shutil.copytree(world / "store", other)
+    (other / "store.json").write_bytes((other / "store.json").read_bytes() + b" ")
+    with pytest.raises(InputError, match="other texts, or texts cut otherwise"):
+        small_en.check(other, target)
+
+    precious = tmp_path / "precious" / "file"
+    precious.parent.mkdir()
+    precious.touch()
+    with pytest.raises(InputError, match="something else lies here"):
+        small_en.ship(run, notes, precious.parent)
+    with pytest.raises(FileNotFoundError):
+        small_en.ship(run, tmp_path / "none.md", target)
+    assert precious.exists()
+    assert (target / "README.md").exists()

@@ -152,8 +152,11 @@ def test_what_it_began_as_stands_between() -> None:
         first, last = c["arms"].values()
         c["arms"] = {"pretrained": first, "start": last | interval(0.6543), "scratch": last}
         c["start"] = {"over_scratch": interval(0.1543), "gained": interval(0.0583)}
+    found["before"] = {"mlm@15/loss": 4.9876, "mlm@15/bits_per_byte": 1.5}
     page = render(found)
     assert all(said in page for said in ("small, adapted", "small as it comes", "0.654", "+5.8", "over the start"))
+    assert "At its beginning: mlm@15/loss 4.988." in page
+    assert "At its beginning" not in render(results())
     assert "over the start" not in render(results())
 
 

@@ -102,6 +102,11 @@ def further(plan: dict[str, Any], start: Path, folder: Path) -> None:
     gained = found["arms"]["pretrained"]["value"] - found["arms"]["start"]["value"]
     assert found["start"]["gained"]["value"] == pytest.approx(gained)
     assert not (out / "tokenizer").exists()
+    told, went_on = (
+        json.loads((out / "looking.json").read_text())["before"],
+        json.loads((out / "results.json").read_text()),
+    )
+    assert told["mlm@15/loss"] > went_on["pretrain"]["validation"]["mlm@15/loss"] > 0
     ours, theirs = hub.load(str(out / "pretrain")), hub.load(str(start))
     assert ours.tokenizer.fingerprint == theirs.tokenizer.fingerprint
     assert ours.model.config == theirs.model.config

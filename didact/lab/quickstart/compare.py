@@ -148,7 +148,9 @@ def verdicts(comparison: Sequence[Mapping[str, Any]]) -> list[str]:
     found = {c["task"]: _sides(c, "difference") for c in comparison}
     over = [c["task"] for c in comparison if all(side(c, own) > 0 for own in c["over_floors"].values())]
     under = [c["task"] for c in comparison if any(side(c, own) < 0 for own in c["over_floors"].values())]
-    said = _fell("Pre-training beats the same model from scratch", found)
+    adapted = any(c["start"] is not None for c in comparison)
+    ours = "The start, adapted to this corpus," if adapted else "Pre-training"
+    said = _fell(f"{ours} beats the same model from scratch", found)
     said += f"; above every trivial method on {', '.join(over) or 'none'}"
     said += f", below one on {', '.join(under)}." if under else "."
     return [said, *_reservations(comparison), *_starts(comparison), *(sentence(c) for c in comparison)]
@@ -208,13 +210,17 @@ def side(c: Mapping[str, Any], told: Mapping[str, float]) -> int:
 def sentence(c: Mapping[str, Any]) -> str:
     """One task."""
     change, floor = _interval(c["difference"]), _interval(c["over_floor"])
-    said = {1: "pre-training helps", -1: "pre-training harms", 0: "no difference at this scale"}[
-        _sides(c, "difference")
-    ]
+    which = _sides(c, "difference")
+    said = {1: "pre-training helps", -1: "pre-training harms", 0: "no difference at this scale"}[which]
+    between = ""
+    if c["start"] is not None:
+        alone, gained = c["arms"][START]["value"], _interval(c["start"]["gained"])
+        between = f", {alone:.3f} as it comes ({_points(gained)})"
     held = {1: "above", -1: "below", 0: "level with"}[side(c, c["over_floor"])]
     ours, scratch = (c["arms"][arm]["value"] for arm in (PRETRAINED, SCRATCH))
     return (
-        f"{c['task']}: {said}, {c['metric']} {ours:.3f} against {scratch:.3f} from scratch ({_points(change)}); "
+        f"{c['task']}: {said}, {c['metric']} {ours:.3f} against {scratch:.3f} from scratch ({_points(change)})"
+        f"{between}; "
         f"{held} the best trivial method, {c['best_floor']} "
         f"{c['floors'][c['best_floor']]['value']:.3f} ({_points(floor)})."
     )

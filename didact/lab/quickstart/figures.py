@@ -29,6 +29,12 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "didact",
 }
 
+ABOVE: dict[str, Any] = {
+    "loc": "lower left", "bbox_to_anchor": (0, 1), "fontsize": 8, "title_fontsize": 9, "alignment": "left",
+    "frameon": False, "borderpad": 0, "columnspacing": 1.0, "handletextpad": 0.2,
+}  # fmt: skip
+"""a legend over its panel"""
+
 
 def comparison(found: Sequence[Mapping[str, Any]], arms: Mapping[str, str]) -> str:
     """A panel a task: each seed, the mean with its interval, every floor; and on the right all paired differences.
@@ -51,7 +57,7 @@ def comparison(found: Sequence[Mapping[str, Any]], arms: Mapping[str, str]) -> s
                 line = place - 0.14 + 0.28 * number / (len(arms) - 1)
                 _dot(left, own, line, COLORS[arm])
                 left.plot(own["seeds"], [line] * len(own["seeds"]), "|", color=COLORS[arm], markersize=7)
-            _dot(right, c["difference"], place - 0.14, PRETRAINED, scale=100)
+            _dot(right, c["difference"], place - 0.14, SCRATCH, scale=100)
             if c["start"] is not None:
                 _dot(right, c["start"]["gained"], place, START, scale=100)
             _dot(right, c["over_floor"], place + 0.14, FLOOR, scale=100)
@@ -59,27 +65,25 @@ def comparison(found: Sequence[Mapping[str, Any]], arms: Mapping[str, str]) -> s
         left.set_xlabel("score on the test set, 95 % interval, seeds")
         right.axvline(0, color="#3b4148", linewidth=1)
         right.set_xlabel("points, paired, 95 % interval")
-        others = [(PRETRAINED, arms["scratch"])] + ([(START, arms["start"])] if "start" in arms else [])
+        others = [(SCRATCH, arms["scratch"])] + ([(START, arms["start"])] if "start" in arms else [])
         others.append((FLOOR, "the best trivial method"))
         handles = [right.plot([], [], "o", color=color, label=label)[0] for color, label in others]
-        right.legend(
-            handles=handles, title=f"{arms['pretrained']} less …", ncols=len(handles), loc="lower left",
-            bbox_to_anchor=(0, 1), fontsize=8, title_fontsize=9, alignment="left", frameon=False, borderpad=0,
-            columnspacing=1.0, handletextpad=0.2,
-        )  # fmt: skip
+        right.legend(handles=handles, title=f"{arms['pretrained']} less …", ncols=len(handles), **ABOVE)
         for axes in (left, right):
             axes.set_yticks(range(len(found)), names if axes is left else [""] * len(found))
             axes.set_ylim(len(found) - 0.4, -0.6)
             axes.grid(axis="y", visible=False)
-        left.set_title("score", fontsize=9, loc="left")
         handles = [left.plot([], [], "o", color=COLORS[arm], label=title)[0] for arm, title in arms.items()]
         handles.append(left.plot([], [], "-", color=FLOOR, label="trivial methods")[0])
-        left.legend(handles=handles, loc="lower right", frameon=False, fontsize=8)
+        left.legend(handles=handles, title="score of …", ncols=len(handles), **ABOVE)
         return _svg(figure)
 
 
-def curves(pretrain: Mapping[str, Any], unigram: float) -> str:
-    """Masked-language-model loss against real tokens, with the entropy of counted words; and the pair's accuracy."""
+def curves(pretrain: Mapping[str, Any], unigram: float, before: Mapping[str, float]) -> str:
+    """Masked-language-model loss against real tokens, with the entropy of counted words; and the pair's accuracy.
+
+    before: figures of the weights that it began with.
+    """
     from matplotlib import rc_context
 
     train, held = pretrain["train_curves"], pretrain["validation_curves"]
@@ -90,7 +94,8 @@ def curves(pretrain: Mapping[str, Any], unigram: float) -> str:
         loss = panels[0]
         _line(loss, train.get("loss/mlm", ()), GREY, 0.8, "training")
         _line(loss, smooth(train.get("loss/mlm", ())), PRETRAINED, 1.8, "training, smoothed")
-        held_out = held.get("mlm@15/loss", ())
+        begun = [(0.0, before["mlm@15/loss"])] if "mlm@15/loss" in before else []
+        held_out = [*begun, *held.get("mlm@15/loss", ())]
         _line(loss, held_out, "#0b3d91", 0.0, "validation, 15 % hidden", marker="o")
         loss.set_title("hidden words: loss, nats a token", fontsize=9, loc="left")
         if math.isfinite(unigram):

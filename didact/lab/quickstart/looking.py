@@ -15,6 +15,8 @@ from didact.data.store import Store, write_aside
 from didact.errors import InputError
 from didact.hub import load
 from didact.model import Pretrained
+from didact.runs import pretrain, runfile
+from didact.runs.schema import PretrainRun
 
 BLANK = "[MASK]"  # in these texts; each model is asked with its own
 # Asked of every model; the answers are anyone's.
@@ -31,17 +33,21 @@ TOP = 5
 
 
 def look(out: str | Path) -> None:
-    """OUT/looking.json: blanks filled; the entropy of words counted one by one; how large the model is."""
+    """OUT/looking.json: blanks filled; the entropy of words counted one by one; how large the model is; what it reached
+    on the held-out documents before it went on, if it is not from nothing.
+    """
     out = Path(out)
     model = load(str(out / "pretrain"))
     try:
         filled, why_not = blanks_filled(model, out / "tasks" / "topic" / "test.jsonl"), ""
     except InputError as problem:  # a start that fills none: GPT goes on, BART writes anew
         filled, why_not = [], str(problem)
+    run = runfile.read(out / "pretrain.yaml", PretrainRun)
     parameters = sum(p.numel() for p in model.model.core.parameters())
     told = {
         "filled": filled,
         "not_filled": why_not,
+        "before": {} if run.model.start is None else pretrain.before(run),
         "unigram_nats": unigram_nats(Store(out / "store")),
         "parameters": parameters,
         "vocabulary": model.tokenizer.vocabulary,

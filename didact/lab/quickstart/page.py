@@ -38,7 +38,7 @@ def render(results: Mapping[str, Any]) -> str:
     )
     drawn = {
         "comparison": figures.comparison(results["comparison"], results["arms"]),
-        "curves": figures.curves(results["pretrain"], results["unigram_nats"]),
+        "curves": figures.curves(results["pretrain"], results["unigram_nats"], results.get("before", {})),
         "times": figures.times(results["stages"]),
     }
     images = {name: base64.b64encode(svg.encode()).decode() for name, svg in drawn.items()}
