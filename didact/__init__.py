@@ -21,8 +21,9 @@ __all__ = ["__version__", "load"]
 def load(name: str | Path, heads: Mapping[str, Head] | None = None) -> Pretrained:
     """A model with its tokenizer: `didact.load("runs/quickstart/pretrain").embed(["a text"])`.
 
-    name: a run folder, a checkpoint, a Hugging Face folder or hub name, a sentence-transformers folder. heads: those
-    that are asked for, instead of those the checkpoint has. Everything else is said at `didact.hub.load`.
+    name: a run folder, a checkpoint, a Hugging Face folder or hub name, a sentence-transformers folder, or the model
+    that comes with didact, "small-en". heads: those that are asked for, instead of those the checkpoint has. Everything
+    else is said at `didact.hub.load`.
     """
     from dataclasses import replace
 

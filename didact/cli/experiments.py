@@ -12,7 +12,7 @@ def lab(
     name: Annotated[
         str,
         typer.Argument(
-            help='"quickstart", "quickstart-long", "incontext", or a file (YAML): a grid, GLUE, a quickstart.',
+            help='"quickstart", "quickstart-scratch", "quickstart-long", "incontext", or a file: a grid, GLUE, a plan.',
             metavar="NAME|FILE.yaml",
         ),
     ],

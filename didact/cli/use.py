@@ -11,7 +11,11 @@ if TYPE_CHECKING:
     from didact.runs.place import Place
 
 ModelName = Annotated[
-    str, typer.Argument(help="A run folder, a checkpoint, a Hugging Face folder or hub name.", metavar="MODEL")
+    str,
+    typer.Argument(
+        help="A run folder, a checkpoint, small-en (comes with didact), a Hugging Face folder or hub name.",
+        metavar="MODEL",
+    ),
 ]
 Files = Annotated[list[Path] | None, typer.Argument(help="Input files; standard input if none.", metavar="[FILES…]")]
 Plugin = Annotated[

@@ -6,9 +6,10 @@ from pathlib import Path
 
 
 def run(name: str, out: Path | None = None, *, plan: bool = False, jobs: int = 1) -> Path | None:
-    """Carry out a quickstart ("quickstart", "quickstart-long"), "incontext", or the file `name`, a grid, GLUE's, or a
-    quickstart's plan, into `out` (what the file says, or runs/NAME, unless given); the report's path. With `plan` a
-    grid is only measured: every cell with its minutes on standard output. jobs: cells of a grid that run at once.
+    """Carry out a quickstart ("quickstart", "quickstart-scratch", "quickstart-long"), "incontext", or the file `name`,
+    a grid, GLUE's, or a quickstart's plan, into `out` (what the file says, or runs/NAME, unless given); the report's
+    path. With `plan` a grid is only measured: every cell with its minutes on standard output. jobs: cells of a grid
+    that run at once.
 
     Finished cells are skipped, an interrupted one goes on. Raises InputError for a file that is none of these, and
     after the report is written the error of the first cell that failed.

@@ -311,12 +311,13 @@ class TaskData(Part):
 class FinetuneRun(Run):
     """`didact finetune RUN.yaml`.
 
-    start: a checkpoint (run folder, Hugging Face folder or hub name); scratch: the same architecture and tokenizer
-    with fresh weights, the honest baseline; tokenizer: in place of a start, what the fresh weights of `model.family`
-    read; model: fields of the model's configuration that are not as the start, or the family, has them; seeds: one run
-    each, in RUN/seed-N, none = `seed` alone; length: longest input in tokens; evaluate_every: steps between looks at
-    dev, None = a third of the run (its end, where the budget is tokens or minutes); learning_rates: each tried with the
-    first seed, the best on dev is taken for all; patience: looks at dev without a better one after which to stop.
+    start: a checkpoint (run folder, small-en, Hugging Face folder or hub name); scratch: the same architecture and
+    tokenizer with fresh weights, the honest baseline; tokenizer: in place of a start, what the fresh weights of
+    `model.family` read; model: fields of the model's configuration that are not as the start, or the family, has them;
+    seeds: one run each, in RUN/seed-N, none = `seed` alone; length: longest input in tokens; evaluate_every: steps
+    between looks at dev, None = a third of the run (its end, where the budget is tokens or minutes); learning_rates:
+    each tried with the first seed, the best on dev is taken for all; patience: looks at dev without a better one after
+    which to stop.
     """
 
     start: str | None = None
