@@ -83,6 +83,14 @@ CASES: dict[str, tuple[Task, list[dict[str, Any]]]] = {
             {"text": "good", "text_b": "bad", "label": 1},
         ],
     ),
+    "matched": (
+        Classify(pooling="matched", pooled=False, columns={"text_b": "text_b"}, length=12),
+        [
+            {"text": "the cat sat on the mat", "text_b": "the mat was warm", "label": 0},
+            {"text": "who won it", "text_b": "the nobel prize in 1903 and again in 1911", "label": 2},
+            {"text": "good", "text_b": "bad", "label": 1},
+        ],
+    ),
     "multiple": (
         Classify("multiple"),
         [{"text": "good film", "label": "a,b"}, {"text": "bad plot", "label": ""}, {"text": "great", "label": ["c"]}],

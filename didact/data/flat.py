@@ -51,8 +51,10 @@ class Asked:
             rows = places[rows]
         groups, answers = None, at
         if self.group_cuts is not None:
-            answers = ragged(self.group_cuts[order], self.group_cuts[order + 1] - self.group_cuts[order])
+            answers = _between(self.group_cuts, order)
             groups = cuts_of(np.diff(old.groups)[answers])
+            if (each := (len(old.groups) - 1) // max(1, len(old.values))) > 1:  # groups that are one answer
+                answers = _between(self.group_cuts // each, order)
         weights = None if old.weights is None else old.weights[answers]
         return Labels(
             head=old.head,
@@ -274,6 +276,11 @@ class Flat:
         if not isinstance(self.visibility, Visibility):
             return self.visibility[i]
         return self.visibility.of(torch.arange(int(self.cuts[i]), int(self.cuts[i + 1])))
+
+
+def _between(cuts: Array, order: Array) -> Array:
+    """Everything that lies between cuts[i] and cuts[i + 1], of each i in `order`, in that order."""
+    return ragged(cuts[order], cuts[order + 1] - cuts[order])
 
 
 def _nothing(labels: Labels) -> Labels:

@@ -12,6 +12,7 @@ from didact.heads.choice import Choice
 from didact.heads.classes import Classes
 from didact.heads.embedding import EmbeddingHead, Projection
 from didact.heads.gate import Gate
+from didact.heads.matching import Matching
 from didact.heads.pair_relation import PairRelation
 from didact.heads.replaced import Replacement
 from didact.heads.span import Span
@@ -21,6 +22,7 @@ from didact.heads.vocabulary import Vocabulary
 HEADS: tuple[type[Head], ...] = (
     Vocabulary,
     Classes,
+    Matching,
     Span,
     PairRelation,
     Choice,
@@ -39,6 +41,7 @@ __all__ = [
     "Gate",
     "Head",
     "HeadLayers",
+    "Matching",
     "PairRelation",
     "Projection",
     "Replacement",

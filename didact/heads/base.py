@@ -35,12 +35,14 @@ class Head(ABC):
 
     grouped: "never": one answer a row; "always": one answer a group; "either": a group's rows are averaged first
     where there are groups. classifies: whether it is one of those that read through the pooler in models where rows
-    do so, too (`Summary.rows`), although it answers row by row.
+    do so, too (`Summary.rows`), although it answers row by row. each: groups that are one answer, where it always has
+    groups.
     """
 
     kind: ClassVar[str]
     grouped: ClassVar[Literal["never", "either", "always"]] = "never"
     classifies: ClassVar[bool] = False
+    each: ClassVar[int] = 1
 
     @property
     @abstractmethod

@@ -72,7 +72,7 @@ class Classes(Head):
     def row(self) -> str | None:
         return self.pooling if self.pooled else None
 
-    def build(self, config: ModelConfig) -> ClassesLayers:
+    def build(self, config: ModelConfig) -> HeadLayers:
         dropout = config.dropout if self.dropout is None else self.dropout
         return ClassesLayers(config.width, self.classes, dropout, not self.pooled or config.summary.class_bias)
 

@@ -1,8 +1,9 @@
-"""A start that is not quite the model to be trained: a smaller one, or one that knows fewer pieces.
+"""A start that is not quite the model to be trained: a smaller one, or one that knows fewer pieces, or others.
 
-`tile` makes a larger model from a smaller one (`nn.tile`); `extend` goes on with more pieces than a model has learned:
-a new piece begins as the mean of the pieces that the old tokenizer writes it with, in the word embeddings, the output
-matrix and the output bias (Gee et al., 2022, Fast Vocabulary Transfer, have it so of the embeddings).
+`tile` makes a larger model from a smaller one (`nn.tile`); `extend` goes on with more pieces than a model has learned,
+`transfer` with those of another tokenizer: a new piece begins as the mean of the pieces that the old tokenizer writes
+it with, in the word embeddings, the output matrix and the output bias (Gee et al., 2022, Fast Vocabulary Transfer,
+have it so of the embeddings).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from didact.heads import Vocabulary
 from didact.hub.alike import unlike
 from didact.model import Model, Pretrained
 from didact.nn.tile import SIZES, tiled
-from didact.tokenization.tokenizer import Tokenizer
+from didact.tokenization.tokenizer import ROLES, Tokenizer
 
 SPELLING = "core.embedding.word.spelling"  # where words are read from their bytes, these are all that a new one needs
 
@@ -91,10 +92,25 @@ def extend(start: Pretrained, tokenizer: Tokenizer, vocabulary: int | None = Non
     blank row that a decoder may start with stays behind all others. Raises InputError where the tokenizer is another
     one, or the rows are too few.
     """
-    new = missing_pieces(start.tokenizer, tokenizer)
+    missing_pieces(start.tokenizer, tokenizer)
+    return _respelled(start, tokenizer, vocabulary, start.model.config.vocabulary)
+
+
+def transfer(start: Pretrained, tokenizer: Tokenizer, vocabulary: int | None = None) -> Pretrained:
+    """The start with another tokenizer, of whatever kind, learned on other text: a piece that both have keeps its row,
+    and tokens of one role (the mask, the padding) are one piece; the others begin as `extend` has it.
+
+    vocabulary: rows of the word embeddings, None = as many as the tokenizer needs. Raises InputError where they are
+    too few.
+    """
+    return replace(_respelled(start, tokenizer, vocabulary, 1), carried={})
+
+
+def _respelled(start: Pretrained, tokenizer: Tokenizer, vocabulary: int | None, least: int) -> Pretrained:
+    """least: rows that it must have, whatever the tokenizer."""
     small, known = start.model, start.tokenizer.vocabulary
     blank = small.config.vocabulary - small.config.pieces  # rows behind all others: a decoder's start
-    least = max(small.config.vocabulary, tokenizer.vocabulary + blank)
+    least = max(least, tokenizer.vocabulary + blank)
     rows = least if vocabulary is None else vocabulary
     if rows < least:
         raise InputError(
@@ -107,15 +123,46 @@ def extend(start: Pretrained, tokenizer: Tokenizer, vocabulary: int | None = Non
     scores = [f"heads.{name}.{part}" for name in small.specs for part in ("bias", "decoder.weight")]
     heads = {name for name, head in small.specs.items() if isinstance(head, Vocabulary)}
     tables = ["core.embedding.word.weight", *(s for s in scores if s.split(".")[1] in heads)]
+    made_of = written_with(start.tokenizer, tokenizer)
     for name in (table for table in tables if table in state):
         old, last = state[name][: small.config.pieces], state[name][small.config.pieces :]
         mean = old[:known].mean(0)
-        grown = torch.cat([old, mean.expand(rows - len(old) - len(last), *mean.shape), last])
-        for piece in new:
-            made_of = start.tokenizer.written(tokenizer.token(piece), text=piece in tokenizer.added)
-            grown[piece] = old[made_of].mean(0) if made_of else mean
-        state[name] = grown
+        made = torch.cat([mean.expand(rows - len(last), *mean.shape), last])
+        for piece, parts in enumerate(made_of):
+            if parts:
+                made[piece] = old[parts[0]] if len(parts) == 1 else old[parts].mean(0)
+        state[name] = made
     if SPELLING in state:
         state[SPELLING] = model.state_dict()[SPELLING]
     model.load_state_dict(state)
     return replace(start, model=model.eval(), tokenizer=tokenizer)
+
+
+def written_with(old: Tokenizer, new: Tokenizer) -> list[list[int]]:
+    """Of each piece of `new`, the pieces of `old` that stand for it: itself alone where both have it; else those that
+    write it; [] where none do.
+    """
+    roles = {getattr(new, role): getattr(old, role) for role, _ in reversed(ROLES) if getattr(old, role) is not None}
+    alike = old.spelling == new.spelling
+    same = {old.token(i) if alike else old.surfaces[i]: i for i in reversed(range(old.vocabulary))}
+    found: list[list[int]] = []
+    for piece in range(new.vocabulary):
+        text, surface = new.token(piece), new.surfaces[piece]
+        if piece in roles:
+            parts = [roles[piece]]
+        elif (own := same.get(text if alike else surface)) is not None:
+            parts = [own]
+        else:
+            parts = old.written(text, text=piece in new.added) if alike else []
+            parts = parts or _written(old, surface)
+        found.append(parts)
+    return found
+
+
+def _written(tokenizer: Tokenizer, surface: bytes) -> list[int]:
+    """A piece's text as the beginning of one; [] where it is none, or has a character that the tokenizer lacks."""
+    try:
+        found = tokenizer.encode(surface.decode().strip()).tokens.tolist()
+    except UnicodeDecodeError:  # some of a character's bytes
+        return []
+    return [] if tokenizer.unk in found else found

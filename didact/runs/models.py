@@ -16,7 +16,7 @@ from didact.families import by_name
 from didact.heads.vocabulary import VocabularyLayers
 from didact.hub.alike import UNTOLD, check_goes_on, unlike
 from didact.hub.checkpoint import open_checkpoint
-from didact.hub.grow import extend, missing_pieces, tile
+from didact.hub.grow import extend, missing_pieces, tile, transfer, written_with
 from didact.model import Model, Pretrained, beside
 from didact.nn import cores
 from didact.objectives import Objective
@@ -38,7 +38,7 @@ def models_of(
     it, those that it learns from.
     """
     generator = torch.Generator().manual_seed(key(run.seed, 1) % 2**63)
-    if run.model.start is not None or run.model.start_tiled is not None:
+    if (run.model.start or run.model.start_transferred or run.model.start_tiled) is not None:
         pretrained = _started(run.model, objective, tokenizer, generator)
         config = pretrained.model.config
     else:
@@ -55,7 +55,7 @@ def models_of(
             _take_layers(pretrained, run.model.start_thinned)
     _check(run, pretrained, objective, tokenizer)
     given = {} if run.model.start is None else _companions(run.model.start, objective, config, tokenizer)
-    for part, done in (("start_tiled", "tiled"), ("start_thinned", "thinned")):
+    for part, done in (("start_transferred", "transferred"), ("start_tiled", "tiled"), ("start_thinned", "thinned")):
         if getattr(run.model, part) is not None:
             for name in _wanted(objective, config):
                 say(f"model.{part}: the {name} is not {done}; it begins anew")
@@ -123,25 +123,32 @@ def check_streams(config: ModelConfig, objective: Objective, whose: str = "objec
 
 
 def _started(part: ModelPart, objective: Objective, tokenizer: Tokenizer, generator: torch.Generator) -> Pretrained:
-    """The checkpoint to be continued, with more pieces where the store's tokenizer has them, or with larger sizes."""
-    key, name = ("start", part.start) if part.start is not None else ("start_tiled", part.start_tiled)
-    assert name is not None
+    """The checkpoint to be continued, with more pieces where the store's tokenizer has them, with other pieces, or
+    with larger sizes.
+    """
+    given = {key: getattr(part, key) for key in ("start", "start_transferred", "start_tiled")}
+    ((key, name),) = ((key, name) for key, name in given.items() if name is not None)
     found = open_checkpoint(hub.fetch(name))
     family = _family(part, name, found.family.name)
     own = Tokenizer.load(found.folder)
     other = own.fingerprint != tokenizer.fingerprint
     changes, rows = dict(part.changes), None
-    if other:
+    if part.start_transferred is not None:
+        if not other:
+            raise InputError(f"model.{key}: {name} has the store's tokenizer", expected=f"model.start: {name}")
+        say(f"{name}: {_transferred(own, tokenizer)}")
+    elif other:
         try:
             new = missing_pieces(own, tokenizer)
         except InputError as problem:
             raise InputError(
                 f"model.{key}: the store has {problem.found}",
-                expected=f"a store prepared with the tokenizer of {name}, or with that one and more pieces",
+                expected=f"a store prepared with the tokenizer of {name}, or with that one and more pieces, or "
+                f"model.start_transferred: {name}",
             ) from None
-        if "vocabulary" in changes:
-            rows = changed(ModelConfig(), {"vocabulary": changes.pop("vocabulary")}, "model").vocabulary
         say(f"{name}: {len(new):,} new pieces begin as the mean of those that write them")
+    if other and "vocabulary" in changes:
+        rows = changed(ModelConfig(), {"vocabulary": changes.pop("vocabulary")}, "model").vocabulary
     config = changed(found.model, changes, "model")
     changes = {field: getattr(config, field) for field in changes}
     if part.start_tiled is None:
@@ -155,8 +162,15 @@ def _started(part: ModelPart, objective: Objective, tokenizer: Tokenizer, genera
         parts = dict.fromkeys(part.rpartition(".")[0] for part in pretrained.unused)
         say(f"model.{key}: nobody asks {', '.join(parts)} of {name}, which are left out")
     if other:
-        pretrained = extend(pretrained, tokenizer, rows)
+        pretrained = (extend if part.start_transferred is None else transfer)(pretrained, tokenizer, rows)
     return pretrained if part.start_tiled is None else tile(pretrained, changes, generator)
+
+
+def _transferred(old: Tokenizer, new: Tokenizer) -> str:
+    """How much of what was learned of pieces goes over."""
+    made_of = [len(parts) for parts in written_with(old, new)]
+    one, several, none = (sum(map(how, made_of)) for how in ((1).__eq__, (1).__lt__, (0).__eq__))
+    return f"{one:,} pieces are known, {several:,} begin as the mean of those that write them, {none:,} as that of all"
 
 
 def _family(part: ModelPart, name: str, found: str) -> str:

@@ -100,23 +100,29 @@ class ModelPart(Part):
 
     family: a member's name, null = the start's, or bert; start: a checkpoint to continue from, fresh weights if absent;
     where the store's tokenizer is the checkpoint's own with more pieces, each new one begins as the mean of the old
-    pieces that write it; start_tiled: a checkpoint of a smaller model, whose weights are tiled into the sizes given
-    here; start_thinned: one of more layers, of which a fresh model takes some, spread evenly from the first to the
-    last, with all else that fits (DistilBERT begins so); vocabulary_bias: where the bias of a fresh vocabulary head
-    begins, at 0 or at the logarithm of the store's token frequencies.
+    pieces that write it; start_transferred: a checkpoint with another tokenizer than the store's: pieces that both have
+    keep what was learned of them, the others begin likewise; start_tiled: a checkpoint of a smaller model, whose
+    weights are tiled into the sizes given here; start_thinned: one of more layers, of which a fresh model takes some,
+    spread evenly from the first to the last, with all else that fits (DistilBERT begins so); vocabulary_bias: where the
+    bias of a fresh vocabulary head begins, at 0 or at the logarithm of the store's token frequencies.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
 
     family: str | None = None
     start: str | None = None
+    start_transferred: str | None = None
     start_tiled: str | None = None
     start_thinned: str | None = None
     vocabulary_bias: Literal["zero", "frequencies"] = "zero"
 
     @model_validator(mode="after")
     def _one_start(self) -> ModelPart:
-        said = [name for name in ("start", "start_tiled", "start_thinned") if getattr(self, name) is not None]
+        said = [
+            name
+            for name in ("start", "start_transferred", "start_tiled", "start_thinned")
+            if getattr(self, name) is not None
+        ]
         said += ["vocabulary_bias"] if self.vocabulary_bias == "frequencies" else []
         if len(said) > 1:
             raise ValueError(f"one thing that says how the weights begin, not {' and '.join(said)}")
@@ -289,7 +295,8 @@ class PretrainRun(Run):
     @property
     def inputs(self) -> list[Input]:
         """What is read: stores, and the checkpoints that it starts or learns from."""
-        starts = (self.model.start, self.model.start_tiled, self.model.start_thinned, self.teacher)
+        m = self.model
+        starts = (m.start, m.start_transferred, m.start_tiled, m.start_thinned, self.teacher)
         return [*(part.store for part in self.data.stores), *(start for start in starts if start is not None)]
 
 

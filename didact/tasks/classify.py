@@ -1,8 +1,8 @@
 """One answer about a text or a pair of texts: a class, several, or a number (Devlin et al., 2019, figure 4 a, b).
 
 Sentiment, acceptability, topic; with a column for `text_b`, entailment, paraphrase and similarity. The question is
-asked of the [CLS] row (see `tasks.base.asked_row`; of a decoder, of its row at the end of the text), or of the mean of
-all rows.
+asked of the [CLS] row (see `tasks.base.asked_row`; of a decoder, of its row at the end of the text), of the mean of all
+rows, or of the means of both texts of a pair, set against each other.
 
 Shapes: m sequences, C classes (1 for a number).
 """
@@ -19,13 +19,14 @@ import numpy as np
 
 from didact.batch import Example, Labels
 from didact.errors import InputError
-from didact.heads import Classes, Head
+from didact.heads import Classes, Head, Matching
 from didact.heads.classes import balanced
 from didact.tasks import metrics
 from didact.tasks.base import Array, Counts, Dataset, Item, Prediction, Task, asked_row, encode_all
 from didact.tasks.columns import Columns, Row, Source, rows
 from didact.tasks.metrics import Metric
-from didact.tokenization.frame import frame
+from didact.tokenization.encoded import Encoded
+from didact.tokenization.frame import frame, shorten
 from didact.tokenization.tokenizer import Tokenizer
 
 Problem = Literal["single", "multiple", "regression"]
@@ -57,8 +58,9 @@ class Classify(Task):
     scores: the main one first, None = by the problem; positive: the class that "f1" is of, None = the last;
     class_weights: "balanced" (see `heads.classes.balanced`; learned), or one number a class; threshold: probability
     from which "multiple" gives a class; pooling: "cls", the row that stands for the sequence (see `asked_row`),
-    "last", its last row, or "mean", the mean of all its rows; pooled: through the model's pooler; dropout: on that
-    row, None = the model's.
+    "last", its last row, "mean", the mean of all its rows, or "matched", the means of both texts of a pair, their
+    difference and their product (`heads.Matching`, which no class of transformers has); pooled: through the model's
+    pooler; dropout: on that row, None = the model's.
     """
 
     kind: ClassVar[str] = "classify"
@@ -77,7 +79,7 @@ class Classify(Task):
     positive: str | None = None
     class_weights: Literal["balanced"] | tuple[float, ...] | None = None
     threshold: float = 0.5
-    pooling: Literal["cls", "last", "mean"] = "cls"
+    pooling: Literal["cls", "last", "mean", "matched"] = "cls"
     pooled: bool = True
     dropout: float | None = None
     start: int | None = None
@@ -86,6 +88,8 @@ class Classify(Task):
     def __post_init__(self) -> None:
         if not 0.0 <= self.threshold <= 1.0:
             raise ValueError(f"threshold {self.threshold}: a probability, from 0 to 1")
+        if self.pooling == "matched" and self.pooled:
+            raise ValueError("pooling matched passes no pooler: pooled: false")
         self._check_scores()
         if self.problem != "regression" and self.labels is not None:
             self._check_labels(self.labels)
@@ -119,16 +123,17 @@ class Classify(Task):
 
     def heads(self) -> Mapping[str, Head]:
         if self.problem == "regression":
-            return {"classes": Classes(1, "regression", self.pooled, self.dropout, pooling=self.pooling)}
+            return {"classes": self._head(1)}
         if self.class_weights == "balanced":
             raise InputError("the class weights are not known", expected="a training file to learn them from")
-        names = self.known
-        weights = self.class_weights
-        return {
-            "classes": Classes(
-                len(names), self.problem, self.pooled, self.dropout, weights, names=names, pooling=self.pooling
-            )
-        }
+        return {"classes": self._head(len(self.known), self.class_weights, self.known)}
+
+    def _head(
+        self, classes: int, weights: tuple[float, ...] | None = None, names: tuple[str, ...] | None = None
+    ) -> Classes:
+        if self.pooling == "matched":
+            return Matching(classes, self.problem, dropout=self.dropout, class_weights=weights, names=names)
+        return Classes(classes, self.problem, self.pooled, self.dropout, weights, names, self.pooling)
 
     def item(self, row: Row, labelled: bool, counts: Counts) -> tuple[Mapping[str, Any], Any] | None:
         fields = {"text": row.text("text")}
@@ -173,6 +178,8 @@ class Classify(Task):
         for item in items:
             if ("text_b" in item.fields) is not paired:
                 raise item.wrong(f"{'one text' if paired else 'two texts'}", "pairs, or single texts, throughout")
+        if items and not paired and self.pooling == "matched":
+            raise items[0].wrong("one text", "two, which pooling: matched compares")
         b = encode_all(tokenizer, [item.fields["text_b"] for item in items]) if paired else [None] * len(items)
         room = self.length - tokenizer.template.overhead(paired)
         number = {} if self.problem == "regression" else {label: i for i, label in enumerate(self.known)}
@@ -182,9 +189,17 @@ class Classify(Task):
             if cut > 0:
                 counts["texts cut to the length"] += 1
                 counts["tokens cut off"] += cut
-            made = frame(tokenizer, first, second, self.length, targets={"label": self._value(item.gold, number)})
+            first, second = shorten(first, second, room)
+            targets = {"label": self._value(item.gold, number), **self._texts(tokenizer, first, second)}
+            made = frame(tokenizer, first, second, targets=targets)
             examples.append(replace(made, offsets=None, source_bytes=None))
         return Dataset(tuple(items), tuple(examples), np.arange(len(items)), counts)
+
+    def _texts(self, tokenizer: Tokenizer, a: Encoded, b: Encoded | None) -> dict[str, Any]:
+        """The rows of both texts, where it is their means that are asked."""
+        if self.pooling != "matched" or b is None:
+            return {}
+        return {"texts": tokenizer.template.places(len(a), len(b))}
 
     def _value(self, gold: Any, number: Mapping[str, int]) -> Any:
         """The head's form of a right answer; zeros where it is not known."""
@@ -201,6 +216,9 @@ class Classify(Task):
         value = np.asarray(example.targets["label"], kind)[None]
         if self.pooling == "mean":
             return Labels("classes", np.arange(len(example)), value, groups=np.array([0, len(example)], np.int64))
+        if self.pooling == "matched":
+            a, b = example.targets["texts"]
+            return Labels("classes", np.array([*a, *b]), value, groups=np.array([0, len(a), len(a) + len(b)], np.int64))
         row = len(example) - 1 if self.pooling == "last" else asked_row(example, self.end)
         return Labels("classes", np.array([row], np.int64), value)
 

@@ -38,6 +38,16 @@ class Template:
         """Whether a special token stands first."""
         return isinstance(self.single[0][0], int)
 
+    def places(self, a: int, b: int) -> tuple[range, range]:
+        """Which rows of a pair are the first text's, of `a` tokens, and which the second's, of `b`."""
+        at, found = 0, {}
+        for content, _ in self.pair:
+            size = 1 if isinstance(content, int) else {"a": a, "b": b}[content]
+            if isinstance(content, str):
+                found[content] = range(at, at + size)
+            at += size
+        return found["a"], found["b"]
+
     def overhead(self, pair: bool) -> int:
         """How many special tokens are added to one text, or to a pair."""
         return sum(isinstance(content, int) for content, _ in (self.pair if pair else self.single))
@@ -107,7 +117,7 @@ def frame(
     from didact.batch import Example  # here, so that tokenizing needs no torch: it takes seconds to import
 
     if max_length is not None:
-        a, b = _shorten(a, b, max_length - tokenizer.template.overhead(b is not None), truncation, keep)
+        a, b = shorten(a, b, max_length - tokenizer.template.overhead(b is not None), truncation, keep)
     pieces = tokenizer.template.single if b is None else tokenizer.template.pair
     texts = {"a": a} if b is None else {"a": a, "b": b}
     sizes = [len(texts[content]) if isinstance(content, str) else 1 for content, _ in pieces]
@@ -145,9 +155,10 @@ def frame(
     )
 
 
-def _shorten(
-    a: Encoded, b: Encoded | None, room: int, truncation: Truncation, keep: End
+def shorten(
+    a: Encoded, b: Encoded | None, room: int, truncation: Truncation = "longest_first", keep: End = "first"
 ) -> tuple[Encoded, Encoded | None]:
+    """One text or two cut to `room` tokens together, special ones not counted; as `frame` says. Raises InputError."""
     size_a, size_b = len(a), 0 if b is None else len(b)
     if size_a + size_b <= room:
         return a, b

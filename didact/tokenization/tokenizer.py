@@ -80,11 +80,13 @@ class Tokenizer:
         self.taken: dict[int, str] = {token["id"]: json.dumps(token, sort_keys=True) for token in plain}
         self._shown: frozenset[int] = frozenset()
         self.treatment = json.dumps([described["normalizer"], described["pre_tokenizer"], described["model"]["type"]])
+        model = described["model"]
+        affixes = (model.get("continuing_subword_prefix") or "", model.get("end_of_word_suffix") or "")
+        self.spelling = json.dumps([described["pre_tokenizer"], model["type"], *affixes])  # of words as pieces
         self.special_ids: tuple[int, ...] = tuple(sorted(special))
         self.vocabulary: int = 1 + max(self._backend.get_vocab(with_added_tokens=True).values())
-        self.kind: str = described["model"]["type"]
-        self.continuation: str = described["model"].get("continuing_subword_prefix") or ""
-        self._ending: str = described["model"].get("end_of_word_suffix") or ""
+        self.kind: str = model["type"]
+        self.continuation, self._ending = affixes
         self.template: Template = read_template(described["post_processor"]) or (
             bert_template(self.cls, self.sep) if self.cls is not None and self.sep is not None else BARE
         )

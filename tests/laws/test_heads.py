@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -18,6 +19,7 @@ from didact.heads import (
     EmbeddingHead,
     Gate,
     Head,
+    Matching,
     PairRelation,
     Projection,
     Replacement,
@@ -40,6 +42,9 @@ SPECS: tuple[tuple[str, Head], ...] = (
     ("multiple", Classes(3, problem="multiple")),
     ("regression", Classes(1, problem="regression")),
     ("regressions", Classes(2, problem="regression")),
+    ("matching", Matching(3)),
+    ("matching, several", Matching(3, problem="multiple", class_weights=(0.5, 1.0, 2.0))),
+    ("matching, regression", Matching(1, problem="regression")),
     ("span", Span()),
     ("span, dropout", Span(dropout=0.5)),
     ("relation", PairRelation()),
@@ -67,6 +72,14 @@ def layers(head: Head) -> tuple[heads.HeadLayers, Tensor]:
     return built, torch.randn(CONFIG.vocabulary, CONFIG.width, generator=generator)
 
 
+def borders(head: Head, sizes: Sequence[int]) -> Tensor:
+    """Answers from so many rows each -> borders of their groups: where one answer is of several groups, its rows are
+    cut into as many, as evenly as they can be.
+    """
+    parts = [(n * (i + 1)) // head.each - (n * i) // head.each for n in sizes for i in range(head.each)]
+    return torch.tensor((0, *parts), dtype=torch.int32).cumsum(0, dtype=torch.int32)
+
+
 def labels(head: Head, sizes: tuple[int, ...], seed: int, weighted: bool = False) -> Labels:
     """Answers of the right shape for groups of these sizes (or, for a head without groups, for their rows)."""
     generator = torch.Generator().manual_seed(seed)
@@ -88,7 +101,7 @@ def labels(head: Head, sizes: tuple[int, ...], seed: int, weighted: bool = False
         values = torch.randn(m, head.classes, generator=generator)
     else:
         values = integers(head.classes if isinstance(head, Classes) else 2)
-    groups = torch.tensor((0, *sizes), dtype=torch.int32).cumsum(0, dtype=torch.int32) if grouped else None
+    groups = borders(head, sizes) if grouped else None
     weights = torch.rand(m, generator=generator) if weighted else None
     return Labels("head", torch.arange(n), values, groups, weights)
 
@@ -115,10 +128,10 @@ def test_a_group_alone_is_the_group_in_any_pack(head: Head) -> None:
     generator = torch.Generator().manual_seed(1)
     rows = [torch.randn(s, CONFIG.width, generator=generator) for s in SIZES]
     cu = torch.tensor((0, *SIZES), dtype=torch.int32).cumsum(0, dtype=torch.int32)
-    packed = built(torch.cat(rows), cu, table)
+    packed = built(torch.cat(rows), borders(head, SIZES), table)
     losses = []
     for i, own in enumerate(rows):
-        alone = built(own, torch.tensor([0, SIZES[i]], dtype=torch.int32), table)
+        alone = built(own, borders(head, SIZES[i : i + 1]), table)
         one_a_row = (
             len(packed) == sum(SIZES) and head.grouped == "always" and not isinstance(head, EmbeddingHead | Projection)
         )
@@ -162,7 +175,7 @@ def test_weight_zero_is_absence(head: Head) -> None:
         "head",
         torch.arange(7),
         torch.cat([real.values, real.values.new_zeros(extra, *real.values.shape[1:])]),
-        None if real.groups is None else torch.cat([real.groups, real.groups[-1:]]),  # an empty group
+        None if real.groups is None else torch.cat([real.groups, *[real.groups[-1:]] * head.each]),  # of no rows
         torch.tensor([1.0] * m + [0.0] * extra),
     )
     results = []
@@ -238,7 +251,7 @@ def test_a_sequence_alone_is_the_sequence_in_any_pack(head: Head) -> None:
     def ask(some: list[list[int]]) -> tuple[Tensor, list[int]]:
         """Every row of every sequence, a group a sequence; and how many logits each sequence has."""
         packed = Packed.of(some)
-        groups = packed.cu_seqlens if head.grouped != "never" else None
+        groups = borders(head, [len(s) for s in some]) if head.grouped != "never" else None
         rows = torch.arange(len(packed.tokens))
         with torch.inference_mode():
             (logits,) = model(Batch(Side(packed), (Labels("head", rows, rows, groups),)))

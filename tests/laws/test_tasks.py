@@ -112,6 +112,7 @@ MISLABELLED: dict[str, tuple[dict[str, Any], str]] = {
     "classify": ({"text": "good", "label": "yess"}, "found label 'yess'; expected one of no, yes"),
     "mean": ({"text": "good", "label": "yess"}, "found label 'yess'; expected one of no, yes"),
     "pair": ({"text": "a", "text_b": "b", "label": 7}, "found label '7'; expected one of 0, 1, 2"),
+    "matched": ({"text": "a", "text_b": "b", "label": 7}, "found label '7'; expected one of 0, 1, 2"),
     "multiple": ({"text": "good", "label": "a,x"}, "found label 'x'; expected one of a, b, c"),
     "regression": ({"text": "good", "label": "high"}, "label is 'high'; expected a number"),
     "tag": ({"words": ["a"], "tags": ["Q"]}, "found tag 'Q'; expected one of ., A, "),

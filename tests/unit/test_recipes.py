@@ -35,7 +35,8 @@ def test_every_recipe_runs(recipe: Path, world: Path, pretrained: Path, tmp_path
     values |= QUICK | {"run": str(tmp_path / "run"), "budget": {"steps": 2}}
     if "objective" in values:
         unit = "tokens" if "tokens" in values["batch"]["size"] else "sequences"
-        values["model"] |= small(values["model"]["family"])
+        transferred = "start_transferred" in values["model"]
+        values["model"] |= {"start_transferred": str(pretrained)} if transferred else small(values["model"]["family"])
         values["model"] |= {"start_thinned": str(pretrained)} if "start_thinned" in values["model"] else {}
         if "teacher" in values:
             values["teacher"] = str(pretrained)
@@ -44,7 +45,7 @@ def test_every_recipe_runs(recipe: Path, world: Path, pretrained: Path, tmp_path
             select["pmi_spans"]["file"] = str(tmp_path / "collocations.tsv")
             find_collocations(world / "store", tmp_path / "collocations.tsv", size=100, longest=3, least=2)
         marks = {"span_corruption", "mixed"} & set(values["objective"])
-        store = with_marks(world, tmp_path) if marks else world / "store"
+        store = with_marks(world, tmp_path) if marks or transferred else world / "store"
         values["data"] |= {"train": str(store), "length": 32}
         values["batch"] = {"size": "256 tokens" if unit == "tokens" else "8 sequences", "micro_tokens": 128}
         values["validation"] |= {"sequences": 8}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import pytest
 import torch
 from run_tools import SMALL, pretraining, small
 
+from didact import hub
+from didact.data.store import Store
 from didact.errors import InputError
 from didact.runs import runfile
-from didact.runs.corpus import prepare_store
+from didact.runs.corpus import prepare_store, train_tokenizer
 from didact.runs.pretrain import assemble, pretrain
 from didact.runs.schema import PretrainRun
 
@@ -193,3 +196,29 @@ def test_a_student_sees_as_its_teacher_does(place: Any, starts: dict[str, str]) 
     run = place("taught", model=model, objective=objective, teacher=starts["gpt2"])
     with pytest.raises(InputError, match="is causal in what it sees, the model full; expected equal visibility"):
         assemble(run)
+
+
+def test_a_start_is_transferred_to_the_stores_pieces(
+    place: Any, starts: dict[str, str], world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of another kind of tokenizer, too; a companion begins anew."""
+    train_tokenizer([str(world / "corpus.txt")], tmp_path / "tokenizer", "unigram", 150)
+    prepare_store([str(world / "corpus.txt")], str(tmp_path / "tokenizer"), tmp_path / "store", validation=0.2)
+    data = {"train": str(tmp_path / "store")}
+    refused = place("strange", model={"start": starts["bert"]}, objective={"masked": {}}, data=data)
+    with pytest.raises(InputError, match=r"or model\.start_transferred: "):
+        assemble(refused)
+    model = {"start_transferred": starts["bert"]}
+    with pytest.raises(InputError, match=r"has the store's tokenizer; expected model\.start: "):
+        assemble(place("own", model=model, objective={"masked": {}}))
+    run = place("moved", model=model, objective={"masked": {}}, data=data, budget={"steps": 2})
+    parts = assemble(run)
+    assert re.search(r"[1-9]\d* pieces are known, \d+ begin as the mean", capsys.readouterr().err)
+    assert parts.pretrained.tokenizer.fingerprint == Store(tmp_path / "store").fingerprint
+    before, after = (m.state_dict() for m in (hub.load(starts["bert"]).model, parts.models["main"]))
+    moved = [name for name in before if not torch.equal(before[name], after[name])]
+    assert set(moved) == {"core.embedding.word.weight", "heads.vocabulary.bias"}
+    assert (pretrain(run) / "result.json").is_file()
+    parts = assemble(place("both", model={"start_transferred": starts["electra"]}, objective=REPLACED, data=data))
+    assert "the generator is not transferred; it begins anew" in capsys.readouterr().err
+    assert parts.models["generator"].config.vocabulary == parts.models["main"].config.vocabulary

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from sklearn import metrics as sk
-from task_tools import tokenizer
+from task_tools import KINDS, tokenizer
 
 from didact.errors import InputError
-from didact.heads import Classes
+from didact.heads import Classes, Matching
 from didact.randomness import generator
 from didact.tasks import Classify
 
@@ -51,6 +53,36 @@ def test_cutting_is_counted() -> None:
     assert [len(e) for e in dataset] == [8, 5]
     assert dataset.counts == {"texts cut to the length": 1, "tokens cut off": 6}
     assert dataset[0].segments.tolist() == [0, 0, 0, 0, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("length", [128, 16])
+def test_what_is_matched_are_the_two_texts(kind: str, length: int) -> None:
+    """Their tokens and no special one, cut as any pair is."""
+    own = tokenizer(kind)
+    records = [
+        {"text": "the cat sat on the mat", "text_b": "the mat was warm in 1911 and again, of course", "label": "a"}
+    ]
+    task = learned(Classify(pooling="matched", pooled=False, length=length), records)
+    assert task.heads() == {"classes": Matching(1, names=("a",))}
+    (example,) = task.read(records, own)
+    (plain,) = learned(Classify(length=length), records).read(records, own)
+    assert example.tokens.tolist() == plain.tokens.tolist()
+    asked = task.ask(example)
+    first, second = (example.tokens[asked.rows[a:b]].tolist() for a, b in pairwise(asked.groups.tolist()))
+    whole = [own.encode(records[0][name]).tokens.tolist() for name in ("text", "text_b")]
+    assert not example.special[asked.rows].any()
+    assert [*first, *second] == example.tokens[~example.special].tolist()
+    assert [whole[0][: len(first)], whole[1][: len(second)]] == [first, second]
+    assert (first, second) == tuple(whole) if length == 128 else abs(len(first) - len(second)) <= 1
+
+
+def test_one_text_has_nothing_to_match() -> None:
+    task = learned(Classify(pooling="matched", pooled=False))
+    with pytest.raises(InputError, match="one text; expected two, which pooling: matched compares"):
+        task.read(RECORDS, tokenizer("wordpiece"))
+    with pytest.raises(ValueError, match="passes no pooler: pooled: false"):
+        Classify(pooling="matched")
 
 
 def test_single_predictions() -> None:

@@ -27,12 +27,12 @@ class TokenizerPart(Part):
 
 class Plan(Part):
     """search: folders in which packages are looked for, this Python's own if there are none; start: a checkpoint that
-    pre-training goes on from, with its own tokenizer, null = fresh weights and a tokenizer of this corpus;
-    tokenizer: the one that is made, as `didact tokenizer` takes it; pretrain: a run file for `didact pretrain`
-    without `run` and `data.train`; finetune: one for `didact finetune` without `run`, `start`, `scratch` and the
-    task's own; tasks: keys of each task's runs, which replace these one by one; sizes: records of each task's files,
-    {"topic": {"train": 6000, "dev": 800, "test": 2000}}; validation: the share of documents held out while
-    pre-training.
+    pre-training goes on from, null = fresh weights; tokenizer: one that is made of this corpus, as `didact tokenizer`
+    takes it, to which the start is transferred (`model.start_transferred`); null = the start's own; pretrain: a run
+    file for `didact pretrain` without `run` and `data.train`; finetune: one for `didact finetune` without `run`,
+    `start`, `scratch` and the task's own; tasks: keys of each task's runs, which replace these one by one; sizes:
+    records of each task's files, {"topic": {"train": 6000, "dev": 800, "test": 2000}}; validation: the share of
+    documents held out while pre-training.
     """
 
     search: tuple[Path, ...] = ()
@@ -45,12 +45,15 @@ class Plan(Part):
     tasks: dict[str, dict[str, Any]]
 
     @model_validator(mode="after")
-    def _one_tokenizer(self) -> Plan:
-        if self.start is not None and self.tokenizer is not None:
-            raise ValueError("a start, which brings its tokenizer, or a tokenizer to be made")
+    def _one_architecture(self) -> Plan:
         if self.start is not None and self.pretrain.get("model"):
             raise ValueError("a start, whose architecture all arms have, or pretrain.model")
         return self
+
+    @property
+    def made(self) -> TokenizerPart | None:
+        """The tokenizer that is made of the corpus, None where the start's own is taken."""
+        return self.tokenizer or (TokenizerPart() if self.start is None else None)
 
     @property
     def arms(self) -> dict[str, str]:
@@ -86,7 +89,7 @@ def pretrain_run(plan: Plan, out: Path) -> PretrainRun:
     """The pre-training run, in OUT/pretrain."""
     own: dict[str, Any] = {"run": str(out / "pretrain"), "data": {"train": str(out / "store")}}
     if plan.start is not None:
-        own["model"] = {"start": plan.start}
+        own["model"] = {"start" if plan.made is None else "start_transferred": plan.start}
     return runfile.checked(PretrainRun, merged(plan.pretrain, own), prefix="pretrain")
 
 

@@ -28,6 +28,7 @@ def collect(plan: Plan, out: Path, took: Mapping[str, Any]) -> dict[str, Any]:
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "verdicts": verdicts(comparison),
         "arms": plan.arms,
+        "transferred": plan.start is not None and plan.made is not None,
         "comparison": comparison,
         "documents": _json(out / "documents.json"),
         "tasks": _json(out / "tasks" / "counts.json"),

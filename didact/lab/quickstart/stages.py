@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from didact.lab.commands import Command, didact, run_all
-from didact.lab.quickstart.plan import Plan, TokenizerPart
+from didact.lab.quickstart.plan import Plan
 from didact.lab.quickstart.usage import Usage
 
 Show = Callable[[str], None]
@@ -45,15 +45,15 @@ def stages(plan: Plan, out: Path, cores: int, threads: int) -> list[Stage]:
 
     corpus, tokenizer, store = out / "corpus.jsonl", out / "tokenizer", out / "store"
     made: list[Command] = []
-    if plan.start is None:
-        t = plan.tokenizer or TokenizerPart()
+    if (t := plan.made) is not None:
         made.append(didact(
             "tokenizer", "tokenizer", corpus, "--kind", t.kind, "--vocab", str(t.vocabulary),
             "--cased" if t.cased else "--uncased", "--out", tokenizer,
             log=logs / "tokenizer.log", made=tokenizer / "tokenizer.json",
         ))  # fmt: skip
     tasks = own("tasks", "texts", "tasks", out / "tasks" / "counts.json")
-    pieces = plan.start or str(tokenizer)
+    pieces = str(tokenizer) if made else plan.start
+    assert pieces is not None
     prepare = didact(
         "store", "prepare", corpus, "--tokenizer", pieces, "--out", store, "--validation", str(plan.validation),
         log=logs / "store.log", made=store / "store.json",
