@@ -17,12 +17,14 @@ import torch
 from didact.config import ModelConfig
 from didact.errors import InputError
 from didact.exchange import keys, rules
+from didact.families import by_name
 from didact.heads import Vocabulary
 from didact.hub.alike import unlike
 from didact.model import Model, Pretrained
 from didact.nn.tile import SIZES, tiled
 from didact.tokenization.tokenizer import ROLES, Tokenizer
 
+PLACES = "core.embedding.position.weight"  # of learned positions
 SPELLING = "core.embedding.word.spelling"  # where words are read from their bytes, these are all that a new one needs
 
 
@@ -88,36 +90,59 @@ def extend(start: Pretrained, tokenizer: Tokenizer, vocabulary: int | None = Non
     """The start with the pieces of `tokenizer`, which is the start's own with more pieces.
 
     vocabulary: rows of the word embeddings, no fewer than they are and than the tokenizer needs, None = that many. A
-    new piece that the old tokenizer cannot write, and a row without a piece, begin as the mean of all old pieces; the
-    blank row that a decoder may start with stays behind all others. Raises InputError where the tokenizer is another
-    one, or the rows are too few.
+    new piece that the old tokenizer cannot write, and a new row without a piece, begin as the mean of all old pieces;
+    the blank row that a decoder may start with stays behind all others. Raises InputError where the tokenizer is
+    another one, or the rows are too few.
     """
     missing_pieces(start.tokenizer, tokenizer)
-    return _respelled(start, tokenizer, vocabulary, start.model.config.vocabulary)
+    small = start.model.config
+    rows = _rows(small, tokenizer, small.vocabulary, vocabulary)
+    return _respelled(start, tokenizer, _sized(small, rows), small.pieces)
 
 
 def transfer(start: Pretrained, tokenizer: Tokenizer, vocabulary: int | None = None) -> Pretrained:
     """The start with another tokenizer, of whatever kind, learned on other text: a piece that both have keeps its row,
-    and tokens of one role (the mask, the padding) are one piece; the others begin as `extend` has it.
+    and tokens of one role (the mask, the padding) stand for each other; the others begin as `extend` has it. What the
+    family says of a tokenizer's tokens (where positions begin, what a decoder begins with) is said anew.
 
     vocabulary: rows of the word embeddings, None = as many as the tokenizer needs. Raises InputError where they are
-    too few.
+    too few, or the tokenizer lacks the token that the decoder begins with.
     """
-    return replace(_respelled(start, tokenizer, vocabulary, 1), carried={})
+    small = start.model.config
+    changes = _sized(small, _rows(small, tokenizer, 1, vocabulary))
+    if small.decoder is not None and not small.decoder.blank:
+        begin = small.decoder.start
+        if [begin] not in (made_of := written_with(start.tokenizer, tokenizer)):
+            raise InputError(
+                f"no token {start.tokenizer.token(begin)}, with which the decoder begins",
+                expected="a tokenizer that has it",
+            )
+        changes["decoder.start"] = made_of.index([begin])
+    changes = {**by_name(start.family).fitted(tokenizer), **changes}
+    return replace(_respelled(start, tokenizer, changes, 0), carried={})
 
 
-def _respelled(start: Pretrained, tokenizer: Tokenizer, vocabulary: int | None, least: int) -> Pretrained:
-    """least: rows that it must have, whatever the tokenizer."""
-    small, known = start.model, start.tokenizer.vocabulary
-    blank = small.config.vocabulary - small.config.pieces  # rows behind all others: a decoder's start
-    least = max(least, tokenizer.vocabulary + blank)
-    rows = least if vocabulary is None else vocabulary
-    if rows < least:
+def _rows(config: ModelConfig, tokenizer: Tokenizer, least: int, vocabulary: int | None) -> int:
+    """least: rows that there must be, whatever the tokenizer."""
+    least = max(least, tokenizer.vocabulary + config.vocabulary - config.pieces)
+    if vocabulary is not None and vocabulary < least:
         raise InputError(
-            f"model.vocabulary: found {rows}", expected=f"{least} or more, the start's and the tokenizer's"
+            f"model.vocabulary: found {vocabulary}", expected=f"{least} or more, the start's and the tokenizer's"
         )
-    changes = {"vocabulary": rows} | ({"decoder.start": rows - 1} if blank else {})
+    return least if vocabulary is None else vocabulary
+
+
+def _sized(config: ModelConfig, rows: int) -> dict[str, Any]:
+    """So many rows, a decoder's blank one behind all others."""
+    blank = config.vocabulary > config.pieces
+    return {"vocabulary": rows} | ({"decoder.start": rows - 1} if blank else {})
+
+
+def _respelled(start: Pretrained, tokenizer: Tokenizer, changes: Mapping[str, Any], kept: int) -> Pretrained:
+    """kept: rows that stay as they are where no piece takes them."""
+    small, known = start.model, start.tokenizer.vocabulary
     model = Model(keys.changed(small.config, changes), small.specs)
+    rows = model.config.vocabulary
     model.core.embedding.spell(tokenizer.tokens(range(rows)))
     state = small.state_dict()
     scores = [f"heads.{name}.{part}" for name in small.specs for part in ("bias", "decoder.weight")]
@@ -127,11 +152,16 @@ def _respelled(start: Pretrained, tokenizer: Tokenizer, vocabulary: int | None, 
     for name in (table for table in tables if table in state):
         old, last = state[name][: small.config.pieces], state[name][small.config.pieces :]
         mean = old[:known].mean(0)
-        made = torch.cat([mean.expand(rows - len(last), *mean.shape), last])
+        made = torch.cat([old[:kept], mean.expand(rows - kept - len(last), *mean.shape), last])
         for piece, parts in enumerate(made_of):
-            if parts:
-                made[piece] = old[parts[0]] if len(parts) == 1 else old[parts].mean(0)
+            made[piece] = mean if not parts else old[parts[0]] if len(parts) == 1 else old[parts].mean(0)
         state[name] = made
+    if PLACES in state:  # behind as many rows that nothing stands at as the new tokenizer's padding asks
+        before, now = small.config.position.offset, model.config.position.offset
+        placed = state[PLACES]
+        state[PLACES] = (
+            torch.cat([placed.new_zeros(now, placed.shape[1]), placed[before:]]) if before != now else placed
+        )
     if SPELLING in state:
         state[SPELLING] = model.state_dict()[SPELLING]
     model.load_state_dict(state)
@@ -139,22 +169,27 @@ def _respelled(start: Pretrained, tokenizer: Tokenizer, vocabulary: int | None, 
 
 
 def written_with(old: Tokenizer, new: Tokenizer) -> list[list[int]]:
-    """Of each piece of `new`, the pieces of `old` that stand for it: itself alone where both have it; else those that
-    write it; [] where none do.
+    """Of each piece of `new`, the pieces of `old` that stand for it: itself alone where both have it; else the token of
+    its role; else those that write it; [] where none do.
     """
-    roles = {getattr(new, role): getattr(old, role) for role, _ in reversed(ROLES) if getattr(old, role) is not None}
     alike = old.spelling == new.spelling
-    same = {old.token(i) if alike else old.surfaces[i]: i for i in reversed(range(old.vocabulary))}
+    names = {old.token(i): i for i in reversed(range(old.vocabulary)) if alike or i in old.special_ids}
+    surfaces = {} if alike else {text: i for i, text in reversed([*enumerate(old.surfaces)]) if text}
+    roles = {getattr(new, role): getattr(old, role) for role, _ in reversed(ROLES) if getattr(old, role) is not None}
     found: list[list[int]] = []
     for piece in range(new.vocabulary):
-        text, surface = new.token(piece), new.surfaces[piece]
-        if piece in roles:
+        name, special = new.token(piece), piece in new.special_ids
+        if (own := names.get(name) if alike or special else None) is not None:
+            parts = [own]
+        elif piece in roles:
             parts = [roles[piece]]
-        elif (own := same.get(text if alike else surface)) is not None:
+        elif special and not alike:
+            parts = []
+        elif (own := surfaces.get(new.surfaces[piece])) is not None:
             parts = [own]
         else:
-            parts = old.written(text, text=piece in new.added) if alike else []
-            parts = parts or _written(old, surface)
+            parts = old.written(name, text=piece in new.added) if alike else []
+            parts = parts or _written(old, new.surfaces[piece])
         found.append(parts)
     return found
 

@@ -19,8 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from didact.errors import InputError
 from didact.lab import grid as grids
 from didact.lab.flops import Cost
@@ -291,8 +289,7 @@ def _write(cell: Cell) -> None:
     other data.
     """
     if cell.file.is_file() and has_begun(cell.folder):
-        before = yaml.safe_load(cell.file.read_text(encoding="utf-8"))
-        now = cell.run.model_dump(mode="json", by_alias=True)
+        before, now = runfile.begun_with(cell.run, cell.file), runfile.resolved(cell.run)
         for key in sorted({*before, *now} - MAY_CHANGE):
             if before.get(key) != now.get(key):
                 raise InputError(

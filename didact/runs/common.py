@@ -14,7 +14,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
 from torch import nn
 
 from didact.data.files import make_folder
@@ -26,7 +25,7 @@ from didact.hub import export
 from didact.hub.fetch import shape_in, weights_in
 from didact.model import Model, Pretrained
 from didact.objectives import Objective
-from didact.runs.runfile import dump
+from didact.runs.runfile import begun_with, dump, resolved
 from didact.runs.schema import BatchPart, Input, Run, Shape
 from didact.training.optim import AdamW
 from didact.training.schedule import Budget, Schedule
@@ -190,8 +189,8 @@ def begin(run: Run, inputs: Sequence[Input] = ()) -> None:
     digests = {str(path): digest for path in inputs if (digest := _digest(path))}
     known = _known(run.run)
     if path.is_file() and has_begun(run.run):
-        before = yaml.safe_load(path.read_text(encoding="utf-8"))
-        for name, value in run.model_dump(mode="json").items():
+        before = begun_with(run, path)
+        for name, value in resolved(run).items():
             if name not in FREE and before.get(name) != value:
                 where, was, now = apart(name, before.get(name), value)
                 raise InputError(

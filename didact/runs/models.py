@@ -133,11 +133,7 @@ def _started(part: ModelPart, objective: Objective, tokenizer: Tokenizer, genera
     own = Tokenizer.load(found.folder)
     other = own.fingerprint != tokenizer.fingerprint
     changes, rows = dict(part.changes), None
-    if part.start_transferred is not None:
-        if not other:
-            raise InputError(f"model.{key}: {name} has the store's tokenizer", expected=f"model.start: {name}")
-        say(f"{name}: {_transferred(own, tokenizer)}")
-    elif other:
+    if other and part.start_transferred is None:
         try:
             new = missing_pieces(own, tokenizer)
         except InputError as problem:
@@ -153,6 +149,10 @@ def _started(part: ModelPart, objective: Objective, tokenizer: Tokenizer, genera
     changes = {field: getattr(config, field) for field in changes}
     if part.start_tiled is None:
         check_goes_on(config, found.model, name)
+    if part.start_transferred is not None:
+        if not other:
+            raise InputError(f"model.{key}: {name} has the store's tokenizer", expected=f"model.start: {name}")
+        say(f"{name}: {_transferred(own, tokenizer)}")
     now = {} if part.start_tiled is not None else changes
     pretrained = replace(hub.load(name, objective.heads, changes=now, generator=generator), family=family)
     if pretrained.fresh:

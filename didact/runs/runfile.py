@@ -81,9 +81,25 @@ def checked(schema: Any, values: object, file: str | Path | None = None, prefix:
         raise InputError(_first(problem, schema, prefix), file=file) from None
 
 
+def resolved(run: BaseModel) -> dict[str, Any]:
+    """Every key of it, as a file has them."""
+    return run.model_dump(mode="json", by_alias=True)
+
+
+def begun_with(run: BaseModel, file: Path) -> dict[str, Any]:
+    """What an earlier run of this kind was begun with: its file, and the keys that there were not yet as they are where
+    nobody says anything.
+    """
+    said = yaml.safe_load(file.read_text(encoding="utf-8"))
+    try:
+        return resolved(type(run).model_validate(said))
+    except ValidationError:  # keys that there are no more
+        return said
+
+
 def dump(run: BaseModel) -> str:
     """The resolved run file: defaults filled in, so that it repeats the run whatever defaults become later."""
-    values = run.model_dump(mode="json", by_alias=True)
+    values = resolved(run)
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 

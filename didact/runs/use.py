@@ -27,7 +27,7 @@ from didact.runs.place import AUTO, Place
 from didact.tasks import Dataset, Task
 from didact.tasks.base import Counts
 
-LEARNED = ("labels", "problem", "tags", "form", "copy")  # fields that say what a model's heads answer
+LEARNED = ("labels", "problem", "pooling", "tags", "form", "copy")  # fields that say what a model's heads answer
 _AT_ONCE = 1024  # records predicted together: answers begin to come, and memory stays bounded
 
 

@@ -114,6 +114,18 @@ def test_more_rows_than_pieces(tmp_path: Path) -> None:
         extend(start, more(tmp_path / "more"), vocabulary=len(PIECES))
 
 
+def test_rows_that_no_piece_takes_stay_as_they_are(tmp_path: Path) -> None:
+    """A model that has learned never to write them does not forget it."""
+    start = small(
+        tmp_path / "start", {"vocabulary": Vocabulary()}, keys.changed(CONFIG, {"vocabulary": len(PIECES) + 10})
+    )
+    with torch.no_grad():
+        start.model.state_dict()["heads.vocabulary.bias"][len(PIECES) :] = -20.0
+    bias = extend(start, more(tmp_path / "more")).model.state_dict()["heads.vocabulary.bias"]
+    assert bias[len(PIECES) + len(NEW) :].tolist() == [-20.0] * 6
+    assert (bias[: len(PIECES) + len(NEW)] > -1).all()
+
+
 def test_bytes_and_added_tokens() -> None:
     """Byte-level pieces are merged as the old tokenizer merges them; an added token is text like any other."""
     vocabulary = {c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}

@@ -9,13 +9,16 @@ import torch
 from hub_tools import CONFIG, PIECES, small, tokenizer
 from task_tools import CORPUS, KINDS
 from task_tools import tokenizer as of_kind
+from tokenizers import Tokenizer as Backend
+from tokenizers import models, pre_tokenizers
+from transformers import AutoModelForMaskedLM
 
 from didact import hub
 from didact.batch import Labels, Side
 from didact.config import Decoder, ModelConfig
 from didact.errors import InputError
 from didact.exchange import keys
-from didact.families import TRANSFORMER
+from didact.families import BART, ROBERTA, T5, TRANSFORMER, Family
 from didact.heads import Vocabulary
 from didact.hub.grow import transfer, written_with
 from didact.model import Model, Pretrained
@@ -112,6 +115,48 @@ def test_a_decoders_blank_row_stays_behind(tmp_path: Path) -> None:
     table = fewer.model.state_dict()["core.embedding.word.weight"]
     assert len(table) == count + 1
     assert not table[-1].any()
+
+
+@pytest.mark.parametrize(("family", "start"), [(BART, "sep"), (T5, "pad")], ids=["bart", "t5"])
+def test_a_decoder_begins_with_the_same_token(family: Family, start: str, tmp_path: Path) -> None:
+    old = tokenizer(tmp_path / "old")
+    sizes = {"width": 8, "layers": 1, "heads": 2, "feedforward": 8, "decoder.start": getattr(old, start)}
+    model = Model(keys.changed(family.base_for(old), sizes), {"vocabulary": Vocabulary()})
+    new = others(tmp_path / "others")
+    moved = transfer(Pretrained(model, old, family.name), new)
+    assert moved.model.config.decoder is not None
+    assert moved.model.config.decoder.start == getattr(new, start)
+    lacking = others(tmp_path / "lacking", [p for p in OTHERS if p != old.token(getattr(old, start))])
+    with pytest.raises(InputError, match="with which the decoder begins; expected a tokenizer that has it"):
+        transfer(Pretrained(model, old, family.name), lacking)
+
+
+def test_positions_begin_behind_the_new_padding(tmp_path: Path) -> None:
+    """RoBERTa's, as transformers counts them."""
+    old, new = tokenizer(tmp_path / "old"), others(tmp_path / "others")
+    sizes = {"width": 8, "layers": 1, "heads": 2, "feedforward": 8, "position.maximum": 16}
+    model = Model(keys.changed(ROBERTA.base_for(old), sizes), {"vocabulary": Vocabulary()})
+    moved = transfer(Pretrained(model, old, "roberta"), new)
+    assert (model.config.position.offset, moved.model.config.position.offset) == (old.pad + 1, new.pad + 1)
+    hub.export(moved, tmp_path / "out")
+    theirs = AutoModelForMaskedLM.from_pretrained(tmp_path / "out").eval()
+    ids = new.encode("a q").tokens.tolist()
+    hidden = moved.model.eval().hidden(Side(Packed.of([ids])))
+    ours = moved.model.answer(hidden, Labels("vocabulary", torch.arange(len(ids)), torch.arange(len(ids))))
+    torch.testing.assert_close(ours, theirs(torch.tensor([ids])).logits[0], atol=1e-5, rtol=1e-5)
+
+
+def test_special_tokens_stand_for_their_like_alone(tmp_path: Path) -> None:
+    """One that the start has none like is the mean of all, whatever else has no text; a name goes before a role."""
+    bert = tokenizer(tmp_path / "old")
+    ended = Backend(models.BPE({"<pad>": 0, "<|endoftext|>": 1, "q": 2, "<more>": 3}, []))
+    ended.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    ended.add_special_tokens(["<pad>", "<|endoftext|>", "<more>"])
+    gpt = Tokenizer(ended)
+    padded = Tokenizer(ended, {"pad_token": "<|endoftext|>"})
+    assert written_with(bert, gpt) == [[bert.pad], [], [bert.id_of("q")], []]
+    assert written_with(gpt, bert)[: bert.mask + 1] == [[0], [], [], [], []]
+    assert written_with(gpt, padded) == [[0], [1], [2], [3]]
 
 
 def test_rows_are_counted(tmp_path: Path) -> None:

@@ -302,14 +302,15 @@ def test_a_start_has_sizes_too(tmp_path: Path) -> None:
     pretrain: dict[str, Any] = {"run": "r", "data": {"train": "x"}, "budget": {"tokens": 5_000_000}}
     arms = {
         "small": {"pretrain": {"model": {"start": str(tmp_path)}}},
+        "moved": {"pretrain": {"model": {"start_transferred": str(tmp_path)}}},
         "tiled": {"pretrain": {"model": {"start_tiled": str(tmp_path), "layers": 4}}},
         "usual": {},
         "lost": {"pretrain": {"model": {"start": str(tmp_path / "no/such")}}},
     }
     said = short_of(checked(Grid, {"grid": "g", "pretrain": pretrain, "arms": arms}))
     assert said[:3] == [
-        "layers below 4 (small)",
-        "width below 128 (small, tiled)",
+        "layers below 4 (small, moved)",
+        "width below 128 (small, moved, tiled)",
         "layers and width not known, for want of the start (lost)",
     ]
 

@@ -170,7 +170,7 @@ def test_pretraining_refuses(changes: dict[str, Any], said: str, world: Path, tm
     assert said in refused("pretrain", values)
 
 
-@pytest.mark.parametrize("key", ["start", "start_tiled"])
+@pytest.mark.parametrize("key", ["start", "start_transferred", "start_tiled"])
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -9,13 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from hub_tools import small
-from run_tools import finetuning
+from run_tools import finetuning, pretraining
 
 from didact.errors import InputError
 from didact.heads import Vocabulary
 from didact.runs import common, runfile
-from didact.runs.schema import FinetuneRun
+from didact.runs.schema import FinetuneRun, PretrainRun
 
 
 def test_a_run_goes_on_with_the_data_that_it_was_begun_with(world: Path, tmp_path: Path) -> None:
@@ -77,6 +78,21 @@ def test_other_settings_are_told_by_their_key(world: Path, tmp_path: Path) -> No
     values["optimizer"] = {**values.get("optimizer", {}), "eps": 0.5}
     with pytest.raises(InputError, match=r"optimizer\.eps: this run was begun with .*, now 0\.5;"):
         common.begin(runfile.checked(FinetuneRun, values))
+
+
+def test_a_run_goes_on_that_was_begun_before_a_key_was_there(world: Path, tmp_path: Path) -> None:
+    run = runfile.checked(PretrainRun, pretraining(world, tmp_path / "run"))
+    common.begin(run)
+    (run.run / "metrics.jsonl").touch()
+    file = run.run / common.RUN_FILE
+    said = yaml.safe_load(file.read_text())
+    del said["model"]["start_transferred"], said["data"]["duplicates"]
+    file.write_text(yaml.safe_dump(said))
+    common.begin(run)
+    said["model"]["start"] = "another"
+    file.write_text(yaml.safe_dump(said))
+    with pytest.raises(InputError, match=r"model\.start: this run was begun with 'another', now None"):
+        common.begin(run)
 
 
 def test_a_folder_that_cannot_be(world: Path, tmp_path: Path) -> None:

@@ -213,6 +213,7 @@ def test_what_a_head_has_learned_is_not_named_anew(tuned: Path, world: Path) -> 
     use.evaluate_files(str(tuned), [world / "test.tsv"], f"classify: {{labels: [{', '.join(labels)}]}}", None)
     for spec, said in (
         (f"classify: {{labels: [{', '.join(reversed(labels))}]}}", "labels .* this model has learned"),
+        ("classify: {pooling: matched, pooled: false}", "pooling 'matched', and this model has learned 'cls'"),
         ("classify: {problem: multiple}", "problem 'multiple', and this model has learned 'single'"),
         ("classify: {columns: {txt: text}}", r"columns\.txt: unknown field; expected one of text, text_b, label"),
     ):
