@@ -1,5 +1,5 @@
-"""Loss: a step in G micro-batches is the step in one; on R ranks, the step on one. To a relative 1e-5 on
-the loss and 2e-5 on every gradient (of a table of bytes, summed in float32 in another order, 1.1e-5 was seen), for every
+"""Loss: a step in G micro-batches is the step in one; on R ranks, the step on one. To a relative 1e-5 on the
+loss and 2e-5 on every gradient (a table of bytes, summed in float32 in another order, was off by 1.1e-5), for every
 objective, with uneven counts. A combined objective keeps its weights.
 """
 
