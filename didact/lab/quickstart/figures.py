@@ -44,7 +44,8 @@ def comparison(found: Sequence[Mapping[str, Any]], arms: Mapping[str, str]) -> s
     from matplotlib import rc_context
 
     with rc_context(STYLE):
-        figure = _figure(10.4, 0.75 + 0.95 * len(found))
+        several = len(arms) > 2  # the legends take two lines then
+        figure = _figure(10.4, 0.75 + 0.3 * several + 0.95 * len(found))
         left, right = figure.subplots(1, 2, width_ratios=[1.45, 1.0])
         names = [f"{c['task']}\n{c['metric']}" for c in found]
         for place, c in enumerate(found):
@@ -68,14 +69,14 @@ def comparison(found: Sequence[Mapping[str, Any]], arms: Mapping[str, str]) -> s
         others = [(SCRATCH, arms["scratch"])] + ([(START, arms["start"])] if "start" in arms else [])
         others.append((FLOOR, "the best trivial method"))
         handles = [right.plot([], [], "o", color=color, label=label)[0] for color, label in others]
-        right.legend(handles=handles, title=f"{arms['pretrained']} less …", ncols=len(handles), **ABOVE)
+        right.legend(handles=handles, title=f"{arms['pretrained']} less …", ncols=2, **ABOVE)
         for axes in (left, right):
             axes.set_yticks(range(len(found)), names if axes is left else [""] * len(found))
             axes.set_ylim(len(found) - 0.4, -0.6)
             axes.grid(axis="y", visible=False)
         handles = [left.plot([], [], "o", color=COLORS[arm], label=title)[0] for arm, title in arms.items()]
         handles.append(left.plot([], [], "-", color=FLOOR, label="trivial methods")[0])
-        left.legend(handles=handles, title="score of …", ncols=len(handles), **ABOVE)
+        left.legend(handles=handles, title="score of …", ncols=2 if several else 3, **ABOVE)
         return _svg(figure)
 
 
