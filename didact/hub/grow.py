@@ -24,7 +24,7 @@ from didact.model import Model, Pretrained
 from didact.nn.tile import SIZES, tiled
 from didact.tokenization.tokenizer import ROLES, Tokenizer
 
-PLACES = "core.embedding.position.weight"  # of learned positions
+POSITIONS = "core.embedding.position.weight"  # of learned positions
 SPELLING = "core.embedding.word.spelling"  # where words are read from their bytes, these are all that a new one needs
 
 
@@ -97,7 +97,7 @@ def extend(start: Pretrained, tokenizer: Tokenizer, vocabulary: int | None = Non
     missing_pieces(start.tokenizer, tokenizer)
     small = start.model.config
     rows = _rows(small, tokenizer, small.vocabulary, vocabulary)
-    return _respelled(start, tokenizer, _sized(small, rows), small.pieces)
+    return _respelled(start, tokenizer, written_with(start.tokenizer, tokenizer), _sized(small, rows), small.pieces)
 
 
 def transfer(start: Pretrained, tokenizer: Tokenizer, vocabulary: int | None = None) -> Pretrained:
@@ -108,18 +108,18 @@ def transfer(start: Pretrained, tokenizer: Tokenizer, vocabulary: int | None = N
     vocabulary: rows of the word embeddings, None = as many as the tokenizer needs. Raises InputError where they are
     too few, or the tokenizer lacks the token that the decoder begins with.
     """
-    small = start.model.config
+    small, made_of = start.model.config, written_with(start.tokenizer, tokenizer)
     changes = _sized(small, _rows(small, tokenizer, 1, vocabulary))
     if small.decoder is not None and not small.decoder.blank:
         begin = small.decoder.start
-        if [begin] not in (made_of := written_with(start.tokenizer, tokenizer)):
+        if [begin] not in made_of:
             raise InputError(
                 f"no token {start.tokenizer.token(begin)}, with which the decoder begins",
                 expected="a tokenizer that has it",
             )
         changes["decoder.start"] = made_of.index([begin])
     changes = {**by_name(start.family).fitted(tokenizer), **changes}
-    return replace(_respelled(start, tokenizer, changes, 0), carried={})
+    return replace(_respelled(start, tokenizer, made_of, changes, 0), carried={})
 
 
 def _rows(config: ModelConfig, tokenizer: Tokenizer, least: int, vocabulary: int | None) -> int:
@@ -138,8 +138,12 @@ def _sized(config: ModelConfig, rows: int) -> dict[str, Any]:
     return {"vocabulary": rows} | ({"decoder.start": rows - 1} if blank else {})
 
 
-def _respelled(start: Pretrained, tokenizer: Tokenizer, changes: Mapping[str, Any], kept: int) -> Pretrained:
-    """kept: rows that stay as they are where no piece takes them."""
+def _respelled(
+    start: Pretrained, tokenizer: Tokenizer, made_of: list[list[int]], changes: Mapping[str, Any], kept: int
+) -> Pretrained:
+    """made_of: see `written_with`; changes: of the configuration; kept: rows that stay as they are where no piece takes
+    them.
+    """
     small, known = start.model, start.tokenizer.vocabulary
     model = Model(keys.changed(small.config, changes), small.specs)
     rows = model.config.vocabulary
@@ -148,7 +152,6 @@ def _respelled(start: Pretrained, tokenizer: Tokenizer, changes: Mapping[str, An
     scores = [f"heads.{name}.{part}" for name in small.specs for part in ("bias", "decoder.weight")]
     heads = {name for name, head in small.specs.items() if isinstance(head, Vocabulary)}
     tables = ["core.embedding.word.weight", *(s for s in scores if s.split(".")[1] in heads)]
-    made_of = written_with(start.tokenizer, tokenizer)
     for name in (table for table in tables if table in state):
         old, last = state[name][: small.config.pieces], state[name][small.config.pieces :]
         mean = old[:known].mean(0)
@@ -156,12 +159,10 @@ def _respelled(start: Pretrained, tokenizer: Tokenizer, changes: Mapping[str, An
         for piece, parts in enumerate(made_of):
             made[piece] = mean if not parts else old[parts[0]] if len(parts) == 1 else old[parts].mean(0)
         state[name] = made
-    if PLACES in state:  # behind as many rows that nothing stands at as the new tokenizer's padding asks
+    if POSITIONS in state:  # behind as many rows that nothing stands at as the new tokenizer's padding asks
         before, now = small.config.position.offset, model.config.position.offset
-        placed = state[PLACES]
-        state[PLACES] = (
-            torch.cat([placed.new_zeros(now, placed.shape[1]), placed[before:]]) if before != now else placed
-        )
+        table = state[POSITIONS]
+        state[POSITIONS] = table if before == now else torch.cat([table.new_zeros(now, table.shape[1]), table[before:]])
     if SPELLING in state:
         state[SPELLING] = model.state_dict()[SPELLING]
     model.load_state_dict(state)

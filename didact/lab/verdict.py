@@ -251,7 +251,7 @@ def _sizes(run: PretrainRun) -> tuple[int, int] | None:
     """
     load_plugins(run.plugins)
     part, told = run.model, run.model.changes
-    start = part.start or part.start_transferred or part.start_tiled
+    start = part.continued or part.start_tiled
     try:
         base = by_name(part.family or DEFAULT).base if start is None else open_checkpoint(hub.fetch(start)).model
     except InputError:

@@ -38,7 +38,7 @@ def models_of(
     it, those that it learns from.
     """
     generator = torch.Generator().manual_seed(key(run.seed, 1) % 2**63)
-    if (run.model.start or run.model.start_transferred or run.model.start_tiled) is not None:
+    if (run.model.continued or run.model.start_tiled) is not None:
         pretrained = _started(run.model, objective, tokenizer, generator)
         config = pretrained.model.config
     else:
@@ -55,10 +55,9 @@ def models_of(
             _take_layers(pretrained, run.model.start_thinned)
     _check(run, pretrained, objective, tokenizer)
     given = {} if run.model.start is None else _companions(run.model.start, objective, config, tokenizer)
-    for part, done in (("start_transferred", "transferred"), ("start_tiled", "tiled"), ("start_thinned", "thinned")):
-        if getattr(run.model, part) is not None:
-            for name in _wanted(objective, config):
-                say(f"model.{part}: the {name} is not {done}; it begins anew")
+    for part in run.model.starts.keys() - {"start"}:
+        for name in _wanted(objective, config):
+            say(f"model.{part}: the {name} is not {part.removeprefix('start_')}; it begins anew")
     models = beside(pretrained.model, objective, generator, given)
     for model in models.values():
         model.core.embedding.spell(tokenizer.tokens(range(model.config.vocabulary)))
@@ -126,8 +125,7 @@ def _started(part: ModelPart, objective: Objective, tokenizer: Tokenizer, genera
     """The checkpoint to be continued, with more pieces where the store's tokenizer has them, with other pieces, or
     with larger sizes.
     """
-    given = {key: getattr(part, key) for key in ("start", "start_transferred", "start_tiled")}
-    ((key, name),) = ((key, name) for key, name in given.items() if name is not None)
+    ((key, name),) = part.starts.items()
     found = open_checkpoint(hub.fetch(name))
     family = _family(part, name, found.family.name)
     own = Tokenizer.load(found.folder)
@@ -169,7 +167,8 @@ def _started(part: ModelPart, objective: Objective, tokenizer: Tokenizer, genera
 def _transferred(old: Tokenizer, new: Tokenizer) -> str:
     """How much of what was learned of pieces goes over."""
     made_of = [len(parts) for parts in written_with(old, new)]
-    one, several, none = (sum(map(how, made_of)) for how in ((1).__eq__, (1).__lt__, (0).__eq__))
+    one, none = made_of.count(1), made_of.count(0)
+    several = len(made_of) - one - none
     return f"{one:,} pieces are known, {several:,} begin as the mean of those that write them, {none:,} as that of all"
 
 

@@ -118,15 +118,21 @@ class ModelPart(Part):
 
     @model_validator(mode="after")
     def _one_start(self) -> ModelPart:
-        said = [
-            name
-            for name in ("start", "start_transferred", "start_tiled", "start_thinned")
-            if getattr(self, name) is not None
-        ]
-        said += ["vocabulary_bias"] if self.vocabulary_bias == "frequencies" else []
+        said = [*self.starts, *(["vocabulary_bias"] if self.vocabulary_bias == "frequencies" else [])]
         if len(said) > 1:
             raise ValueError(f"one thing that says how the weights begin, not {' and '.join(said)}")
         return self
+
+    @property
+    def starts(self) -> dict[str, str]:
+        """The checkpoint that it begins from, by its key; none of fresh weights."""
+        keys = ("start", "start_transferred", "start_tiled", "start_thinned")
+        return {key: name for key in keys if (name := getattr(self, key)) is not None}
+
+    @property
+    def continued(self) -> str | None:
+        """The checkpoint that is gone on with as it is, but for its pieces."""
+        return self.start or self.start_transferred
 
     @property
     def changes(self) -> dict[str, Any]:
@@ -295,9 +301,8 @@ class PretrainRun(Run):
     @property
     def inputs(self) -> list[Input]:
         """What is read: stores, and the checkpoints that it starts or learns from."""
-        m = self.model
-        starts = (m.start, m.start_transferred, m.start_tiled, m.start_thinned, self.teacher)
-        return [*(part.store for part in self.data.stores), *(start for start in starts if start is not None)]
+        teachers = [] if self.teacher is None else [self.teacher]
+        return [*(part.store for part in self.data.stores), *self.model.starts.values(), *teachers]
 
 
 class TaskData(Part):

@@ -47,7 +47,7 @@ def look(out: str | Path) -> None:
     told = {
         "filled": filled,
         "not_filled": why_not,
-        "before": {} if (run.model.start or run.model.start_transferred) is None else pretrain.before(run),
+        "before": {} if run.model.continued is None else pretrain.before(run),
         "unigram_nats": unigram_nats(Store(out / "store")),
         "parameters": parameters,
         "vocabulary": model.tokenizer.vocabulary,

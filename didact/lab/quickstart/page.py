@@ -43,8 +43,14 @@ def render(results: Mapping[str, Any]) -> str:
     }
     images = {name: base64.b64encode(svg.encode()).decode() for name, svg in drawn.items()}
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    chosen = any(own["rates"] for c in results["comparison"] for own in c["arms"].values())
     return template.render(
-        **results, images=images, filled_in=[filled(f) for f in results["filled"]], rows=_speeds(results), blank=BLANK
+        **results,
+        chosen=chosen,
+        images=images,
+        filled_in=[filled(f) for f in results["filled"]],
+        rows=_speeds(results),
+        blank=BLANK,
     )
 
 
