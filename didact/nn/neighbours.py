@@ -71,6 +71,8 @@ def start_with_neighbours(
     P = min(H // 2, D // 8)
     if P < 1:
         raise ValueError(f"heads {H} wide in a model {D} wide have no columns to start with neighbours in")
+    if table.weight.is_meta:  # a model of shapes alone; torch would import its decompositions, a second of time
+        return
     angle = torch.pi * ((torch.arange(P) + 0.5) / P) ** SPREAD
     rows = torch.arange(len(table.weight)) - table.offset
     words[:, : 2 * P] = 0.0

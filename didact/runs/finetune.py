@@ -33,11 +33,12 @@ from didact.runs.corpus import say
 from didact.runs.models import check_streams, check_template
 from didact.runs.place import Place
 from didact.runs.runfile import load_plugins, read
-from didact.runs.schema import FinetuneRun
+from didact.runs.schema import FinetuneRun, Hardware
 from didact.runs.write import checked
 from didact.tasks import Task
 from didact.tasks.answering import answer, forced
 from didact.tasks.base import Counts, Dataset, Prediction
+from didact.training import policy
 from didact.training.checkpoint import RunFolder, point
 from didact.training.loop import fit
 from didact.training.schedule import Budget
@@ -227,8 +228,8 @@ def _one(run: FinetuneRun, begin: Begin, files: Files, seed: int, rate: float, f
         common.exporter(lambda: state.now),
     )
     final = Place(run.hardware.device).open(str(folder))
-    assert final.task is not None
-    scores = {name: _score(final, d, folder, name, run) for name, d in files.all.items() if name in SPLITS}
+    precision = _as_trained(final, run.hardware)
+    scores = {name: _score(final, d, folder, name, run, precision) for name, d in files.all.items() if name in SPLITS}
     found = {
         "learning_rate": rate,
         **scores,
@@ -249,13 +250,25 @@ class _State:
     now: Pretrained
 
 
-def _score(model: Pretrained, dataset: Dataset, folder: Path, name: str, run: FinetuneRun) -> dict[str, float]:
+def _as_trained(model: Pretrained, hardware: Hardware) -> torch.dtype | None:
+    """The precision that validation was computed in: the checkpoint that is best on dev then has the score it was
+    chosen by. None = as the weights are, also for a model that lies elsewhere than it was trained.
+    """
+    plan = policy.plan(hardware.device, hardware.precision)
+    here = plan.device.type == next(model.model.parameters()).device.type
+    return plan.dtype if here and plan.precision != "fp32" else None
+
+
+def _score(
+    model: Pretrained, dataset: Dataset, folder: Path, name: str, run: FinetuneRun, precision: torch.dtype | None
+) -> dict[str, float]:
     """Scores of the chosen checkpoint on a split; its predictions go into a file, with what each brings to the main
-    score ("units").
+    score ("units"). precision: of autocast; texts are written in the weights' own.
     """
     assert model.task is not None
     write = model.write(model.task) if model.task.written else None
-    answers = answer(model.model, model.task, dataset, run.batch.micro_tokens, write=write)
+    own = None if write is not None else precision
+    answers = answer(model.model, model.task, dataset, run.batch.micro_tokens, precision=own, write=write)
     predictions: list[Prediction] = model.task.decode(dataset, answers)
     metric = model.task.metrics()[0]
     units = metric.units(model.task.predicted(predictions, dataset.items), model.task.gold(dataset.items)).tolist()
@@ -268,7 +281,7 @@ def _score(model: Pretrained, dataset: Dataset, folder: Path, name: str, run: Fi
     scores = model.task.score(predictions, dataset.items)
     if model.task.written:
         step = Step({"main": model.model}, model.task.objective())
-        scores |= forced(Answers(step), model.task, dataset, run.batch.micro_tokens)
+        scores |= forced(Answers(step), model.task, dataset, run.batch.micro_tokens, precision=precision)
     return scores
 
 

@@ -9,7 +9,7 @@ Shapes: m sequences, n rows that a sequence asks, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,12 +59,16 @@ def answer(
     training = model.training
     model.eval()
     try:
-        with torch.inference_mode(), torch.autocast(where.type, precision) if precision else nullcontext():
+        with torch.inference_mode(), _in(precision, where):
             if task.written:
                 return _written(write, dataset, progress)
             return _answer(model, task, dataset, batch_tokens, where, progress)
     finally:
         model.train(training)
+
+
+def _in(precision: torch.dtype | None, where: torch.device) -> AbstractContextManager[object]:
+    return torch.autocast(where.type, precision) if precision else nullcontext()
 
 
 def _written(write: Write | None, dataset: Dataset, progress: Callable[[int], object] | None) -> list[Any]:
@@ -79,18 +83,23 @@ def _written(write: Write | None, dataset: Dataset, progress: Callable[[int], ob
 
 
 def forced(
-    model: nn.Module, task: Task, dataset: Dataset, batch_tokens: int = 8192, device: torch.device | str | None = None
+    model: nn.Module,
+    task: Task,
+    dataset: Dataset,
+    batch_tokens: int = 8192,
+    device: torch.device | str | None = None,
+    precision: torch.dtype | None = None,
 ) -> dict[str, float]:
     """How likely a model finds the right answers' tokens, those before them being known (teacher forcing): "nll", nats
     a token, and "token_accuracy", the share of tokens that it finds likeliest. What an objective hides by chance is
-    hidden alike at every call.
+    hidden alike at every call. precision: as in `answer`.
     """
     where = torch.device(device) if device is not None else next(model.parameters()).device
     objective, training = task.objective(), model.training
     total = right = count = 0.0
     model.eval()
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), _in(precision, where):
             drawn = generators(keys(0, each=np.arange(len(dataset))))
             prepared = [objective.prepare(example, rng) for example, rng in zip(dataset.examples, drawn, strict=True)]
             for batch in _packs(prepared, batch_tokens):

@@ -40,6 +40,12 @@ def test_found_by_its_name_alone(folder: Path, tmp_path: Path, monkeypatch: pyte
     assert model.embed([TEXT]).shape == (1, model.model.config.width)
 
 
+def test_opened_without_the_machinery_of_compilers(folder: Path) -> None:
+    """What stands beside a file's tensors to check their shapes is never computed: torch would first import SymPy."""
+    told = "import sys, didact; didact.load(sys.argv[1]); sys.exit('sympy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", told, str(folder)], check=False).returncode == 0
+
+
 def test_small_and_whole(folder: Path) -> None:
     assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) <= LARGEST
     model = hub.load(folder)

@@ -27,6 +27,7 @@ from didact.runs.corpus import train_tokenizer
 from didact.runs.finetune import _best_seed, finetune
 from didact.runs.schema import FinetuneRun
 from didact.tasks import Classify
+from didact.tasks.answering import answer
 from didact.tokenization.tokenizer import Tokenizer
 
 
@@ -129,6 +130,26 @@ def test_the_run_is_a_model(tuned: Path, world: Path) -> None:
             scores = theirs(input_ids=ids).logits.softmax(-1)[0]
         names = theirs.config.id2label
         assert {names[i]: float(s) for i, s in enumerate(scores)} == pytest.approx(prediction["scores"], abs=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_scores_are_computed_as_the_checkpoint_was_chosen(
+    precision: str, world: Path, pretrained: Path, tmp_path: Path
+) -> None:
+    """In the precision of training, of which the written scores keep more digits than agree by chance."""
+    hardware = {"compile": "off", "precision": precision, "device": "cpu"}
+    run = finetune(run_of(world, tmp_path / "run", pretrained, hardware=hardware, budget={"epochs": 2}))
+    model = hub.load(run)
+    assert model.task is not None
+    dev = model.task.read(world / "dev.tsv", model.tokenizer)
+    written = [row["scores"] for row in rows(run / "seed-0" / "predictions-dev.jsonl")]
+    for dtype in (torch.bfloat16, None):
+        answers = answer(model.model, model.task, dev, 128, precision=dtype)
+        again = [own["scores"] for own in model.task.decode(dev, answers)]
+        assert (again == written) is ((dtype is not None) is (precision == "bf16"))
+    found = [line for line in rows(run / "seed-0" / "metrics.jsonl") if line["kind"] == "validation"]
+    best = [line["accuracy"] for line in found if line["step"] == result(run)["seeds"]["0"]["best_step"]]
+    assert best == [result(run)["seeds"]["0"]["dev"]["accuracy"]]
 
 
 def test_a_finished_run_is_said_again(tuned: Path, world: Path, pretrained: Path, capsys: Any) -> None:
