@@ -123,7 +123,7 @@ def finetuning(world: Path, run: Path, start: Path, **changes: Any) -> dict[str,
         "batch": {"size": "8 sequences", "micro_tokens": 128},
         "budget": {"steps": 4},
         "optimizer": {"learning_rate": 1e-3},
-        "hardware": {"compile": "off"},
+        "hardware": {"compile": "off", "precision": "fp32"},  # as `didact evaluate` computes
         "quiet": True,
     }
     return values | changes

@@ -42,6 +42,7 @@ def official(folder: Path) -> Path:
 def small(folder: Path, start: Path, data: Path, **changes: Any) -> Path:
     values = yaml.safe_load(RECIPE.read_text()) | {"start": str(start), "glue": str(data), "run": str(folder / "out")}
     quick = {"length": 64, "batch": {"size": "4 sequences", "micro_tokens": 128}, "budget": {"steps": 2}, "quiet": True}
+    quick["hardware"] = {"precision": "fp32"}  # as a model computes that is loaded
     values |= {"own": {}, "finetune": values["finetune"] | quick | {"seeds": [0, 1], "learning_rates": []}} | changes
     path = folder / "glue.yaml"
     path.write_text(yaml.safe_dump(values), encoding="utf-8")

@@ -45,7 +45,7 @@ def test_recipes_from_a_start_with_a_decoder(family: str, recipe: str, world: Pa
         "batch": {"size": "8 sequences", "micro_tokens": 128},
         "budget": {"steps": 2},
         "seeds": [0],
-        "hardware": {"compile": "off"},
+        "hardware": {"compile": "off", "precision": "fp32"},
         "quiet": True,
     }
     run = finetune(runfile.checked(FinetuneRun, values))
